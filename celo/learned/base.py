@@ -1,0 +1,168 @@
+"""What every learned optimizer shares: the contract, its checks, and how a tree of tensors is walked."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+PyTree = Any
+Stage = int
+
+
+@runtime_checkable
+class LearnedOptimizer(Protocol):
+    """A learned optimizer: a small frozen dataclass holding its configuration, and three functions."""
+
+    def init(self, key: Array) -> PyTree:
+        """Draws meta-parameters: a pytree of float32 arrays."""
+        ...
+
+    def optimizer(self, theta: PyTree, num_steps: float | Array) -> optax.GradientTransformationExtraArgs:
+        """The optimizer with these meta-parameters for a training of ``num_steps`` steps."""
+        ...
+
+    def trainable(self, theta: PyTree, stage: Stage) -> PyTree:
+        """A pytree of bools shaped like ``theta``: what meta-training trains in this stage (1 or 2)."""
+        ...
+
+
+def mask(theta: dict[str, PyTree], keys: Sequence[str]) -> PyTree:
+    """Bools shaped like ``theta``, true below the given top-level keys."""
+    return {name: jax.tree.map(lambda _, on=name in keys: on, part) for name, part in theta.items()}
+
+
+def check_stage(stage: Stage) -> None:
+    """Raises ValueError unless ``stage`` is 1 or 2."""
+    if stage not in (1, 2):
+        raise ValueError(f"stage is {stage!r}; expected 1 (update rule alone) or 2 (with scheduler)")
+
+
+def check_choice(what: str, value: object, choices: Sequence[object]) -> None:
+    """Raises ValueError unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{what} is {value!r}; expected one of {', '.join(map(repr, choices))}")
+
+
+def check_num_steps(num_steps: float | Array) -> Array:
+    """The horizon as a float32 scalar.
+
+    Raises:
+        ValueError: if it is not a finite number of at least 1 or not a scalar (traced values: shape only).
+        TypeError: if it is not a number.
+    """
+    if isinstance(num_steps, jax.core.Tracer):
+        if num_steps.ndim:
+            raise ValueError(
+                f"num_steps has shape {num_steps.shape}; expected a scalar (use vmap for several)"
+            )
+        return num_steps.astype(jnp.float32)
+    if isinstance(num_steps, (bool, str)) or num_steps is None:
+        raise TypeError(f"num_steps is {num_steps!r}; expected the number of training steps, at least 1")
+    value = np.asarray(num_steps)
+    if value.ndim or not (np.issubdtype(value.dtype, np.number)) or np.iscomplexobj(value):
+        raise ValueError(f"num_steps has shape {value.shape} and dtype {value.dtype}; expected a real scalar")
+    if not math.isfinite(value.item()) or value.item() < 1:
+        raise ValueError(f"num_steps is {value.item()}; expected a finite number of at least 1")
+    return jnp.asarray(value, jnp.float32)
+
+
+@functools.lru_cache(maxsize=64)
+def theta_shapes(learned: LearnedOptimizer) -> PyTree:
+    """Shapes and dtypes of the meta-parameters of a configuration, without computing them."""
+    return jax.eval_shape(learned.init, jax.eval_shape(lambda: jax.random.key(0)))
+
+
+def check_theta(learned: LearnedOptimizer, theta: PyTree) -> None:
+    """Checks that meta-parameters fit a configuration.
+
+    Raises:
+        ValueError: naming the leaf, the expected and the found shape and dtype, of each leaf that does not fit.
+    """
+    expected = _flat(theta_shapes(learned))
+    found = _flat(theta)
+    problems = [
+        f"missing leaf {path}, expected {_spec(leaf)}" for path, leaf in expected.items() if path not in found
+    ]
+    problems += [
+        f"unexpected leaf {path} of {_spec(leaf)}" for path, leaf in found.items() if path not in expected
+    ]
+    problems += [
+        f"leaf {path}: expected {_spec(expected[path])}, found {_spec(leaf)}"
+        for path, leaf in found.items()
+        if path in expected and _spec(leaf) != _spec(expected[path])
+    ]
+    if problems:
+        more = f" (and {len(problems) - 4} more)" if len(problems) > 4 else ""
+        raise ValueError(f"theta does not fit {learned}: " + "; ".join(problems[:4]) + more)
+
+
+def _flat(tree: PyTree) -> dict[str, Any]:
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+
+
+def _spec(leaf: Any) -> str:
+    return f"{getattr(leaf, 'dtype', type(leaf).__name__)}{list(getattr(leaf, 'shape', ()))}"
+
+
+def check_params(params: PyTree | None) -> PyTree:
+    """Raises ValueError if ``update`` was called without the parameters, which every learned optimizer reads."""
+    if params is None:
+        raise ValueError(
+            "a learned optimizer reads the parameters: call update(grads, state, params, value=loss)"
+        )
+    return params
+
+
+def check_value(value: Array | float | None) -> Array:
+    """The loss as a float32 scalar.
+
+    Raises:
+        ValueError: if it is missing or not a scalar.
+    """
+    if value is None:
+        raise ValueError("this optimizer reads the loss: call update(grads, state, params, value=loss)")
+    loss = jnp.asarray(value, jnp.float32)
+    if loss.ndim:
+        raise ValueError(f"value has shape {loss.shape}; expected the scalar loss (reduce it first)")
+    return loss
+
+
+def float32_zeros(params: PyTree) -> PyTree:
+    """Zeros in float32 of the shapes of ``params``, whatever their dtype."""
+    return jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), jnp.float32), params)
+
+
+def map_tensors(
+    results: int, function: Callable[..., tuple[Any, ...]], params: PyTree, *trees: PyTree
+) -> tuple[PyTree, ...]:
+    """Applies ``function(p, *leaves) -> tuple`` to every tensor and returns a tuple of trees, one per result.
+
+    Args:
+        results: number of values that ``function`` returns.
+        function: takes one leaf of ``params`` and the matching part of each other tree.
+        params: decides the structure; None leaves stay None.
+        trees: pytrees that have the structure of ``params`` as a prefix.
+
+    Returns:
+        ``results`` trees with the structure of ``params``.
+
+    Raises:
+        ValueError: if the structure of a tree differs from that of ``params``.
+    """
+    leaves, structure = jax.tree.flatten(params)
+    columns = [structure.flatten_up_to(tree) for tree in trees]
+    rows = [function(*row) for row in zip(leaves, *columns, strict=True)]
+    return tuple(structure.unflatten([row[i] for row in rows]) for i in range(results))
+
+
+def cast_updates(updates: Array, like: Any) -> Array:
+    """The update in the dtype of the parameter it is for, as optax does."""
+    return updates.astype(jnp.asarray(like).dtype)

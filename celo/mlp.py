@@ -1,0 +1,105 @@
+"""A small MLP applied to every parameter of a tensor, without ever forming the (..., features) array.
+
+The inputs stay separate arrays, each broadcastable to the tensor: a feature that depends on the row alone is a
+vector per row, and its part of the first layer costs a vector per row. The normaliser of each feature is folded into
+the first layer's weights. On CPU this is an order of magnitude faster than a trailing feature axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+Weights = dict[str, Array]
+
+
+def truncated_normal(key: Array, shape: tuple[int, ...], fan_in: int) -> Array:
+    """Normal of sigma ``1/sqrt(fan_in)`` cut at two sigma and not rescaled (haiku's default for linear layers)."""
+    return jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32) / np.sqrt(fan_in).astype(
+        np.float32
+    )
+
+
+def init(key: Array, sizes: Sequence[int]) -> Weights:
+    """Weights of an MLP: ``w0 (sizes[0], sizes[1]), b0 (sizes[1],), w1, b1, ...``.
+
+    Args:
+        key: random key.
+        sizes: number of inputs, hidden units, outputs.
+
+    Returns:
+        A dictionary of float32 arrays; weights as in `truncated_normal`, biases zero.
+    """
+    theta: Weights = {}
+    keys = jax.random.split(key, len(sizes) - 1)
+    for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        theta[f"w{i}"] = truncated_normal(keys[i], (fan_in, fan_out), fan_in)
+        theta[f"b{i}"] = jnp.zeros((fan_out,), jnp.float32)
+    return theta
+
+
+def inverse_rms(feature: Array, epsilon: float = 1e-5) -> Array:
+    """``1 / sqrt(epsilon + mean(feature**2))`` over the whole array: the normaliser of one feature, a scalar.
+
+    A feature that is constant along an axis may have size 1 there: the mean is the same.
+    """
+    return jax.lax.rsqrt(epsilon + jnp.mean(jnp.square(feature)))
+
+
+def linear(w: Array, b: Array, inputs: Sequence[Array]) -> list[Array]:
+    """One dense layer over separate inputs, ``y_j = b_j + sum_i w[i, j] x_i``.
+
+    Args:
+        w: (inputs, outputs).
+        b: (outputs,).
+        inputs: arrays broadcastable with each other.
+
+    Returns:
+        One array per output. Inputs of equal shape are summed before anything is broadcast.
+    """
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for i, x in enumerate(inputs):
+        groups.setdefault(x.shape, []).append(i)
+    # Smallest shapes first: vectors are summed as vectors and broadcast once.
+    ordered = sorted(groups.values(), key=lambda members: inputs[members[0]].size)
+    outputs = []
+    for j in range(w.shape[1]):
+        total = b[j]
+        for members in ordered:
+            partial = w[members[0], j] * inputs[members[0]]
+            for i in members[1:]:
+                partial = partial + w[i, j] * inputs[i]
+            total = total + partial
+        outputs.append(total)
+    return outputs
+
+
+def apply(
+    theta: Weights, inputs: Sequence[Array], scales: Sequence[Array] | None = None, outputs: int | None = None
+) -> list[Array]:
+    """MLP with ReLU between layers, evaluated at every element.
+
+    Args:
+        theta: weights as made by `init`.
+        inputs: one array per input, broadcastable with each other.
+        scales: one scalar per input that multiplies it (its normaliser).
+        outputs: how many of the outputs to compute; all by default.
+
+    Returns:
+        One array per output.
+    """
+    layers = len(theta) // 2
+    w0 = theta["w0"]
+    if scales is not None:
+        w0 = w0 * jnp.stack(list(scales))[:, None]
+    hidden = linear(w0, theta["b0"], inputs)
+    for i in range(1, layers):
+        hidden = [jax.nn.relu(h) for h in hidden]
+        last = i == layers - 1
+        keep = slice(0, outputs if last else None)
+        hidden = linear(theta[f"w{i}"][:, keep], theta[f"b{i}"][keep], hidden)
+    return hidden

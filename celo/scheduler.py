@@ -1,0 +1,116 @@
+"""Celo's scheduler: an LSTM that sets one step size per step from the loss and the progress of training."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from celo import loss_features, lstm, mlp
+from celo.loss_features import LossState
+from celo.lstm import LSTMState
+
+HIDDEN = 64
+NUM_INPUTS = len(loss_features.PROGRESS_POINTS) + loss_features.NUM_LOSS_FEATURES
+FORMS = ("exp", "linear", "linear_clip")
+SCALE = 0.1
+
+
+class SchedulerState(NamedTuple):
+    """State of the scheduler: LSTM vectors of shape (64,) and the averages of the loss."""
+
+    lstm: LSTMState
+    loss: LossState
+
+
+def dense(key: Array, inputs: int, outputs: int) -> dict[str, Array]:
+    """Weights ``w (inputs, outputs)`` and ``b (outputs,)`` of a linear layer."""
+    return {
+        "w": mlp.truncated_normal(key, (inputs, outputs), inputs),
+        "b": jnp.zeros((outputs,), jnp.float32),
+    }
+
+
+def init(key: Array) -> dict[str, Any]:
+    """Meta-parameters of the scheduler: two input layers, LSTM cell, learned initial state and the step-size head.
+
+    Args:
+        key: random key.
+
+    Returns:
+        A dictionary of float32 arrays; biases and the initial state are zero.
+    """
+    keys = jax.random.split(key, 4)
+    return {
+        "mix_relu": dense(keys[0], NUM_INPUTS, HIDDEN),
+        "mix_linear": dense(keys[1], NUM_INPUTS, HIDDEN),
+        "lstm": lstm.init(keys[2], HIDDEN, HIDDEN),
+        "initial": {"hidden": jnp.zeros((HIDDEN,), jnp.float32), "cell": jnp.zeros((HIDDEN,), jnp.float32)},
+        "step_size": dense(keys[3], HIDDEN, 1),
+    }
+
+
+def init_state(theta: dict[str, Any], num_steps: Array) -> SchedulerState:
+    """State before the first step.
+
+    Args:
+        theta: meta-parameters as made by `init`.
+        num_steps: () horizon in steps.
+    """
+    initial = LSTMState(theta["initial"]["hidden"], theta["initial"]["cell"])
+    return SchedulerState(initial, loss_features.init(num_steps))
+
+
+def inputs(state: LossState, count: Array, num_steps: Array) -> Array:
+    """The scheduler's 18 inputs: nine progress features, nine loss features."""
+    return jnp.concatenate([loss_features.progress_features(count, num_steps), loss_features.features(state)])
+
+
+def step_size(head: dict[str, Array], hidden: Array, form: str) -> Array:
+    """Step size from the LSTM's output ``x = w h + b``.
+
+    Args:
+        head: weights of the last layer.
+        hidden: (64,) output of the LSTM.
+        form: "exp": ``0.1 exp(x)``; "linear": ``x``; "linear_clip": ``max(x, 0)``.
+
+    Returns:
+        () step size.
+    """
+    x = (hidden @ head["w"] + head["b"])[0]
+    if form == "exp":
+        return SCALE * jnp.exp(x)
+    return x if form == "linear" else jnp.maximum(x, 0.0)
+
+
+def step(
+    theta: dict[str, Any],
+    state: SchedulerState,
+    loss: Array,
+    count: Array,
+    num_steps: Array,
+    form: str = "exp",
+) -> tuple[Array, SchedulerState]:
+    """One step of the scheduler: ``eta`` and the new state.
+
+    With the 18 inputs z: ``x = W3 z + b3 + relu(W2 z + b2)``, ``h, c = LSTM(x, h, c)``, ``eta = 0.1 exp(w h + b)``.
+
+    Args:
+        theta: meta-parameters as made by `init`.
+        state: state before the step.
+        loss: () raw loss of this step.
+        count: () steps done before this one.
+        num_steps: () horizon in steps.
+        form: see `step_size`.
+
+    Returns:
+        () step size and the state after the step.
+    """
+    loss_state = loss_features.update(state.loss, loss)
+    z = inputs(loss_state, count, num_steps)
+    relu, direct = theta["mix_relu"], theta["mix_linear"]
+    x = z @ direct["w"] + direct["b"] + jax.nn.relu(z @ relu["w"] + relu["b"])
+    memory = lstm.step(theta["lstm"], x, state.lstm)
+    return step_size(theta["step_size"], memory.hidden, form), SchedulerState(memory, loss_state)

@@ -1,0 +1,1 @@
+"""Ablations: the grid of changes to the recipe, as data, and its table."""

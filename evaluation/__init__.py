@@ -1,0 +1,1 @@
+"""Evaluation: suites of tasks, the runner, the results store, scores and reports."""

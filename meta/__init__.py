@@ -1,0 +1,1 @@
+"""Meta-training: datasets, tasks, truncation, gradient estimators, recipes, trainer and run folders."""

@@ -1,0 +1,139 @@
+"""Files that are never seen half-written, and JSON that any parser reads."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write ``data`` under a temporary name, force it to disk, and rename it to ``path``.
+
+    Whoever opens ``path`` finds the old content or the new one, never a part of either, whenever the writer
+    is killed or the disk fills.
+
+    Args:
+        path: the file to create or to replace; its folder exists.
+        data: the whole new content.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; ``path`` is as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Force a folder's entries to disk: a rename survives a power cut only after this."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_and_digest(path: Path) -> str:
+    """Force a file's content to disk and return its SHA-256."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder; a kill in between leaves it under a hidden name, not half-empty under its own."""
+    doomed = path.with_name(f".removing-{path.name}")
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(doomed)
+    os.replace(path, doomed)
+    shutil.rmtree(doomed)
+
+
+def json_ready(value: Any, where: str = "value") -> Any:
+    """Turn a value into what JSON can hold; non-finite floats become strings.
+
+    They are ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``: the JSON standard has no such numbers, and the
+    bare ``NaN`` that Python writes stops other parsers.
+
+    Args:
+        value: None, bool, int, float, str, a NumPy or JAX scalar, a path, or nested mappings and sequences of
+            them.
+        where: what to call the value in an error.
+
+    Returns:
+        The value as dicts with string keys, lists, strings, ints, finite floats, bools and None.
+
+    Raises:
+        TypeError: something in it has no JSON form.
+    """
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else _non_finite_name(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"{where} has the key {key!r}; keys must be strings")
+        return {key: json_ready(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_ready(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if getattr(value, "shape", None) == () and hasattr(value, "dtype"):
+        return json_ready(
+            np.asarray(value).astype(np.float64).item() if _is_extended(value) else value.item(), where
+        )
+    raise TypeError(
+        f"{where} is a {type(value).__name__}, {value!r}; expected None, a bool, number or string, or "
+        "lists and dicts of them"
+    )
+
+
+def number_from_json(value: Any) -> float | int:
+    """Undo `json_ready` for one number.
+
+    >>> number_from_json(json_ready(float("-inf")))
+    -inf
+    """
+    return _NON_FINITE[value] if isinstance(value, str) else value
+
+
+def json_bytes(value: Any) -> bytes:
+    """Serialize a value, made ready by `json_ready`, as an indented JSON file."""
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _non_finite_name(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
+def _is_extended(value: Any) -> bool:
+    """Whether a scalar has one of the types (bfloat16, float8) whose ``item()`` NumPy leaves as they are."""
+    return np.dtype(value.dtype).kind == "V"

@@ -1,0 +1,203 @@
+"""What a task is, how batches are drawn from data on the device, and how tasks are stacked.
+
+A task is a frozen dataclass that is also a pytree: its data are leaves, its configuration is static. It goes
+through `jax.jit` as an argument, and a stack of tasks goes through `jax.vmap`.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, Self, TypeVar, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Batch = dict[str, jax.Array]
+Params = Any
+ModelState = Any
+Aux = dict[str, jax.Array]
+
+
+class Task(Protocol):
+    """An optimizee: parameters, data and a loss. Every method is traceable."""
+
+    @property
+    def name(self) -> str:
+        """Name of the task; equal names mean equal tasks."""
+        ...
+
+    def init(self, key: jax.Array) -> tuple[Params, ModelState]:
+        """Draw initial parameters and the initial model state (batch statistics; () where there are none)."""
+        ...
+
+    def batch(self, key: jax.Array, split: str) -> Batch:
+        """Draw a batch from the static split "train", "inner_valid", "outer_valid" or "test"."""
+        ...
+
+    def loss(
+        self, params: Params, model_state: ModelState, key: jax.Array, batch: Batch
+    ) -> tuple[jax.Array, ModelState, Aux]:
+        """Compute the mean loss of a batch, the new model state, and further scalars by name."""
+        ...
+
+    def normalizer(self, loss: jax.Array) -> jax.Array:
+        """Map a loss to the bounded, finite range the meta-objective uses."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Label:
+    """A name that takes no part in comparing tree structures: all labels are equal.
+
+    So tasks that differ in name alone have the same structure: they stack, and share compiled code. A task
+    that compiled code returns may therefore carry the name of another one; keep names outside compiled code.
+    """
+
+    text: str
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Label)
+
+    def __hash__(self) -> int:
+        return hash(Label)
+
+
+_Class = TypeVar("_Class")
+
+
+def static(**kwargs: Any) -> Any:
+    """Declare a static field of a `pytree` class: hashable configuration, part of the tree structure."""
+    return dataclasses.field(metadata={"static": True}, **kwargs)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, static))
+def pytree(cls: type[_Class]) -> type[_Class]:
+    """Make a class a frozen dataclass and a pytree whose leaves are the fields not declared `static`."""
+    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
+
+
+def draw_indices(key: jax.Array, size: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Draw whole numbers uniformly from 0 .. size - 1, with replacement, by one draw of 32 bits each.
+
+    The number is `floor(bits * size / 2**32)`, computed in 16-bit halves because the product has 64 bits; no
+    number is likelier than another by more than `size / 2**32`. (Lemire 2019, "Fast random integer
+    generation in an interval", section 3, without the rejection step.)
+
+    Args:
+        key: random key.
+        size: integer scalar, 1 .. 2**31 - 1; may be traced.
+        shape: shape of the result.
+
+    Returns:
+        int32 array of the shape, each entry in 0 .. size - 1.
+    """
+    bits = jax.random.bits(key, shape, jnp.uint32)
+    return scale_bits(bits, size)
+
+
+def scale_bits(bits: jax.Array, size: jax.Array) -> jax.Array:
+    """Return the upper 32 of the 64 bits of `bits * size`, as int32.
+
+    Args:
+        bits: uint32 array.
+        size: integer scalar, 1 .. 2**31 - 1; may be traced.
+    """
+    half, mask = np.uint32(16), np.uint32(0xFFFF)
+    size = jnp.asarray(size).astype(jnp.uint32)
+    high, low = bits >> half, bits & mask
+    size_high, size_low = size >> half, size & mask
+    carry = high * size_low + ((low * size_low) >> half)
+    middle = low * size_high + (carry & mask)
+    return (high * size_high + (carry >> half) + (middle >> half)).astype(jnp.int32)
+
+
+@pytree
+class Examples:
+    """The examples of one split, possibly padded at the end.
+
+    Attributes:
+        arrays: arrays by name, all with the same first axis, one entry per example.
+        size: int32 scalar: how many of the first examples are real; the rest is padding and never drawn.
+    """
+
+    arrays: dict[str, jax.Array]
+    size: jax.Array
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """Put arrays of equal length on the default device, unpadded.
+
+        Raises:
+            ValueError: the arrays are empty or of different lengths.
+        """
+        lengths = {name: len(array) for name, array in arrays.items()}
+        if len(set(lengths.values())) != 1 or min(lengths.values()) < 1:
+            raise ValueError(f"examples need arrays of one length of at least 1, got lengths {lengths}")
+        size = next(iter(lengths.values()))
+        return cls({name: jnp.asarray(array) for name, array in arrays.items()}, jnp.asarray(size, jnp.int32))
+
+    def indices(self, key: jax.Array, batch_size: int) -> jax.Array:
+        """Draw the row numbers of a batch, with replacement: int32 of shape (batch_size,)."""
+        return draw_indices(key, self.size, (batch_size,))
+
+    def take(self, indices: jax.Array) -> Batch:
+        """Gather rows; the shape of `indices` replaces the first axis."""
+        return {name: array.at[indices].get(mode="promise_in_bounds") for name, array in self.arrays.items()}
+
+
+T = TypeVar("T")
+
+
+def stack_tasks(tasks: Sequence[T]) -> T:
+    """Stack tasks of equal structure along a new first axis of every leaf, for `jax.vmap`.
+
+    Splits of different lengths are padded to the longest; integer images of different widths take the widest.
+
+    Args:
+        tasks: tasks of one class with equal configuration.
+
+    Returns:
+        A task whose leaves have a leading axis of `len(tasks)`; its name joins the names with "+".
+
+    Raises:
+        ValueError: no tasks, or tasks whose classes, configurations or shapes differ; the message says where.
+
+    Example:
+        >>> stacked = stack_tasks([meta.tasks.make("ImageMLP_Digits8_Relu32"), ...])
+        >>> params, state = jax.vmap(lambda task, key: task.init(key))(stacked, keys)
+    """
+    if not tasks:
+        raise ValueError("stack_tasks needs at least one task, got none")
+    structures = [jax.tree.structure(task) for task in tasks]
+    for i, structure in enumerate(structures):
+        if structure != structures[0]:
+            raise ValueError(
+                f"Tasks 0 and {i} cannot be stacked, their structures differ:\n{structures[0]}\n{structure}"
+            )
+    stacked = jax.tree.map(_stack, *tasks, is_leaf=lambda node: isinstance(node, Examples))
+    names = "+".join(str(getattr(task, "name", "?")) for task in tasks)
+    return dataclasses.replace(stacked, label=Label(names)) if hasattr(stacked, "label") else stacked
+
+
+def _stack(*nodes: Any) -> Any:
+    if isinstance(nodes[0], Examples):
+        length = max(len(array) for node in nodes for array in node.arrays.values())
+        return jax.tree.map(_stack, *(_pad(node, length) for node in nodes))
+    shapes = [np.shape(node) for node in nodes]
+    if len(set(shapes)) > 1:
+        raise ValueError(f"Tasks cannot be stacked, the shapes of one of their arrays differ: {shapes}")
+    widest = np.result_type(*(node.dtype for node in nodes))
+    if len({node.dtype.kind for node in nodes}) > 1:
+        raise ValueError(
+            f"Tasks cannot be stacked, one of their arrays has dtypes {[n.dtype for n in nodes]}"
+        )
+    return jnp.stack([node.astype(widest) for node in nodes])
+
+
+def _pad(examples: Examples, length: int) -> Examples:
+    """Pad every array with zeros to a common length."""
+    arrays = {
+        name: jnp.pad(array, [(0, length - len(array))] + [(0, 0)] * (array.ndim - 1))
+        for name, array in examples.arrays.items()
+    }
+    return Examples(arrays, examples.size)

@@ -1,0 +1,93 @@
+"""Image classification with a multi-layer perceptron: the tasks Celo is meta-trained on."""
+
+import jax
+import jax.numpy as jnp
+
+from meta.datasets.images import ImageData
+from meta.tasks.base import Aux, Batch, Label, pytree, static
+from meta.tasks.image_data import DeviceImages
+from meta.tasks.layers import (
+    Layers,
+    apply_mlp,
+    check_activation,
+    check_hidden,
+    check_positive,
+    clip_loss,
+    cross_entropy,
+    init_mlp,
+    uniform_guess_ceiling,
+)
+
+
+@pytree
+class ImageMLP:
+    """Classify images by a perceptron under the mean softmax cross-entropy, in nats.
+
+    Source: Moudgil et al. 2025 (arXiv 2501.12670), section 4: four such families, 64-32-10, batch 64.
+
+    Attributes:
+        data: images on the device.
+        label: holds the name.
+        num_classes: number of classes C; the loss of a uniform guess is ln C.
+        hidden: widths of the hidden layers.
+        activation: name of the activation between layers.
+        batch_size: examples per batch.
+
+    Example:
+        >>> task = ImageMLP.of(load_images("digits"))
+        >>> params, state = task.init(jax.random.key(0))
+        >>> loss, state, aux = task.loss(params, state, key, task.batch(key, "train"))
+    """
+
+    data: DeviceImages
+    label: Label = static()
+    num_classes: int = static()
+    hidden: tuple[int, ...] = static(default=(32,))
+    activation: str = static(default="relu")
+    batch_size: int = static(default=64)
+
+    def __post_init__(self):
+        check_hidden(self.hidden)
+        check_activation(self.activation)
+        check_positive("batch_size", self.batch_size)
+        if self.num_classes < 2:
+            raise ValueError(f"num_classes must be at least 2, got {self.num_classes!r}")
+
+    @classmethod
+    def of(
+        cls,
+        data: ImageData,
+        hidden: tuple[int, ...] = (32,),
+        activation: str = "relu",
+        batch_size: int = 64,
+        name: str | None = None,
+    ) -> "ImageMLP":
+        """Build the task on a dataset; the name defaults to one made of the data and the configuration."""
+        widths = "x".join(map(str, hidden))
+        name = name or f"ImageMLP_{data.name}{data.shape[0]}_{activation}{widths}_bs{batch_size}"
+        return cls(DeviceImages.of(data), Label(name), data.num_classes, hidden, activation, batch_size)
+
+    @property
+    def name(self) -> str:
+        """Name of the task."""
+        return self.label.text
+
+    def init(self, key: jax.Array) -> tuple[Layers, tuple[()]]:
+        """Draw the parameters; there is no model state."""
+        return init_mlp(key, (self.data.features, *self.hidden, self.num_classes)), ()
+
+    def batch(self, key: jax.Array, split: str) -> Batch:
+        """Draw a batch: "image" (batch, features) in [0, 1] and "label" (batch,)."""
+        return self.data.batch(key, split, self.batch_size)
+
+    def loss(
+        self, params: Layers, model_state: tuple[()], key: jax.Array, batch: Batch
+    ) -> tuple[jax.Array, tuple[()], Aux]:
+        """Compute the mean cross-entropy; aux holds the accuracy. The key is not used: nothing is random."""
+        logits = apply_mlp(params, batch["image"], self.activation)
+        accuracy = jnp.mean(jnp.argmax(logits, axis=-1) == batch["label"])
+        return jnp.mean(cross_entropy(logits, batch["label"])), model_state, {"accuracy": accuracy}
+
+    def normalizer(self, loss: jax.Array) -> jax.Array:
+        """Clip the loss to [0, 1.5 ln C]; NaN becomes 1.5 ln C."""
+        return clip_loss(loss, uniform_guess_ceiling(self.num_classes))

@@ -1,0 +1,103 @@
+"""Parts the tasks share: dense layers, cross-entropy, and the clipping of losses for the meta-objective."""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+
+from celo.mlp import truncated_normal
+from meta.datasets.errors import unknown_name
+
+Layers = dict[str, dict[str, jax.Array]]
+
+ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = MappingProxyType(
+    {"relu": jax.nn.relu, "tanh": jnp.tanh}
+)
+
+
+def check_positive(what: str, value: object) -> None:
+    """Raise a ValueError unless `value` is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{what} must be a whole number of at least 1, got {value!r}")
+
+
+def check_hidden(hidden: object) -> None:
+    """Raise a ValueError unless `hidden` is a tuple of widths of at least 1 (empty: a linear model)."""
+    if not isinstance(hidden, tuple):
+        raise ValueError(f"hidden must be a tuple of layer widths, got {hidden!r}")
+    for width in hidden:
+        check_positive("a width in hidden", width)
+
+
+def check_activation(activation: str) -> None:
+    """Raise a ValueError unless `activation` is a name in `ACTIVATIONS`."""
+    if activation not in ACTIVATIONS:
+        raise unknown_name("activation", activation, ACTIVATIONS)
+
+
+def init_mlp(key: jax.Array, widths: Sequence[int]) -> Layers:
+    """Draw the parameters of a multi-layer perceptron.
+
+    Args:
+        key: random key.
+        widths: number of inputs, of units of each hidden layer, and of outputs.
+
+    Returns:
+        `{"linear_0": {"w": (widths[0], widths[1]), "b": (widths[1],)}, ...}`, float32: kernels truncated
+        normal (cut at two sigma and not rescaled, sigma = 1/sqrt(fan-in)), biases zero.
+    """
+    keys = jax.random.split(key, len(widths) - 1)
+    return {
+        f"linear_{i}": {"w": truncated_normal(keys[i], (fan_in, fan_out), fan_in), "b": jnp.zeros(fan_out)}
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths))
+    }
+
+
+def apply_mlp(params: Layers, inputs: jax.Array, activation: str) -> jax.Array:
+    """Apply dense layers with an activation between them and none after the last.
+
+    Args:
+        params: parameters as made by `init_mlp`.
+        inputs: float32 of shape (batch, features).
+        activation: a name in `ACTIVATIONS`.
+
+    Returns:
+        float32 of shape (batch, outputs).
+    """
+    hidden = inputs
+    for i in range(len(params)):
+        if i:
+            hidden = ACTIVATIONS[activation](hidden)
+        layer = params[f"linear_{i}"]
+        hidden = hidden @ layer["w"] + layer["b"][None]
+    return hidden
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Compute the softmax cross-entropy of each example, `logsumexp(z) - z[label]`, in nats.
+
+    The logit is picked by comparing with every class: on CPU and for few classes the gradient of a gather, a
+    scatter, costs more.
+
+    Args:
+        logits: float32 of shape (..., classes).
+        labels: integers of shape (...).
+
+    Returns:
+        float32 of shape (...).
+    """
+    one_hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    return -jnp.sum(one_hot * jax.nn.log_softmax(logits), axis=-1)
+
+
+def uniform_guess_ceiling(num_classes: int) -> float:
+    """Return `1.5 ln C`, one and a half times the loss of a uniform guess."""
+    return 1.5 * math.log(num_classes)
+
+
+def clip_loss(loss: jax.Array, ceiling: float) -> jax.Array:
+    """Clip a loss to [0, ceiling]; NaN counts as the ceiling, so that a diverged problem stays comparable."""
+    return jnp.where(jnp.isnan(loss), jnp.float32(ceiling), jnp.clip(loss, 0.0, ceiling))

@@ -1,0 +1,143 @@
+"""The console command ``celo``: it finds the named program in ``scripts/`` and hands the arguments over.
+
+Every program is a module with ``main(argv: list[str] | None = None) -> int | None`` and also runs as
+``python -m scripts.NAME``. A program is imported only when it is called, so that ``celo --help`` is quick
+and works without any extra installed.
+"""
+
+import difflib
+import importlib
+import importlib.metadata
+import importlib.util
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand: where its program is, what it does, and the extra it needs."""
+
+    module: str
+    description: str
+    extra: str
+
+    @property
+    def available(self) -> bool:
+        """Whether the program's module is there; it is looked up, not imported."""
+        return importlib.util.find_spec(self.module) is not None
+
+
+COMMANDS: Mapping[str, Command] = MappingProxyType(
+    {
+        "meta-train": Command(
+            "scripts.meta_train", "meta-train a learned optimizer; resumes an existing run", "train"
+        ),
+        "evaluate": Command("scripts.evaluate", "train suites of tasks and store the results", "eval"),
+        "report": Command("scripts.report", "turn stored results into scores, tables and figures", "eval"),
+        "ablate": Command("scripts.ablate", "run the grid of changes to the recipe", "eval"),
+        "benchmark": Command("scripts.benchmark", "measure time and memory on this machine", "train"),
+        "demo": Command("scripts.demo", "meta-train a small Celo, compare it with Adam", "eval"),
+        "convert": Command("scripts.convert", "convert weights between this format and upstream's", "train"),
+    }
+)
+
+# Import names that differ from the name of the package that brings them.
+_DISTRIBUTIONS = {"PIL": "pillow", "orbax": "orbax-checkpoint", "sklearn": "scikit-learn"}
+
+_USAGE_HEAD = """\
+usage: celo COMMAND [ARGUMENTS ...]
+
+commands:"""
+
+_USAGE_TAIL = """
+options:
+  -h, --help  show this text; `celo COMMAND --help` shows the arguments of a command
+  --version   show the version"""
+
+
+def available_commands() -> dict[str, Command]:
+    """Return the commands whose program is installed, by name."""
+    return {name: command for name, command in COMMANDS.items() if command.available}
+
+
+def usage() -> str:
+    """Return the help text: one line per available command."""
+    commands = (f"  {name:<12}{command.description}" for name, command in available_commands().items())
+    return "\n".join([_USAGE_HEAD, *commands, _USAGE_TAIL])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand.
+
+    Args:
+        argv: the command line without the program's name; ``sys.argv[1:]`` if None.
+
+    Returns:
+        The exit status: what the program returned (None counts as 0), 2 for a bad command line, 1 when a
+        package of an extra is missing.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments:
+        print(usage(), file=sys.stderr)
+        return 2
+    name, *rest = arguments
+    if name in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if name == "--version":
+        print(f"celo {importlib.metadata.version('celo')}")
+        return 0
+    command = available_commands().get(name)
+    if command is None:
+        print(_unknown_command(name), file=sys.stderr)
+        return 2
+    return _run(name, command, rest)
+
+
+def _run(name: str, command: Command, argv: list[str]) -> int:
+    try:
+        status = importlib.import_module(command.module).main(argv)
+    except ModuleNotFoundError as error:
+        extra = _extra_that_brings(error.name or "")
+        if extra is None:  # not an optional package: a fault of ours or of the installation, shown in full
+            raise
+        extras = ",".join(sorted({command.extra, extra}))
+        print(
+            f"celo {name}: the package {error.name!r} is not installed; "
+            f"install what this command needs with: pip install 'celo[{extras}]'",
+            file=sys.stderr,
+        )
+        return 1
+    return 0 if status is None else status
+
+
+def _unknown_command(name: str) -> str:
+    known = list(available_commands())
+    near = difflib.get_close_matches(name, known)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return f"celo: unknown command {name!r}.{hint} Known commands: {', '.join(known)}."
+
+
+def _extra_that_brings(module: str) -> str | None:
+    """Return the extra of this package that lists the distribution of ``module``, if one does."""
+    top = module.partition(".")[0]
+    if top == "celo":  # the extras name this package too, for what they share
+        return None
+    wanted = _canonical(_DISTRIBUTIONS.get(top, top))
+    for requirement in importlib.metadata.requires("celo") or []:
+        distribution = re.match(r"[\w.-]+", requirement)
+        extra = re.search(r"""extra == ["']([\w-]+)["']""", requirement)
+        if extra and distribution and _canonical(distribution.group()) == wanted:
+            return extra.group(1)
+    return None
+
+
+def _canonical(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

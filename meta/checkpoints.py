@@ -5,28 +5,28 @@ SHA-256 of every file. It is written under a hidden name and renamed when everyt
 is on disk. So a folder with a step for a name is complete whenever the writer was killed, and damage done to
 it later shows.
 
-Saving is synchronous: 5 MB in 100 arrays take 0.2 s on two cores, and donated buffers need no second copy.
+Saving is synchronous: 5 MB in 400 arrays take 0.15 s on two cores, and donated buffers need no second copy.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import hashlib
-import json
+import logging
 import os
+import re
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from meta import arrays, files
+from meta import arrays, files, manifest
 
 _FORMAT = 1
-_MANIFEST = "manifest.json"
 _ARRAYS = "arrays"
 _WRITING = ".writing-"
 _DAMAGED = ".damaged-"
@@ -90,13 +90,13 @@ class Checkpoints:
         """
         if step < 0:
             raise ValueError(f"step is {step}; expected at least 0")
-        manifest = {"format": _FORMAT, "step": int(step), "metric": files.json_ready(metric, "metric")}
-        manifest["leaves"] = arrays.describe(state)
+        content = {"format": _FORMAT, "step": int(step), "metric": files.json_ready(metric, "metric")}
         if step in self.steps():
             return
+        content["leaves"], packed = arrays.pack(state)
         writing = self.path / f"{_WRITING}{_folder_name(step)}"
         try:
-            self._write(writing, manifest, arrays.flatten(state))
+            self._write(writing, content, packed)
         except Exception as error:
             if _first_process():
                 shutil.rmtree(writing, ignore_errors=True)
@@ -125,7 +125,7 @@ class Checkpoints:
             CheckpointError: there are checkpoints, but every one of them is damaged.
             ValueError: the checkpoint holds another state than ``like``.
         """
-        found = self._latest(lambda folder, manifest: self._read(folder, manifest, like))
+        found = self._latest(lambda folder, content: self._read(folder, content, like))
         return None if found is None else (found[0]["step"], found[1])
 
     def latest_metric(self) -> float | None:
@@ -133,21 +133,33 @@ class Checkpoints:
 
         Raises and warns as `restore_latest` does.
         """
-        found = self._latest(lambda _folder, _manifest: None)
+        found = self._latest(lambda _folder, _content: None)
         return None if found is None else files.number_from_json(found[0]["metric"])
+
+    def set_aside_damaged(self) -> None:
+        """Hide every damaged checkpoint, so that what remains can be read, and the next save takes its place.
+
+        Warns:
+            CheckpointWarning: for each of them.
+        """
+        for step in self.steps():
+            try:
+                self._verify(step)
+            except manifest.DamagedError as error:
+                self._set_aside(step, str(error), "it is not used")
 
     def _latest(self, read: Callable[[Path, dict[str, Any]], Any]) -> tuple[dict[str, Any], Any] | None:
         damaged: dict[int, str] = {}
         for step in reversed(self.steps()):
-            folder = self.path / _folder_name(step)
             try:
-                manifest = _verified_manifest(folder, step)
-                result = read(folder, manifest)
-            except _DamagedError as error:
+                content = self._verify(step)
+            except manifest.DamagedError as error:
                 damaged[step] = str(error)
                 continue
-            self._set_aside(damaged, step)
-            return manifest, result
+            result = read(self.path / _folder_name(step), content)
+            for bad, reason in damaged.items():
+                self._set_aside(bad, reason, f"using the one before, at step {step}")
+            return content, result
         if damaged:
             reasons = "".join(f"\n  step {step}: {reason}" for step, reason in damaged.items())
             raise CheckpointError(
@@ -156,54 +168,54 @@ class Checkpoints:
             )
         return None
 
-    def _set_aside(self, damaged: dict[int, str], used: int) -> None:
-        for step, reason in damaged.items():
-            warnings.warn(
-                f"the checkpoint at step {step} in {self.path} is damaged ({reason}); "
-                f"using the one before, at step {used}",
-                CheckpointWarning,
-                stacklevel=5,
+    def _verify(self, step: int) -> dict[str, Any]:
+        folder = self.path / _folder_name(step)
+        content = manifest.read(folder)
+        if content["format"] != _FORMAT:
+            raise CheckpointError(
+                f"{folder} has format {content['format']}; this version reads format {_FORMAT} only"
             )
-            if _first_process():
-                aside = self.path / f"{_DAMAGED}{_folder_name(step)}"
-                shutil.rmtree(aside, ignore_errors=True)
-                os.replace(self.path / _folder_name(step), aside)
+        if content["step"] != step:
+            raise manifest.DamagedError(f"it was saved at step {content['step']}")
+        return content
 
-    def _write(self, writing: Path, manifest: dict[str, Any], named: dict[str, Any]) -> None:
+    def _set_aside(self, step: int, reason: str, consequence: str) -> None:
+        text = f"the checkpoint at step {step} in {self.path} is damaged ({reason}); {consequence}"
+        warnings.warn(text, CheckpointWarning, stacklevel=4)
+        if _first_process():
+            aside = self.path / f"{_DAMAGED}{_folder_name(step)}"
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(self.path / _folder_name(step), aside)
+
+    def _write(self, writing: Path, content: dict[str, Any], packed: dict[str, Any]) -> None:
         import orbax.checkpoint as ocp
 
         if _first_process():
             self.path.mkdir(parents=True, exist_ok=True)
-            for leftover in self.path.glob(f"{_WRITING}*"):
+            for leftover in [*self.path.glob(f"{_WRITING}*"), *self.path.glob(f"{files.REMOVING}*")]:
                 shutil.rmtree(leftover)
             writing.mkdir()
-        if named:
-            _checkpointer().save(writing / _ARRAYS, args=ocp.args.PyTreeSave(named))
+        if packed:
+            with _quiet_orbax():
+                _checkpointer().save(writing / _ARRAYS, args=ocp.args.PyTreeSave(packed))
         if _first_process():
-            written = sorted(p for p in writing.rglob("*") if p.is_file())
-            manifest["files"] = {p.relative_to(writing).as_posix(): files.sync_and_digest(p) for p in written}
-            for folder in [p for p in writing.rglob("*") if p.is_dir()]:
-                files.sync_folder(folder)
-            files.write_atomically(writing / _MANIFEST, _sealed(manifest))
-            os.replace(writing, self.path / _folder_name(manifest["step"]))
+            manifest.write(writing, content)
+            os.replace(writing, self.path / _folder_name(content["step"]))
             files.sync_folder(self.path)
 
-    def _read(self, folder: Path, manifest: dict[str, Any], like: Any) -> Any:
+    def _read(self, folder: Path, content: dict[str, Any], like: Any) -> Any:
         import orbax.checkpoint as ocp
 
-        arrays.check_same(manifest["leaves"], like, str(folder))
-        item = dict.fromkeys(arrays.flatten(like), 0)
+        leaves = content["leaves"]
+        arrays.check_same(leaves, like, str(folder))
+        item = {leaf["array"]: 0 for leaf in leaves if 0 not in leaf["shape"]}
         if not item:
-            return arrays.unflatten(like, {})
+            return arrays.unpack(leaves, {}, like)
         restore = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in item}
-        named = _checkpointer().restore(
+        packed = _checkpointer().restore(
             folder / _ARRAYS, args=ocp.args.PyTreeRestore(item=item, restore_args=restore)
         )
-        return arrays.unflatten(like, named)
-
-
-class _DamagedError(Exception):
-    """A checkpoint's files are not those that were written."""
+        return arrays.unpack(leaves, packed, like)
 
 
 @functools.cache
@@ -214,41 +226,25 @@ def _checkpointer() -> Any:
     return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
 
 
-def _sealed(manifest: dict[str, Any]) -> bytes:
-    """The manifest with its own SHA-256, so that a flipped bit in it shows as well."""
-    return files.json_bytes({"sha256": _seal(manifest), "manifest": manifest})
-
-
-def _seal(manifest: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
-def _verified_manifest(folder: Path, step: int) -> dict[str, Any]:
-    """Read a checkpoint's manifest and compare every file with it."""
+@contextlib.contextmanager
+def _quiet_orbax() -> Iterator[None]:
+    """Keep orbax from printing every thread's traceback of an error that is raised, and told, once."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
     try:
-        sealed = json.loads((folder / _MANIFEST).read_bytes())
-        manifest, seal = sealed["manifest"], sealed["sha256"]
-    except FileNotFoundError:
-        raise _DamagedError(f"{_MANIFEST} is missing") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise _DamagedError(f"{_MANIFEST} is not readable: {error}") from None
-    if _seal(manifest) != seal or manifest["step"] != step:
-        raise _DamagedError(f"{_MANIFEST} was altered")
-    if manifest["format"] != _FORMAT:
-        raise CheckpointError(
-            f"{folder} has format {manifest['format']}; this version reads format {_FORMAT}"
-        )
-    for name, expected in manifest["files"].items():
-        try:
-            found = files.digest(folder / name)
-        except OSError as error:
-            raise _DamagedError(f"{name}: {error.strerror}") from None
-        if found != expected:
-            raise _DamagedError(f"{name} was altered or cut short")
-    return manifest
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _reason(error: Exception) -> str:
+    """What the operating system said, if it said something: storage libraries bury it in a long message."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    if code:
+        return os.strerror(int(code[1]))
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+REMOVING = ".removing-"
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -66,10 +66,8 @@ def sync_and_digest(path: Path) -> str:
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder; a kill in between leaves it under a hidden name, not half-empty under its own."""
-    doomed = path.with_name(f".removing-{path.name}")
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(doomed)
+    """Delete a folder; a kill in between leaves it under a name beginning with `REMOVING`, not half-empty."""
+    doomed = path.with_name(f"{REMOVING}{path.name}")
     os.replace(path, doomed)
     shutil.rmtree(doomed)
 

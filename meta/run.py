@@ -10,29 +10,18 @@ report/             tables and pictures made from it
 
 from __future__ import annotations
 
-import difflib
-import json
 import os
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from meta import files
+from meta import config_file, files
 from meta.checkpoints import Checkpoints
 from meta.lock import FolderLock
 from meta.metrics import JsonlTracker
-from meta.provenance import provenance
 from meta.trackers import NullTracker
-
-_CONFIG = "config.json"
-_ABSENT = "<absent>"
-
-
-class RunWarning(UserWarning):
-    """A run goes on under circumstances that may change its numbers."""
 
 
 class RunFolder:
@@ -103,14 +92,14 @@ class RunFolder:
             raise TypeError(f"config is a {type(config).__name__}, {config!r}; expected a dict")
         ready = files.json_ready(config, "config")
         mutable = tuple(mutable_keys)
-        _check_mutable(mutable, ready)
+        config_file.check_mutable(mutable, ready)
         _check_folder(path)
         if jax.process_index() != 0:
             return cls(path, ready, None, keep)
         path.mkdir(parents=True, exist_ok=True)
         lock = FolderLock(path)
         try:
-            _write_or_compare(path, ready, mutable)
+            config_file.write_or_compare(path, ready, mutable)
             return cls(path, ready, lock, keep)
         except BaseException:
             lock.release()
@@ -149,7 +138,7 @@ class RunFolder:
             The step and the state, or None at the beginning of a run.
 
         Warns:
-            CheckpointWarning: a later checkpoint is damaged.
+            CheckpointWarning: a later checkpoint, or the best state, is damaged.
 
         Raises:
             CheckpointError: every checkpoint is damaged.
@@ -158,6 +147,8 @@ class RunFolder:
         found = self._checkpoints.restore_latest(like)
         if isinstance(self.metrics, JsonlTracker):
             self.metrics.rewind(-1 if found is None else found[0])
+        # Found out now rather than at the end of the run, when the best state is wanted.
+        self._best.set_aside_damaged()
         return found
 
     def save_best(self, step: int, state: Any, metric: float) -> bool:
@@ -194,108 +185,16 @@ class RunFolder:
         self.close()
 
 
-def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the ``config.json`` of a run folder.
-
-    Args:
-        path: the run folder.
-
-    Returns:
-        ``config``, ``provenance``, and ``resumed``: one entry per start under other circumstances, what they
-        were.
-
-    Raises:
-        FileNotFoundError: the folder is no run.
-        ValueError: the file is not readable.
-    """
-    file = Path(path) / _CONFIG
-    try:
-        content = json.loads(file.read_bytes())
-        if not all(isinstance(content[key], kind) for key, kind in _SECTIONS.items()):
-            raise TypeError(f"expected the sections {', '.join(_SECTIONS)}")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{file} is not readable ({type(error).__name__}: {error}). The run cannot be checked against "
-            "the configuration asked for: put the file back, or use another run folder"
-        ) from error
-    return content
-
-
-_SECTIONS = {"config": dict, "provenance": dict, "resumed": list}
-
-
-def _check_mutable(mutable: tuple[str, ...], config: Mapping[str, Any]) -> None:
-    known = _flat(config)
-    for key in mutable:
-        if not any(_covers(key, name) for name in known):
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(
-                f"mutable key {key!r} is not in the configuration{hint} (keys: {', '.join(known)})"
-            )
-
-
 def _check_folder(path: Path) -> None:
     """Refuse a file, and a folder with something in it that is no run, before anything is put there."""
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"{path} is a file; a run needs a folder")
-    if not path.is_dir() or (path / _CONFIG).exists():
+    if not path.is_dir() or (path / config_file.NAME).exists():
         return
     # Hidden files are those of a start that was killed before it wrote its configuration.
     foreign = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
     if foreign:
         raise ValueError(
-            f"{path} is not a run: it has no {_CONFIG}, but holds {', '.join(foreign[:5])}; use "
+            f"{path} is not a run: it has no {config_file.NAME}, but holds {', '.join(foreign[:5])}; use "
             "another folder"
         )
-
-
-def _write_or_compare(path: Path, config: dict[str, Any], mutable: tuple[str, ...]) -> None:
-    now = provenance()
-    if not (path / _CONFIG).exists():
-        content = {"config": config, "provenance": now, "resumed": []}
-        files.write_atomically(path / _CONFIG, files.json_bytes(content))
-        return
-    content = read_config(path)
-    changed = _differences(content["config"], config)
-    refused = {k: v for k, v in changed.items() if not any(_covers(allowed, k) for allowed in mutable)}
-    if refused:
-        lines = "".join(
-            f"\n  {key}: {old!r} in the run, {new!r} asked for" for key, (old, new) in refused.items()
-        )
-        raise ValueError(
-            f"{path} is a run of another configuration:{lines}\n"
-            "Ask for the same to go on with it, or use another run folder (--run-dir)"
-        )
-    created = now.pop("created")
-    circumstances = _differences({k: v for k, v in content["provenance"].items() if k != "created"}, now)
-    if circumstances:
-        told = "; ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in circumstances.items())
-        warnings.warn(
-            f"{path} goes on under other circumstances, numbers may differ: {told}", RunWarning, stacklevel=3
-        )
-    if changed or circumstances:
-        new_values = {key: new for key, (_, new) in (changed | circumstances).items()}
-        content["resumed"].append({"at": created, "changed": new_values})
-        files.write_atomically(path / _CONFIG, files.json_bytes(content))
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Dotted keys whose values differ, with both values."""
-    flat_old, flat_new = _flat(old), _flat(new)
-    pairs = {key: (flat_old.get(key, _ABSENT), flat_new.get(key, _ABSENT)) for key in flat_old | flat_new}
-    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _covers(allowed: str, key: str) -> bool:
-    return key == allowed or key.startswith(f"{allowed}.")

@@ -56,7 +56,8 @@ class WandbTracker:
                 name=name,
                 group=group,
                 config=run.config,
-                settings=wandb.Settings(console="off", silent=True, init_timeout=_START_TIMEOUT),
+                allow_val_change=True,
+                settings=wandb.Settings(console="off", init_timeout=_START_TIMEOUT),
             )
         except (wandb.errors.Error, OSError) as error:
             advice = "offline mode needs no network (`wandb sync` uploads later), disabled mode logs nothing"

@@ -32,7 +32,7 @@ endef
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # pip is the last thing `python -m venv` puts in place, so its presence marks a whole environment.
 $(BIN)/pip .venv-floor/bin/pip:
@@ -61,6 +61,9 @@ $(FLOOR): requirements-floor.txt requirements-dev.lock pyproject.toml | .venv-fl
 	.venv-floor/bin/python -m pip install $(PIP_FLAGS) --no-deps -r requirements-floor.txt
 	.venv-floor/bin/python -m pip check
 	@touch $@
+
+.PHONY: environment
+environment: $(DEV) ## Create or update .venv with everything developers need
 
 .PHONY: demo
 demo: $(RUNTIME) ## Meta-train a small Celo, compare it with Adam on unseen problems, write report/

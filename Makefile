@@ -13,6 +13,8 @@ RUNTIME := $(VENV)/.runtime-stamp
 DEV := $(VENV)/.dev-stamp
 FLOOR := .venv-floor/.stamp
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
+# Bytecode is written on first import, for what is imported, instead of for every file of every package.
+INSTALL := -m pip install $(PIP_FLAGS) --no-compile
 WORKERS ?= auto
 PYTEST_FLAGS := -n $(WORKERS) --dist worksteal
 ARGS ?=
@@ -37,14 +39,14 @@ help: ## List the targets
 # pip is the last thing `python -m venv` puts in place, so its presence marks a whole environment.
 $(BIN)/pip .venv-floor/bin/pip:
 	@$(FIND_PYTHON); \
-	echo "Creating $(@D) with $$($$python --version)"; \
-	"$$python" -m venv $(@D)/..
+	echo "Creating $(@:/bin/pip=) with $$("$$python" --version)"; \
+	"$$python" -m venv $(@:/bin/pip=)
 
 # $(call install,ENVIRONMENT,LOCK): exactly the pins of the lock, then this project in place.
 define install
 @echo "Installing $(2) into $(1) (a few minutes the first time)"
-$(1)/bin/python -m pip install $(PIP_FLAGS) --no-deps -r $(2)
-$(1)/bin/python -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation -e .
+$(1)/bin/python $(INSTALL) --no-deps -r $(2)
+$(1)/bin/python $(INSTALL) --no-deps --no-build-isolation -e .
 endef
 
 $(RUNTIME): requirements.lock pyproject.toml | $(BIN)/pip
@@ -58,7 +60,7 @@ $(DEV): requirements-dev.lock requirements.lock pyproject.toml | $(BIN)/pip
 
 $(FLOOR): requirements-floor.txt requirements-dev.lock pyproject.toml | .venv-floor/bin/pip
 	$(call install,.venv-floor,requirements-dev.lock)
-	.venv-floor/bin/python -m pip install $(PIP_FLAGS) --no-deps -r requirements-floor.txt
+	.venv-floor/bin/python $(INSTALL) --no-deps -r requirements-floor.txt
 	.venv-floor/bin/python -m pip check
 	@touch $@
 
@@ -97,7 +99,7 @@ wheel-check: $(DEV) ## Build the wheel, install it without extras and import it 
 	rm -rf build dist .venv-wheel
 	$(BIN)/python -m pip wheel $(PIP_FLAGS) --no-deps --no-build-isolation -w dist .
 	$(BIN)/python -m venv .venv-wheel
-	.venv-wheel/bin/python -m pip install $(PIP_FLAGS) -c requirements.lock dist/celo-*.whl
+	.venv-wheel/bin/python $(INSTALL) -c requirements.lock dist/celo-*.whl
 	root=$$PWD; cd "$$(mktemp -d)"; "$$root/.venv-wheel/bin/python" -I -c 'import celo; print(celo.__file__)'; \
 	"$$root/.venv-wheel/bin/celo" --version; "$$root/.venv-wheel/bin/celo" --help
 
@@ -111,7 +113,7 @@ COMPILE = BUILD="$$($(BIN)/python -c 'import tomllib; \
 
 .venv-lock/bin/uv: | $(BIN)/pip
 	$(BIN)/python -m venv .venv-lock
-	.venv-lock/bin/python -m pip install $(PIP_FLAGS) uv
+	.venv-lock/bin/python $(INSTALL) uv
 
 .PHONY: lock
 lock: $(UV) | $(BIN)/pip ## Pin every dependency anew (UPGRADE=--upgrade for the newest versions)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import warnings
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from meta import files
+from meta.datasets.errors import unknown_name
 from meta.provenance import provenance
 
 NAME = "config.json"
@@ -58,11 +58,7 @@ def check_mutable(mutable: tuple[str, ...], config: Mapping[str, Any]) -> None:
     known = _flat(config)
     for key in mutable:
         if not any(_covers(key, name) for name in known):
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(
-                f"mutable key {key!r} is not in the configuration{hint} (keys: {', '.join(known)})"
-            )
+            raise unknown_name("mutable key", key, known)
 
 
 def write_or_compare(path: Path, config: dict[str, Any], mutable: tuple[str, ...]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
+
+from meta.datasets.errors import unknown_name
 
 if TYPE_CHECKING:
     from meta.run import RunFolder
@@ -100,9 +101,7 @@ def make_tracker(
         RuntimeError: wandb is not installed, or cannot be reached in mode "online".
     """
     if name not in TRACKERS:
-        near = difflib.get_close_matches(name, TRACKERS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown tracker {name!r}{hint} (known: {', '.join(TRACKERS)})")
+        raise unknown_name("tracker", name, TRACKERS)
     if name != "wandb" or not run.is_writer:
         return run.metrics
     from meta.wandb_tracker import WandbTracker

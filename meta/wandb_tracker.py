@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meta import files
+from meta.datasets.errors import unknown_name
 
 if TYPE_CHECKING:
     from meta.run import RunFolder
@@ -42,7 +43,7 @@ class WandbTracker:
 
     def __init__(self, run: RunFolder, mode: str, project: str, name: str, group: str | None):
         if mode not in MODES:
-            raise ValueError(f"unknown wandb mode {mode!r} (known: {', '.join(MODES)})")
+            raise unknown_name("wandb mode", mode, MODES)
         wandb = _import_wandb()
         self._histogram = wandb.Histogram
         self.id = _stored_id(run)

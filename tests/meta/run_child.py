@@ -1,0 +1,101 @@
+"""Programs that the tests of run folders start, so that there is a real process to kill, stop or starve.
+
+A state is a function of its step, so whether a restored one is whole shows.
+"""
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from meta.checkpoints import CheckpointError, Checkpoints
+from meta.lock import FolderLock
+from meta.run import RunFolder
+from meta.signals import stop_on_signals
+
+
+def state(step: int) -> dict[str, Any]:
+    """Arrays of several types, 1.3 MB in all, most of it noise, which no library can shrink."""
+    return {
+        "big": np.random.default_rng(step).standard_normal((300, 1000)).astype(np.float32),
+        "pair": (np.full(7, step, np.int32), np.full((), step, np.uint32)),
+        "list": [np.full(20_000, step, np.float32)],
+    }
+
+
+def is_state(restored: Any, step: int) -> bool:
+    """Whether what was restored is the state of that step, bit for bit."""
+    same = jax.tree.map(lambda a, b: a.dtype == b.dtype and np.array_equal(a, b), restored, state(step))
+    return all(jax.tree.leaves(same))
+
+
+def save_forever(path: str) -> None:
+    """Go on from the last checkpoint, logging and saving without a pause, until killed."""
+    with RunFolder.open(path, {"seed": 0}, keep=2) as run:
+        found = run.restore_latest(state(0))
+        step = 0 if found is None else found[0]
+        while True:
+            step += 1
+            run.metrics.log(step, {"loss": 1.0 / step})
+            print("saving", step, flush=True)
+            run.save(step, state(step))
+            print("saved", step, flush=True)
+
+
+def hold(path: str) -> None:
+    """Hold the lock of a folder until killed."""
+    lock = FolderLock(Path(path))
+    print("locked", flush=True)
+    time.sleep(60)
+    lock.release()
+
+
+def run_out_of_room(path: str, limit: str) -> None:
+    """Save a state that fits and one that does not; ``limit``: size of a file in bytes, 0 on a small disk."""
+    checkpoints = Checkpoints(path)
+    checkpoints.save(1, state(1))
+    if int(limit):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+    try:
+        checkpoints.save(2, [state(i) for i in range(3)])
+    except CheckpointError as error:
+        print(error)
+    assert sorted(entry.name for entry in Path(path).iterdir()) == ["00000001"]
+    found = checkpoints.restore_latest(state(0))
+    assert found is not None
+    assert found[0] == 1
+    assert is_state(found[1], 1)
+    print("restored", found[0])
+
+
+def train_until_stopped(path: str) -> None:
+    """Count steps until a signal asks to stop, then save and leave as the request says."""
+    with RunFolder.open(path, {"seed": 0}) as run, stop_on_signals() as stop:
+        step = 0
+        print("ready", flush=True)
+        while not stop.requested:
+            step += 1
+            time.sleep(0.01)
+        run.save(step, state(step))
+        print("stopped", step, flush=True)
+    sys.exit(stop.exit_code)
+
+
+def ignore_requests(_path: str) -> None:
+    """Never look at the request to stop, as a program stuck in a long step."""
+    with stop_on_signals():
+        print("ready", flush=True)
+        time.sleep(60)
+
+
+PROGRAMS = {
+    program.__name__: program
+    for program in (save_forever, hold, run_out_of_room, train_until_stopped, ignore_requests)
+}
+
+if __name__ == "__main__":
+    PROGRAMS[sys.argv[1]](*sys.argv[2:])

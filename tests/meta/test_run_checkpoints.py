@@ -1,0 +1,303 @@
+"""Checkpoints: what is restored is what was saved, and damage is found."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import hypothesis.extra.numpy as hnp
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meta import arrays
+from meta.checkpoints import CheckpointError, Checkpoints, CheckpointWarning
+
+
+class Moments(NamedTuple):
+    mean: Any
+    count: Any
+
+
+DTYPES = [np.float32, np.int32, np.uint32, np.bool_, jnp.bfloat16, np.uint8, np.float16]
+
+
+def _as_dtype(bits: np.ndarray, dtype: Any) -> np.ndarray:
+    """Any bit pattern of the type: NaNs with payloads, minus zero and denormals among them."""
+    if np.dtype(dtype) == np.bool_:
+        return bits % 2 == 1
+    return bits.astype(f"u{np.dtype(dtype).itemsize}").view(dtype)
+
+
+LEAVES = st.builds(
+    _as_dtype,
+    hnp.arrays(np.uint32, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)),
+    st.sampled_from(DTYPES),
+)
+TREES = st.recursive(
+    LEAVES | st.none(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.integers(0, 9), inner, max_size=3)
+        | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+        | st.builds(Moments, inner, inner)
+    ),
+    max_leaves=8,
+)
+
+
+def assert_identical(actual: Any, expected: Any) -> None:
+    """Same containers, same types of leaves, same bits."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for one, other in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        assert isinstance(one, jax.Array) == isinstance(other, jax.Array)
+        if arrays.is_key(other):
+            assert jax.random.key_impl(one) == jax.random.key_impl(other)
+            one, other = jax.random.key_data(one), jax.random.key_data(other)
+        assert one.dtype == other.dtype
+        assert one.shape == other.shape
+        assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+
+
+def blank(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), tree)
+
+
+@given(TREES)
+def test_packing_is_undone_bit_for_bit(tree: Any) -> None:
+    described, packed = arrays.pack(tree)
+    arrays.check_same(described, blank(tree), "here")
+    assert_identical(
+        arrays.unpack(described, {k: np.asarray(v) for k, v in packed.items()}, blank(tree)), tree
+    )
+
+
+@settings(max_examples=12)
+@given(TREES)
+def test_saving_is_undone_bit_for_bit(tmp_path_factory: pytest.TempPathFactory, tree: Any) -> None:
+    checkpoints = Checkpoints(tmp_path_factory.mktemp("tree"))
+    checkpoints.save(3, tree)
+    found = checkpoints.restore_latest(blank(tree))
+    assert found is not None
+    assert found[0] == 3
+    assert_identical(found[1], tree)
+
+
+def test_minus_zero_survives_the_storage_of_constant_blocks(tmp_path: Path) -> None:
+    state = {"zeros": np.full(1000, -0.0, np.float32)}
+    Checkpoints(tmp_path).save(1, state)
+    found = Checkpoints(tmp_path).restore_latest(blank(state))
+    assert found is not None
+    assert_identical(found[1], state)
+
+
+def test_device_arrays_keys_and_placement_come_back(tmp_path: Path) -> None:
+    mesh = jax.make_mesh((2,), ("problems",), axis_types=(jax.sharding.AxisType.Auto,))
+    split = jax.NamedSharding(mesh, jax.P("problems"))
+    state = {
+        "free": jnp.arange(3.0),
+        "split": jax.device_put(jnp.arange(8, dtype=jnp.bfloat16), split),
+        "copied": jax.device_put(jnp.arange(2), jax.NamedSharding(mesh, jax.P())),
+        "key": jax.random.key(7),
+        "keys": jax.device_put(jax.random.split(jax.random.key(8, impl="rbg"), 4), split),
+        "raw": jax.random.PRNGKey(9),
+        "host": np.float32(0.5),
+    }
+    Checkpoints(tmp_path).save(1, state)
+    found = Checkpoints(tmp_path).restore_latest(jax.tree.map(lambda leaf: leaf, state))
+    assert found is not None
+    restored = found[1]
+    assert_identical(restored, state)
+    for name in ("free", "split", "copied", "key", "keys", "raw"):
+        assert restored[name].sharding == state[name].sharding, name
+        assert restored[name].committed == state[name].committed, name
+    assert type(restored["host"]) is np.float32
+    assert jax.random.bits(restored["key"]) == jax.random.bits(state["key"])
+
+
+def test_a_restored_state_does_not_compile_again(tmp_path: Path) -> None:
+    step: Any = jax.jit(lambda state: jax.tree.map(lambda leaf: leaf, state))
+    state = {"theta": jnp.ones(3), "count": jnp.zeros((), jnp.int32)}
+    Checkpoints(tmp_path).save(1, step(state))
+    found = Checkpoints(tmp_path).restore_latest(state)
+    assert found is not None
+    step(found[1])
+    assert step._cache_size() == 1
+
+
+def test_saved_values_outlive_the_donation_of_their_buffers(tmp_path: Path) -> None:
+    state = jnp.arange(1000.0)
+    Checkpoints(tmp_path).save(1, state)
+    jax.jit(lambda x: x * 2, donate_argnums=0)(state).block_until_ready()
+    found = Checkpoints(tmp_path).restore_latest(jnp.zeros(1000))
+    assert found is not None
+    np.testing.assert_array_equal(found[1], np.arange(1000.0, dtype=np.float32))
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_the_last_few_are_kept(tmp_path: Path, keep: int) -> None:
+    checkpoints = Checkpoints(tmp_path / "deep" / "folder", keep)
+    assert checkpoints.restore_latest({}) is None
+    for step in (0, 5, 10, 100):
+        checkpoints.save(step, {"step": np.int32(step)})
+    assert checkpoints.steps() == [0, 5, 10, 100][-keep:]
+    found = checkpoints.restore_latest({"step": np.int32(0)})
+    assert found == (100, {"step": 100})
+
+
+def test_a_step_is_saved_once(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, np.int32(1))
+    before = [(path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")]
+    checkpoints.save(1, np.int32(1))
+    assert [(path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")] == before
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"lr": 0.1}, r"state\['lr'\] is a float, 0\.1; .*jnp\.asarray"),
+        ({"name": np.array("adam")}, r"state\['name'\] has dtype <U4"),
+        ([np.array([None])], r"state\[0\] has dtype object"),
+    ],
+)
+def test_only_arrays_are_saved(tmp_path: Path, state: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        Checkpoints(tmp_path).save(1, state)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("like", "message"),
+    [
+        ({"a": np.zeros(3, np.float32)}, r"\['b'\]: stored int32\[\], expected nothing"),
+        (
+            {"a": np.zeros(4, np.float32), "b": np.int32(0)},
+            r"\['a'\]: stored float32\[3\], expected float32\[4\]",
+        ),
+        ({"a": np.zeros(3, np.int32), "b": np.int32(0)}, r"stored float32\[3\], expected int32\[3\]"),
+        ({"a": np.zeros(3, np.float32), "c": np.int32(0)}, r"\['c'\]: stored nothing, expected int32\[\]"),
+    ],
+)
+def test_another_state_is_refused_leaf_by_leaf(tmp_path: Path, like: Any, message: str) -> None:
+    Checkpoints(tmp_path).save(1, {"a": np.ones(3, np.float32), "b": np.int32(2)})
+    with pytest.raises(ValueError, match=message):
+        Checkpoints(tmp_path).restore_latest(like)
+    assert Checkpoints(tmp_path).steps() == [1], "a mistaken call must not cost a checkpoint"
+
+
+@pytest.mark.parametrize(("keep", "step"), [(0, 1), (-1, 1), (1, -5)])
+def test_bad_numbers_are_refused(tmp_path: Path, keep: int, step: int) -> None:
+    with pytest.raises(ValueError, match=r"keep is (0|-1); at least 1|step is -5; expected at least 0"):
+        Checkpoints(tmp_path, keep).save(step, np.int32(0))
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "flipped bit": _flip,
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "emptied": lambda path: path.write_bytes(b""),
+    "removed": Path.unlink,
+    "garbage": lambda path: path.write_bytes(b"\xff\x00" * 50),
+}
+
+
+def _save_two(folder: Path) -> Checkpoints:
+    checkpoints = Checkpoints(folder)
+    for step in (1, 2):
+        checkpoints.save(step, {"x": np.full(100, step, np.float32), "n": np.int32(step)})
+    return checkpoints
+
+
+def _expect_step_one(checkpoints: Checkpoints) -> None:
+    found = checkpoints.restore_latest({"x": np.zeros(100, np.float32), "n": np.int32(0)})
+    assert found is not None
+    assert found[0] == 1
+    assert (found[1]["x"] == 1).all()
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_every_file_is_watched(tmp_path: Path, damage: str) -> None:
+    """Damage each file of the last checkpoint in turn; orbax alone reads on through some of it."""
+    checkpoints = _save_two(tmp_path)
+    last = tmp_path / "00000002"
+    names = [path.relative_to(last) for path in last.rglob("*") if path.is_file()]
+    assert len(names) > 3
+    for name in names:
+        before = (last / name).read_bytes()
+        if not before and damage in ("flipped bit", "cut short", "emptied"):
+            continue
+        DAMAGES[damage](last / name)
+        with pytest.warns(
+            CheckpointWarning, match=rf"step 2 .* damaged \({name}.*using the one before, at step 1"
+        ):
+            _expect_step_one(checkpoints)
+        (tmp_path / ".damaged-00000002").rename(last)
+        (last / name).write_bytes(before)
+    found = checkpoints.restore_latest({"x": np.zeros(100, np.float32), "n": np.int32(0)})
+    assert found is not None
+    assert found[0] == 2
+
+
+def test_a_renamed_checkpoint_is_not_taken_for_another_step(tmp_path: Path) -> None:
+    checkpoints = _save_two(tmp_path)
+    (tmp_path / "00000002").rename(tmp_path / "00000007")
+    with pytest.warns(CheckpointWarning, match=r"step 7 .* damaged \(it was saved at step 2\)"):
+        _expect_step_one(checkpoints)
+
+
+def test_after_falling_back_the_step_is_saved_anew(tmp_path: Path) -> None:
+    checkpoints = _save_two(tmp_path)
+    _flip(tmp_path / "00000002" / "manifest.json")
+    with pytest.warns(CheckpointWarning, match="step 2"):
+        _expect_step_one(checkpoints)
+    assert checkpoints.steps() == [1]
+    checkpoints.save(2, {"x": np.full(100, 2, np.float32), "n": np.int32(2)})
+    assert checkpoints.restore_latest({"x": np.zeros(100, np.float32), "n": np.int32(0)}) is not None
+    assert checkpoints.steps() == [1, 2]
+
+
+def test_all_damaged_is_an_error_that_changes_nothing(tmp_path: Path) -> None:
+    checkpoints = _save_two(tmp_path)
+    for step in checkpoints.steps():
+        _flip(tmp_path / f"{step:08d}" / "manifest.json")
+    with pytest.raises(
+        CheckpointError, match=r"every checkpoint .*\n  step 2: .*\n  step 1: .*\nNothing was changed"
+    ):
+        checkpoints.restore_latest({"x": np.zeros(100, np.float32), "n": np.int32(0)})
+    assert checkpoints.steps() == [1, 2]
+
+
+def test_leftovers_of_killed_saves_are_removed_and_never_read(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, np.int32(1))
+    for leftover in (".writing-00000002", ".removing-00000000"):
+        (tmp_path / leftover).mkdir()
+        (tmp_path / leftover / "part").write_bytes(b"half")
+    assert checkpoints.restore_latest(np.int32(0)) == (1, 1)
+    checkpoints.save(2, np.int32(2))
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["00000001", "00000002"]
+
+
+def test_a_failed_rename_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commit itself can fail too: the last moment of a save, after everything was written."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, np.int32(1))
+
+    def refuse(_source: Path, _target: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("meta.checkpoints.os.replace", refuse)
+    with pytest.raises(
+        CheckpointError, match=r"step 2 .*: Input/output error\. Earlier .* intact \(step 1\)"
+    ):
+        checkpoints.save(2, np.int32(2))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["00000001"]

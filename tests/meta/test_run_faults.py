@@ -1,0 +1,151 @@
+"""What a run folder survives, with real processes: kill -9, a full disk, a second process, signals."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+
+from meta.checkpoints import Checkpoints
+from meta.lock import FolderLock
+from meta.metrics import read_metrics
+from tests.meta.run_child import is_state, state
+
+ROOT = Path(__file__).resolve().parents[2]
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start() -> Generator[Start, None, None]:
+    """Start a program of `run_child` by name; whatever still runs at the end of the test is killed."""
+    children: list[subprocess.Popen[str]] = []
+
+    def started(*arguments: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        command = [*prefix, sys.executable, "-m", "tests.meta.run_child", *arguments]
+        child = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment()
+        )
+        children.append(child)
+        return child
+
+    yield started
+    for child in children:
+        child.kill()
+        child.communicate()
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"JAX_PLATFORMS": "cpu"}
+
+
+def _read_until(child: subprocess.Popen[str], word: str, count: int = 1) -> list[str]:
+    """The child's output up to the ``count``-th line that begins with ``word``."""
+    lines: list[str] = []
+    assert child.stdout is not None
+    for line in child.stdout:
+        lines.append(line)
+        count -= line.startswith(word)
+        if count == 0:
+            return lines
+    raise AssertionError(f"the child ended early: {''.join(lines)} {child.communicate()[1]}")
+
+
+def _kill_and_check(start: Start, folder: Path, chance: random.Random) -> int:
+    """Kill a saving child at a random moment of a save; what is left must be whole, and not too old."""
+    child = start("save_forever", str(folder))
+    _read_until(child, "saving", count=chance.randint(1, 4))
+    time.sleep(chance.uniform(0.0, 0.12))
+    child.send_signal(signal.SIGKILL)
+    rest, _ = child.communicate()
+    promised = max(
+        (int(line.split()[1]) for line in rest.splitlines() if line.startswith("saved")), default=0
+    )
+    found = Checkpoints(folder / "checkpoints").restore_latest(state(0))
+    if found is None:
+        assert promised == 0
+        return 0
+    step, restored = found
+    assert step >= promised
+    assert is_state(restored, step)
+    return step
+
+
+@pytest.mark.parametrize(
+    ("kills", "seed"), [(3, 0), pytest.param(15, 1, marks=pytest.mark.slow)], ids=["few", "many"]
+)
+def test_killed_while_saving(start: Start, tmp_path: Path, kills: int, seed: int) -> None:
+    folder, chance, step = tmp_path / "run", random.Random(seed), 0
+    for _ in range(kills):
+        after = _kill_and_check(start, folder, chance)
+        assert after >= step
+        step = after
+    assert step > 0
+    rows = read_metrics(folder / "metrics.jsonl")
+    assert [row["step"] for row in rows] == list(range(1, len(rows) + 1)), "rows were lost or repeated"
+    assert len(rows) >= step
+
+
+def test_file_size_limit_leaves_the_earlier_checkpoint(start: Start, tmp_path: Path) -> None:
+    out, errors = start("run_out_of_room", str(tmp_path / "run"), str(2_000_000)).communicate()
+    assert "checkpoint at step 2 could not be written" in out, errors
+    assert "File too large. Earlier checkpoints are intact (step 1)" in out
+    assert out.endswith("restored 1\n")
+
+
+def test_full_disk_leaves_the_earlier_checkpoint(start: Start, tmp_path: Path) -> None:
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
+        pytest.skip("needs a mount namespace of its own (unshare -rm) for a small disk")
+    mount = f"mount -t tmpfs -o size=3m tmpfs '{tmp_path}' && exec \"$@\""
+    child = start(
+        "run_out_of_room", str(tmp_path / "run"), "0", prefix=("unshare", "-rm", "sh", "-c", mount, "-")
+    )
+    out, errors = child.communicate()
+    assert "No space left on device. Earlier checkpoints are intact (step 1)" in out, errors
+    assert out.endswith("restored 1\n")
+
+
+def test_lock_names_its_holder_and_ends_with_it(start: Start, tmp_path: Path) -> None:
+    child = start("hold", str(tmp_path))
+    _read_until(child, "locked")
+    with pytest.raises(BlockingIOError, match=rf"in use by process {child.pid} on .*another folder"):
+        FolderLock(tmp_path)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    FolderLock(tmp_path).release()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signal_stops_at_a_checkpoint(
+    start: Start, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    child = start("train_until_stopped", str(tmp_path / "run"))
+    _read_until(child, "ready")
+    child.send_signal(number)
+    out, errors = child.communicate()
+    assert child.returncode == code, errors
+    assert f"{number.name}: stopping" in errors
+    found = Checkpoints(tmp_path / "run" / "checkpoints").restore_latest(state(0))
+    assert found is not None
+    assert is_state(found[1], found[0])
+    assert f"stopped {found[0]}\n" in out
+
+
+def test_second_interrupt_stops_at_once(start: Start, tmp_path: Path) -> None:
+    child = start("ignore_requests", str(tmp_path))
+    _read_until(child, "ready")
+    assert child.stderr is not None
+    child.send_signal(signal.SIGTERM)
+    while "SIGTERM: stopping" not in child.stderr.readline():
+        pass
+    child.send_signal(signal.SIGTERM)  # a scheduler repeats itself; only a person at the keyboard insists
+    time.sleep(0.2)
+    assert child.poll() is None
+    child.send_signal(signal.SIGINT)
+    assert "KeyboardInterrupt" in child.communicate(timeout=20)[1]
+    assert child.returncode != 0

@@ -4,14 +4,21 @@ from meta.datasets.catalog import IMAGE_DATASETS, TEXT_DATASETS
 from meta.datasets.errors import DatasetFormatError, DatasetNotFoundError
 from meta.datasets.images import ImageData, ImageSplit, load_images
 from meta.datasets.splits import SPLITS
+from meta.datasets.text import TextData, load_text
+from meta.datasets.tokenizers import PAD, ByteTokenizer, Tokenizer
 
 __all__ = [
     "IMAGE_DATASETS",
+    "PAD",
     "SPLITS",
     "TEXT_DATASETS",
+    "ByteTokenizer",
     "DatasetFormatError",
     "DatasetNotFoundError",
     "ImageData",
     "ImageSplit",
+    "TextData",
+    "Tokenizer",
     "load_images",
+    "load_text",
 ]

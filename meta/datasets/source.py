@@ -69,7 +69,8 @@ class FolderSource:
         paths = self.files(split)
         if not paths:
             raise DatasetNotFoundError(
-                f"Dataset {self.spec.name!r}: the folder {self.folder} holds no {split}-*.parquet"
+                f"Dataset {self.spec.name!r} is incomplete: the folder {self.folder} holds no "
+                f"{split}-*.parquet, but other splits; complete it, or move it away to have the hub asked"
             )
         _check_shards(paths)
         for path in paths:

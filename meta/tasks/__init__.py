@@ -1,6 +1,20 @@
 """Tasks: optimizees with their data, as pytrees that go through jit and stack for vmap."""
 
 from meta.tasks.base import Task, stack_tasks
+from meta.tasks.image_autoencoder import ImageAutoencoder
 from meta.tasks.image_mlp import ImageMLP
+from meta.tasks.quadratic import Quadratic
+from meta.tasks.recurrent_lm import RecurrentLM
+from meta.tasks.registry import META_TRAINING, TASKS, make
 
-__all__ = ["ImageMLP", "Task", "stack_tasks"]
+__all__ = [
+    "META_TRAINING",
+    "TASKS",
+    "ImageAutoencoder",
+    "ImageMLP",
+    "Quadratic",
+    "RecurrentLM",
+    "Task",
+    "make",
+    "stack_tasks",
+]

@@ -136,10 +136,6 @@ class Examples:
         size = next(iter(lengths.values()))
         return cls({name: jnp.asarray(array) for name, array in arrays.items()}, jnp.asarray(size, jnp.int32))
 
-    def indices(self, key: jax.Array, batch_size: int) -> jax.Array:
-        """Draw the row numbers of a batch, with replacement: int32 of shape (batch_size,)."""
-        return draw_indices(key, self.size, (batch_size,))
-
     def take(self, indices: jax.Array) -> Batch:
         """Gather rows; the shape of `indices` replaces the first axis."""
         return {name: array.at[indices].get(mode="promise_in_bounds") for name, array in self.arrays.items()}

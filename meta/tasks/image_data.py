@@ -5,7 +5,15 @@ import jax.numpy as jnp
 
 from meta.datasets.images import ImageData
 from meta.datasets.splits import check_split
-from meta.tasks.base import Batch, Examples, pytree
+from meta.tasks.base import Batch, Examples, draw_indices, pytree
+
+
+def default_name(
+    kind: str, data: ImageData, hidden: tuple[int, ...], activation: str, batch_size: int
+) -> str:
+    """Name a perceptron task by its kind, data and configuration."""
+    shape, widths = ("x".join(map(str, numbers)) for numbers in (data.shape, hidden))
+    return f"{kind}_{data.name}_{shape}_{activation}{widths}_bs{batch_size}"
 
 
 @pytree
@@ -45,9 +53,14 @@ class DeviceImages:
         Returns:
             "image": float32 in [0, 1], (batch_size, features); "label": int32, (batch_size,).
         """
-        examples = self.splits[check_split(split)]
-        return self.convert(examples.take(examples.indices(key, batch_size)))
+        return self.gather(split, self.indices(key, split, batch_size))
 
-    def convert(self, batch: Batch) -> Batch:
-        """Turn gathered integer images into float32 in [0, 1]."""
-        return {**batch, "image": batch["image"].astype(jnp.float32) * self.scale}
+    def indices(self, key: jax.Array, split: str, batch_size: int) -> jax.Array:
+        """Draw the row numbers of a batch, with replacement: int32 of shape (batch_size,)."""
+        examples = self.splits[check_split(split)]
+        return draw_indices(key, examples.size, (batch_size,))
+
+    def gather(self, split: str, indices: jax.Array) -> Batch:
+        """Gather the examples of given row numbers; the shape of `indices` replaces (batch_size,)."""
+        rows = self.splits[check_split(split)].take(indices)
+        return {"image": rows["image"].astype(jnp.float32) * self.scale, "label": rows["label"]}

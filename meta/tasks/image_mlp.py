@@ -1,17 +1,18 @@
 """Image classification with a multi-layer perceptron: the tasks Celo is meta-trained on."""
 
+import dataclasses
+from typing import Any, Self
+
 import jax
 import jax.numpy as jnp
 
 from meta.datasets.images import ImageData
 from meta.tasks.base import Aux, Batch, Label, pytree, static
-from meta.tasks.image_data import DeviceImages
+from meta.tasks.image_data import DeviceImages, default_name
 from meta.tasks.layers import (
     Layers,
     apply_mlp,
-    check_activation,
-    check_hidden,
-    check_positive,
+    check_perceptron,
     clip_loss,
     cross_entropy,
     init_mlp,
@@ -47,25 +48,22 @@ class ImageMLP:
     batch_size: int = static(default=64)
 
     def __post_init__(self):
-        check_hidden(self.hidden)
-        check_activation(self.activation)
-        check_positive("batch_size", self.batch_size)
+        check_perceptron(self.hidden, self.activation, self.batch_size)
         if self.num_classes < 2:
             raise ValueError(f"num_classes must be at least 2, got {self.num_classes!r}")
 
     @classmethod
-    def of(
-        cls,
-        data: ImageData,
-        hidden: tuple[int, ...] = (32,),
-        activation: str = "relu",
-        batch_size: int = 64,
-        name: str | None = None,
-    ) -> "ImageMLP":
-        """Build the task on a dataset; the name defaults to one made of the data and the configuration."""
-        widths = "x".join(map(str, hidden))
-        name = name or f"ImageMLP_{data.name}{data.shape[0]}_{activation}{widths}_bs{batch_size}"
-        return cls(DeviceImages.of(data), Label(name), data.num_classes, hidden, activation, batch_size)
+    def of(cls, data: ImageData, name: str | None = None, **config: Any) -> Self:
+        """Build the task on a dataset.
+
+        Args:
+            data: the images, on the host.
+            name: name of the task; by default made of the data and the configuration.
+            **config: `hidden`, `activation`, `batch_size`.
+        """
+        task = cls(DeviceImages.of(data), Label(""), data.num_classes, **config)
+        made = default_name("ImageMLP", data, task.hidden, task.activation, task.batch_size)
+        return dataclasses.replace(task, label=Label(name or made))
 
     @property
     def name(self) -> str:
@@ -85,8 +83,9 @@ class ImageMLP:
     ) -> tuple[jax.Array, tuple[()], Aux]:
         """Compute the mean cross-entropy; aux holds the accuracy. The key is not used: nothing is random."""
         logits = apply_mlp(params, batch["image"], self.activation)
-        accuracy = jnp.mean(jnp.argmax(logits, axis=-1) == batch["label"])
-        return jnp.mean(cross_entropy(logits, batch["label"])), model_state, {"accuracy": accuracy}
+        accuracy = jnp.mean(jnp.argmax(logits, axis=0) == batch["label"])
+        loss = jnp.mean(cross_entropy(logits, batch["label"], axis=0))
+        return loss, model_state, {"accuracy": accuracy}
 
     def normalizer(self, loss: jax.Array) -> jax.Array:
         """Clip the loss to [0, 1.5 ln C]; NaN becomes 1.5 ln C."""

@@ -32,8 +32,10 @@ def check_hidden(hidden: object) -> None:
         check_positive("a width in hidden", width)
 
 
-def check_activation(activation: str) -> None:
-    """Raise a ValueError unless `activation` is a name in `ACTIVATIONS`."""
+def check_perceptron(hidden: object, activation: str, batch_size: object) -> None:
+    """Raise a ValueError unless the configuration of a perceptron task is valid."""
+    check_hidden(hidden)
+    check_positive("batch_size", batch_size)
     if activation not in ACTIVATIONS:
         raise unknown_name("activation", activation, ACTIVATIONS)
 
@@ -59,38 +61,42 @@ def init_mlp(key: jax.Array, widths: Sequence[int]) -> Layers:
 def apply_mlp(params: Layers, inputs: jax.Array, activation: str) -> jax.Array:
     """Apply dense layers with an activation between them and none after the last.
 
+    Activations are kept as (units, batch): for the small layers trained here XLA's CPU code for losses and
+    gradients is a fifth faster than with (batch, units).
+
     Args:
         params: parameters as made by `init_mlp`.
         inputs: float32 of shape (batch, features).
         activation: a name in `ACTIVATIONS`.
 
     Returns:
-        float32 of shape (batch, outputs).
+        float32 of shape (outputs, batch).
     """
-    hidden = inputs
-    for i in range(len(params)):
-        if i:
-            hidden = ACTIVATIONS[activation](hidden)
+    layer = params["linear_0"]
+    hidden = jnp.einsum("fu,bf->ub", layer["w"], inputs) + layer["b"][:, None]
+    for i in range(1, len(params)):
         layer = params[f"linear_{i}"]
-        hidden = hidden @ layer["w"] + layer["b"][None]
+        hidden = layer["w"].T @ ACTIVATIONS[activation](hidden) + layer["b"][:, None]
     return hidden
 
 
-def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def cross_entropy(logits: jax.Array, labels: jax.Array, axis: int) -> jax.Array:
     """Compute the softmax cross-entropy of each example, `logsumexp(z) - z[label]`, in nats.
 
-    The logit is picked by comparing with every class: on CPU and for few classes the gradient of a gather, a
-    scatter, costs more.
+    The logit is picked by comparing the label with every class: the gradient of an indexed read is a scatter,
+    which neither vectorises nor fuses.
 
     Args:
-        logits: float32 of shape (..., classes).
-        labels: integers of shape (...).
+        logits: float32, one axis being the classes.
+        labels: integers of the shape of `logits` without that axis.
+        axis: the axis of the classes.
 
     Returns:
-        float32 of shape (...).
+        float32 of the shape of `labels`.
     """
-    one_hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-    return -jnp.sum(one_hot * jax.nn.log_softmax(logits), axis=-1)
+    classes = jax.lax.broadcasted_iota(labels.dtype, logits.shape, axis % logits.ndim)
+    picked = jnp.where(classes == jnp.expand_dims(labels, axis), logits, 0.0)
+    return jax.nn.logsumexp(logits, axis=axis) - jnp.sum(picked, axis=axis)
 
 
 def uniform_guess_ceiling(num_classes: int) -> float:

@@ -1,0 +1,78 @@
+"""Image reconstruction with a multi-layer perceptron through a bottleneck."""
+
+import dataclasses
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+
+from meta.datasets.images import ImageData
+from meta.tasks.base import Aux, Batch, Label, pytree, static
+from meta.tasks.image_data import DeviceImages, default_name
+from meta.tasks.layers import Layers, apply_mlp, check_perceptron, clip_loss, init_mlp
+
+
+@pytree
+class ImageAutoencoder:
+    """Reconstruct images under the mean squared error, `mean (sigmoid(output) - pixel)²`.
+
+    The mean is over pixels and examples. Architecture and loss of the `ImageMLPAE` tasks of
+    learned_optimization (Metz et al. 2022, arXiv 2203.11860).
+
+    Attributes:
+        data: images on the device.
+        label: holds the name.
+        hidden: widths of the hidden layers; the narrowest is the code.
+        activation: name of the activation between layers.
+        batch_size: examples per batch.
+
+    Example:
+        >>> task = ImageAutoencoder.of(load_images("digits"), hidden=(32, 16, 32))
+    """
+
+    data: DeviceImages
+    label: Label = static()
+    hidden: tuple[int, ...] = static(default=(128, 32, 128))
+    activation: str = static(default="relu")
+    batch_size: int = static(default=128)
+
+    def __post_init__(self):
+        check_perceptron(self.hidden, self.activation, self.batch_size)
+
+    @classmethod
+    def of(cls, data: ImageData, name: str | None = None, **config: Any) -> Self:
+        """Build the task on a dataset.
+
+        Args:
+            data: the images, on the host.
+            name: name of the task; by default made of the data and the configuration.
+            **config: `hidden`, `activation`, `batch_size`.
+        """
+        task = cls(DeviceImages.of(data), Label(""), **config)
+        made = default_name("ImageMLPAE", data, task.hidden, task.activation, task.batch_size)
+        return dataclasses.replace(task, label=Label(name or made))
+
+    @property
+    def name(self) -> str:
+        """Name of the task."""
+        return self.label.text
+
+    def init(self, key: jax.Array) -> tuple[Layers, tuple[()]]:
+        """Draw the parameters; there is no model state."""
+        return init_mlp(key, (self.data.features, *self.hidden, self.data.features)), ()
+
+    def batch(self, key: jax.Array, split: str) -> Batch:
+        """Draw a batch: "image" (batch, features) in [0, 1]."""
+        return {"image": self.data.batch(key, split, self.batch_size)["image"]}
+
+    def loss(
+        self, params: Layers, model_state: tuple[()], key: jax.Array, batch: Batch
+    ) -> tuple[jax.Array, tuple[()], Aux]:
+        """Compute the mean squared error. The key is not used: nothing is random."""
+        images = batch["image"]
+        reconstruction = jax.nn.sigmoid(apply_mlp(params, images, self.activation))
+        return jnp.mean(jnp.square(reconstruction - images.T)), model_state, {}
+
+    def normalizer(self, loss: jax.Array) -> jax.Array:
+        """Clip the loss to [0, 1]; NaN becomes 1 (the reference leaves NaN, which then poisons the mean)."""
+        return clip_loss(loss, 1.0)

@@ -46,6 +46,26 @@ class NullTracker:
         self.close()
 
 
+class Borrowed:
+    """Logs to a tracker that somebody else closes.
+
+    Args:
+        tracker: stays open when this one is closed.
+    """
+
+    def __init__(self, tracker: Tracker):
+        self.log = tracker.log
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def __enter__(self) -> Borrowed:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
 class MultiTracker:
     """Hands every row to several trackers, in order.
 
@@ -94,7 +114,8 @@ def make_tracker(
         group: of wandb: what runs to show together.
 
     Returns:
-        A tracker; close it, or use it as a context manager, before the run folder is closed.
+        A tracker, to be closed or used as a context manager. The file of metrics stays the run's: it is
+        closed with the run folder.
 
     Raises:
         ValueError: an unknown name or mode.
@@ -102,9 +123,9 @@ def make_tracker(
     """
     if name not in TRACKERS:
         raise unknown_name("tracker", name, TRACKERS)
+    metrics = Borrowed(run.metrics)
     if name != "wandb" or not run.is_writer:
-        return run.metrics
+        return metrics
     from meta.wandb_tracker import WandbTracker
 
-    # The dashboard comes up first: when it cannot, nothing is open yet.
-    return MultiTracker(run.metrics, WandbTracker(run, mode, project, run_name or run.path.name, group))
+    return MultiTracker(metrics, WandbTracker(run, mode, project, run_name or run.path.name, group))

@@ -62,7 +62,8 @@ class WandbTracker:
             )
         except (wandb.errors.Error, OSError) as error:
             advice = "offline mode needs no network (`wandb sync` uploads later), disabled mode logs nothing"
-            raise RuntimeError(f"wandb did not start in {mode} mode: {error}. {advice}") from error
+            reason = " ".join(str(error).split())
+            raise RuntimeError(f"wandb did not start in {mode} mode: {reason}; {advice}") from error
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
 

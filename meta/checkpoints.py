@@ -23,6 +23,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from meta import arrays, files, manifest
 
@@ -202,6 +203,9 @@ class Checkpoints:
             manifest.write(writing, content)
             os.replace(writing, self.path / _folder_name(content["step"]))
             files.sync_folder(self.path)
+        if jax.process_count() > 1:
+            # What is in the folder decides what happens next, and must look the same to every process.
+            multihost_utils.sync_global_devices(f"saved {writing}")
 
     def _read(self, folder: Path, content: dict[str, Any], like: Any) -> Any:
         import orbax.checkpoint as ocp

@@ -1,0 +1,268 @@
+"""Hand-designed optimizers: names, defaults, bad input, and equality with optax."""
+
+import functools
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from celo.hand_designed import HAND_DESIGNED, hand_designed
+
+NAMES = [
+    "adam",
+    "adamw",
+    "nadamw",
+    "radam",
+    "yogi",
+    "adabelief",
+    "lamb",
+    "lars",
+    "rmsprop",
+    "rmsprop_momentum",
+    "adafactor",
+    "adagrad",
+    "sm3",
+    "sgd",
+    "sgdm",
+    "nesterov",
+    "fromage",
+    "shampoo_sgd",
+    "shampoo_adagrad",
+    "schedule_free_adamw",
+    "muon",
+]
+SIZES = {  # what fixes a shape or the length of a loop
+    "block_size",
+    "preconditioning_compute_steps",
+    "merge_small_dims_block_size",
+    "skip_preconditioning_dim_size_gt",
+    "ns_steps",
+    "min_dim_size_to_factor",
+    "warmup_steps",
+}
+NEED_PARAMETERS = {"adamw", "nadamw", "lamb", "lars", "adafactor", "fromage", "schedule_free_adamw", "muon"}
+
+OPTAX: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "adam": functools.partial(optax.adam, eps_root=1e-8),
+    "adamw": optax.adamw,
+    "radam": optax.radam,
+    "yogi": optax.yogi,
+    "adabelief": optax.adabelief,
+    "lamb": optax.lamb,
+    "lars": optax.lars,
+    "rmsprop": functools.partial(optax.rmsprop, momentum=0.0),
+    "rmsprop_momentum": functools.partial(optax.rmsprop, momentum=0.9),
+    "adafactor": optax.adafactor,
+    "adagrad": optax.adagrad,
+    "sm3": optax.sm3,
+    "sgd": optax.sgd,
+    "sgdm": functools.partial(optax.sgd, momentum=0.9),
+    "nesterov": functools.partial(optax.sgd, momentum=0.9, nesterov=True),
+    "fromage": optax.fromage,
+    "schedule_free_adamw": optax.contrib.schedule_free_adamw,
+    "muon": optax.contrib.muon,
+}
+
+# Their names in the published runs, and how those spell options otherwise.
+PUBLISHED = {
+    "adam": ("Adam", {"beta1": "b1", "beta2": "b2", "epsilon": "eps", "epsilon_root": "eps_root"}),
+    "adamw": ("AdamW", {}),
+    "nadamw": ("NAdamW", {"beta1": "b1", "beta2": "b2", "epsilon": "eps", "use_nesterov": "nesterov"}),
+    "radam": ("RAdam", {}),
+    "yogi": ("Yogi", {}),
+    "adabelief": ("AdaBelief", {}),
+    "lamb": ("Lamb", {}),
+    "lars": ("Lars", {}),
+    "rmsprop": ("RMSProp", {"epsilon": "eps"}),
+    "adafactor": ("Adafactor", {}),
+    "adagrad": ("AdaGrad", {}),
+    "sm3": ("SM3", {}),
+    "sgd": ("SGD", {}),
+    "fromage": ("Fromage", {}),
+    "shampoo_sgd": ("Shampoo", {"beta1": "b1", "beta2": "b2"}),
+    "shampoo_adagrad": ("Shampoo", {"beta1": "b1", "beta2": "b2"}),
+}
+NOT_OPTIONS = {
+    "learning_rate",
+    "note",
+    "update",
+    "quirk",
+    "min_norm",  # of LARS, accepted and not used
+    "use_bias_correction",  # always on
+    "statistics_compute_steps",  # every step
+    "exponent_override",
+    "inverse_failure_threshold",  # of an iteration that is not used here
+    "moving_average_for_momentum",
+    "clip_by_scaled_gradient_norm",
+    "best_effort_shape_interpretation",  # on, as merge_small_dims_block_size
+    "graft_type",  # in the name
+}
+
+
+def params() -> Any:
+    return {"w": jnp.linspace(-1.0, 2.0, 12).reshape(4, 3), "b": jnp.linspace(0.5, 1.0, 3)}
+
+
+def gradients(step: int) -> Any:
+    return jax.tree.map(lambda p: jnp.cos(7.0 * p + step), params())
+
+
+def run(optimizer: optax.GradientTransformation, steps: int = 3) -> list[Any]:
+    state, updates = optimizer.init(params()), []
+    for i in range(steps):
+        update, state = optimizer.update(gradients(i), state, params())
+        updates.append(update)
+    return updates
+
+
+def test_the_names_and_the_mapping_are_fixed():
+    assert list(HAND_DESIGNED) == NAMES
+    with pytest.raises(TypeError):
+        HAND_DESIGNED["mine"] = HAND_DESIGNED["adam"]  # pyright: ignore[reportIndexIssue]  # read-only: the point
+
+
+@pytest.mark.lenient(reason="optax raises float decays to integer counts")
+@pytest.mark.parametrize("name", OPTAX)
+def test_equals_optax_bit_for_bit(name: str):
+    for ours, theirs in zip(run(hand_designed(name, 0.1)), run(OPTAX[name](0.1)), strict=True):
+        jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_defaults_are_those_of_the_published_runs(name: str, shared_path: Callable[[str], Path]):
+    facts = json.loads(shared_path("facts/hparam_sets.json").read_text())["optimizer_defaults"]
+    published, spelling = PUBLISHED[name]
+    expected = {
+        spelling.get(k, k): v for k, v in facts[published].items() if k not in NOT_OPTIONS or k == "min_norm"
+    }
+    if name == "lars":
+        del expected["min_norm"]
+    if name == "rmsprop":
+        expected["momentum"] = None  # 0 there: the same update, bit for bit, see above
+    if name.startswith("shampoo"):
+        expected["block_size"] = 128
+    signature = inspect.signature(HAND_DESIGNED[name]).parameters
+    assert {option: signature[option].default for option in expected} == expected
+
+
+def test_options_override_defaults():
+    ours = run(hand_designed("nesterov", 0.1, momentum=0.5), 2)
+    theirs = run(optax.sgd(0.1, 0.5, nesterov=True), 2)
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_sm3_takes_scalars_and_its_second_decay():
+    optimizer: Any = hand_designed("sm3", 1.0, momentum=0.0, b2=0.5, eps=0.0)
+    state = optimizer.init(jnp.float32(0.0))
+    accumulator = 0.0
+    for g in (2.0, 1.0):
+        update, state = optimizer.update(jnp.float32(g), state, jnp.float32(0.0))
+        accumulator = 0.5 * g**2 + 0.5 * accumulator
+        assert update.shape == ()
+        np.testing.assert_allclose(update, -g / np.sqrt(accumulator), rtol=1e-6)
+
+
+@pytest.mark.lenient(reason="optax raises float decays to integer counts")
+def test_muon_gives_other_ranks_than_2_to_adam():
+    ours, theirs = run(hand_designed("muon", 0.1)), run(optax.nadam(0.1))
+    for mine, adam in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine["b"], adam["b"], rtol=1e-6)
+        assert not np.allclose(mine["w"], adam["w"])
+
+
+def test_rates_run_side_by_side_in_one_program():
+    def final(rate: jax.Array) -> Any:
+        return run(hand_designed("adam", rate))[-1]
+
+    rates = jnp.array([0.1, 0.3])
+    both = jax.vmap(final)(rates)
+    for i, rate in enumerate((0.1, 0.3)):
+        alone = run(hand_designed("adam", rate))[-1]
+        jax.tree.map(lambda b, a, i=i: np.testing.assert_allclose(b[i], a, rtol=1e-5), both, alone)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_number_but_sizes_can_be_injected(name: str):
+    parameters = inspect.signature(HAND_DESIGNED[name]).parameters
+    static = sorted(SIZES & set(parameters)) + (["b2"] if name == "sm3" else [])
+    injected = optax.inject_hyperparams(HAND_DESIGNED[name], static_args=static)(learning_rate=0.1)
+    numbers = {n for n, p in parameters.items() if type(p.default) in (int, float) and n not in static}
+    state: Any = injected.init(params())
+    assert set(state.hyperparams) == numbers | {"learning_rate"}
+    for ours, theirs in zip(run(injected, 2), run(hand_designed(name, 0.1), 2), strict=True):
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), ours, theirs)
+
+
+def test_options_survive_injection_by_name():
+    injected = optax.inject_hyperparams(hand_designed)(name="sgdm", learning_rate=0.1, momentum=0.5)
+    jax.tree.map(np.testing.assert_array_equal, run(injected), run(hand_designed("sgdm", 0.1, momentum=0.5)))
+
+
+def test_half_precision_hyperparameters_are_widened():
+    rate = jnp.asarray(0.5, jnp.bfloat16)
+    ours = run(hand_designed("sgdm", rate, momentum=jnp.asarray(0.5, jnp.bfloat16)))
+    jax.tree.map(np.testing.assert_array_equal, ours, run(hand_designed("sgdm", 0.5, momentum=0.5)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_who_needs_parameters_says_so(name: str):
+    optimizer = hand_designed(name, 0.1)
+    state = optimizer.init(params())
+    if name in NEED_PARAMETERS:
+        with pytest.raises(ValueError, match="param"):
+            optimizer.update(gradients(0), state)
+    else:
+        without, _ = optimizer.update(gradients(0), state)
+        jax.tree.map(
+            np.testing.assert_array_equal, without, optimizer.update(gradients(0), state, params())[0]
+        )
+
+
+@hypothesis.given(st.text(max_size=12).filter(lambda name: name not in NAMES))
+def test_unknown_names_are_refused(name: str):
+    with pytest.raises(ValueError, match="Known: adam, adamw"):
+        hand_designed(name, 0.1)
+
+
+def test_errors_name_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'adamw' or"):
+        hand_designed("adam_w", 0.1)
+    with pytest.raises(TypeError, match="adam has no option 'beta1'; did you mean 'b1'"):
+        hand_designed("adam", 0.1, beta1=0.9)
+    with pytest.raises(TypeError, match=r"sgd has no option 'momentum'\. Known: none"):
+        hand_designed("sgd", 0.1, momentum=0.9)
+    with pytest.raises(TypeError, match="shampoo_sgd has no option 'graft'"):
+        hand_designed("shampoo_sgd", 0.1, graft="adagrad")
+
+
+@hypothesis.given(st.floats().filter(lambda x: not 0.0 <= x < float("inf")), st.sampled_from(NAMES))
+def test_impossible_learning_rates_are_refused(rate: float, name: str):
+    for kind in (float, np.float64):
+        with pytest.raises(ValueError, match=r"learning_rate is .* expected a finite number, at least 0"):
+            hand_designed(name, kind(rate))
+
+
+def test_learning_rates_of_the_wrong_kind_are_refused():
+    with pytest.raises(ValueError, match="expected a finite number"):
+        hand_designed("adam", jnp.float32(jnp.nan))
+    with pytest.raises(ValueError, match=r"shape \(2,\); expected a scalar"):
+        hand_designed("adam", jnp.array([0.1, 0.2]))
+    for wrong in ("0.1", None, True, [0.1]):
+        with pytest.raises(TypeError, match="expected a number or an optax schedule"):
+            hand_designed("adam", wrong)  # pyright: ignore[reportArgumentType]  # the point
+
+
+def test_options_that_are_no_numbers_are_refused():
+    with pytest.raises(ValueError, match="b2 is nan; expected a finite number"):
+        hand_designed("adam", 0.1, b2=float("nan"))
+    with pytest.raises(ValueError, match="warmup_steps needs a constant learning_rate"):
+        hand_designed("schedule_free_adamw", optax.constant_schedule(0.1), warmup_steps=3)

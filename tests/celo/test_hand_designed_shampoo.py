@@ -1,0 +1,188 @@
+"""Shampoo against numpy with exact roots, and the parts it is made of."""
+
+from typing import Any
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from celo.hand_designed import hand_designed
+from celo.hand_designed.blocks import block_count, from_blocks, merged_shape, to_blocks
+from celo.hand_designed.preconditioner import inverse_root
+from celo.hand_designed.shampoo import Shampoo
+
+STEPS = 8
+
+
+def gradient(t: int, shape: tuple[int, ...] = (5, 4)) -> np.ndarray:
+    return np.random.default_rng(t).normal(size=shape)
+
+
+def exact_root(matrix: np.ndarray, power: int, epsilon: float = 1e-6) -> np.ndarray:
+    values, vectors = np.linalg.eigh(matrix)
+    ridge = epsilon * max(values.max(), 1e-6)
+    return vectors @ np.diag((values + ridge) ** (-1 / power)) @ vectors.T
+
+
+class NumpyShampoo:
+    """The published recipe on one matrix in float64, block by block; `cut` gives the blocks of a matrix."""
+
+    def __init__(
+        self, cuts: list[tuple[slice, slice]], graft: str, b2: float, start: int, weight_decay: float
+    ):
+        self.cuts, self.graft, self.b2, self.start, self.decay = cuts, graft, b2, start, weight_decay
+        sizes = [np.zeros((5, 4))[cut].shape for cut in cuts]
+        self.left = [1e-6 * np.eye(rows) for rows, _ in sizes]
+        self.right = [1e-6 * np.eye(columns) for _, columns in sizes]
+        self.sum = self.momentum = self.graft_momentum = np.zeros((5, 4))
+
+    def update(self, t: int, g: np.ndarray, p: np.ndarray) -> np.ndarray:
+        new = 1.0 if self.b2 == 1.0 else 1.0 - self.b2
+        u = np.zeros_like(g)
+        for i, cut in enumerate(self.cuts):
+            b = g[cut]
+            self.left[i] = self.b2 * self.left[i] + new * b @ b.T
+            self.right[i] = self.b2 * self.right[i] + new * b.T @ b
+            u[cut] = exact_root(self.left[i], 4) @ b @ exact_root(self.right[i], 4)
+        self.sum = self.sum + g**2
+        graft = g if self.graft == "sgd" else g / (np.sqrt(self.sum) + 1e-10)
+        u = u * np.linalg.norm(graft) / np.linalg.norm(u) + self.decay * p
+        graft = graft + self.decay * p
+        self.momentum = 0.9 * self.momentum + u
+        self.graft_momentum = 0.9 * self.graft_momentum + graft
+        return 0.9 * self.momentum + u if t >= self.start else 0.9 * self.graft_momentum + graft
+
+
+WHOLE = [(slice(None), slice(None))]
+BLOCKS = [(rows, columns) for rows in (slice(3), slice(3, 5)) for columns in (slice(3), slice(3, 4))]
+
+
+@pytest.mark.parametrize(
+    ("graft", "block_size", "cuts", "b2", "start", "weight_decay"),
+    [
+        ("sgd", 128, WHOLE, 0.999, 5, 0.0),
+        ("adagrad", 3, BLOCKS, 0.99, 2, 0.1),
+        ("sgd", 3, BLOCKS, 1.0, 0, 0.0),
+    ],
+)
+def test_equals_numpy_with_exact_roots(
+    graft: str, block_size: int, cuts: Any, b2: float, start: int, weight_decay: float
+):
+    reference = NumpyShampoo(cuts, graft, b2, start, weight_decay)
+    optimizer = Shampoo(
+        graft,
+        block_size,
+        b2=b2,
+        weight_decay=weight_decay,
+        start_preconditioning_step=start,
+        merge_small_dims_block_size=None,
+    )
+    p = np.linspace(-1.0, 1.0, 20).reshape(5, 4)
+    state, update = optimizer.init(jnp.asarray(p, jnp.float32)), jax.jit(optimizer.update)
+    for t in range(STEPS):
+        g = gradient(t)
+        ours, state = update(jnp.asarray(g, jnp.float32), state, jnp.asarray(p, jnp.float32))
+        expected = reference.update(t, g, p)
+        np.testing.assert_allclose(ours, expected, rtol=2e-4, atol=2e-4 * np.abs(expected).max())
+
+
+def test_a_small_matrix_is_one_vector_by_default():
+    optimizer = Shampoo(b1=0.0, start_preconditioning_step=0)
+    statistics, state = 1e-6 * np.eye(20), optimizer.init(jnp.zeros((5, 4)))
+    assert [s.shape for s in state.statistics] == [(1, 20, 20)]
+    for t in range(3):
+        g = gradient(t)
+        ours, state = optimizer.update(jnp.asarray(g, jnp.float32), state)
+        statistics = 0.999 * statistics + 0.001 * np.outer(g, g)
+        u = exact_root(statistics, 2) @ g.ravel()
+        expected = (u * np.linalg.norm(g) / np.linalg.norm(u)).reshape(5, 4)
+        np.testing.assert_allclose(ours, expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_blocks_of_one_entry_are_a_diagonal_method():
+    optimizer = Shampoo(block_size=1, b1=0.0, b2=1.0, start_preconditioning_step=0)
+    state, total = optimizer.init(jnp.zeros((5, 4))), np.full((5, 4), 1e-6)
+    for t in range(3):
+        g = gradient(t)
+        ours, state = optimizer.update(jnp.asarray(g, jnp.float32), state)
+        total += g**2
+        u = g / np.sqrt(total)
+        np.testing.assert_allclose(ours, u * np.linalg.norm(g) / np.linalg.norm(u), rtol=1e-4)
+
+
+def test_what_is_not_preconditioned_takes_the_grafted_step():
+    params = {"scalar": jnp.float32(1.0), "long": jnp.ones((9, 2)), "empty": jnp.ones((0, 3))}
+    shampoo: Any = hand_designed("shampoo_sgd", 0.1, skip_preconditioning_dim_size_gt=8)
+    sgd: Any = hand_designed("nesterov", 0.1)
+    state, sgd_state = shampoo.init(params), sgd.init(params)
+    for t in range(STEPS):
+        g = jax.tree.map(lambda p, t=t: jnp.asarray(gradient(t, p.shape), jnp.float32), params)
+        ours, state = shampoo.update(g, state, params)
+        expected, sgd_state = sgd.update(g, sgd_state, params)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), ours, expected)
+
+
+def test_roots_are_kept_between_two_computations():
+    optimizer = Shampoo(preconditioning_compute_steps=2)
+    state = optimizer.init(jnp.zeros(3))
+    roots = []
+    for t in range(4):
+        _, state = optimizer.update(jnp.asarray(gradient(t, (3,)), jnp.float32), state)
+        roots.append(np.asarray(state.roots[0]))
+    np.testing.assert_array_equal(roots[0], roots[1])
+    np.testing.assert_array_equal(roots[2], roots[3])
+    assert not np.allclose(roots[1], roots[2])
+
+
+def test_an_overflowing_step_is_left_out_of_the_statistics():
+    optimizer = Shampoo()
+    _, before = optimizer.update(jnp.ones(3), optimizer.init(jnp.zeros(3)))
+    updates, after = optimizer.update(jnp.array([1e30, 1.0, 0.0]), before)
+    np.testing.assert_array_equal(after.statistics[0], before.statistics[0])
+    assert np.all(np.isfinite(updates))
+
+
+@pytest.mark.parametrize(
+    ("shape", "block_size"),
+    [((7,), 3), ((6,), 3), ((5, 4), 3), ((2, 5, 3), 2), ((1, 1), 4), ((2, 1, 3, 2), 2)],
+)
+def test_cutting_loses_nothing(shape: tuple[int, ...], block_size: int):
+    x = np.arange(1.0, 1.0 + np.prod(shape), dtype=np.float32).reshape(shape)
+    blocks = np.asarray(to_blocks(jnp.asarray(x), block_size))
+    assert blocks.shape[0] == block_count(shape, block_size)
+    assert max(blocks.shape[1:]) <= block_size
+    first = x[tuple(slice(block_size) for _ in shape)]
+    np.testing.assert_array_equal(blocks[0], first)
+    np.testing.assert_array_equal(np.sort(blocks[blocks != 0]), x.ravel())  # the rest is padding
+    np.testing.assert_array_equal(from_blocks(jnp.asarray(blocks), shape), x)
+
+
+@hypothesis.given(st.lists(st.integers(1, 99), min_size=1, max_size=5).map(tuple), st.integers(1, 9999))
+def test_merging_goes_as_far_as_the_limit(shape: tuple[int, ...], limit: int):
+    merged = merged_shape(shape, limit)
+    assert np.prod(merged) == np.prod(shape)
+    assert all(size <= max(limit, *shape, 1) for size in merged)
+    assert 1 not in merged or merged == (1,)
+    assert merged_shape(shape, None) == shape
+
+
+def test_inverse_root_undoes_its_power():
+    a = gradient(0, (2, 4, 6))
+    matrix = a @ a.swapaxes(-1, -2)
+    root = np.asarray(inverse_root(jnp.asarray(matrix, jnp.float32), 3, 1e-6), np.float64)
+    np.testing.assert_allclose(root @ root @ root @ matrix, np.broadcast_to(np.eye(4), (2, 4, 4)), atol=1e-3)
+
+
+def test_impossible_options_are_refused():
+    with pytest.raises(ValueError, match="graft is 'adam'; expected one of sgd, adagrad"):
+        Shampoo("adam")
+    for option in ("block_size", "preconditioning_compute_steps", "merge_small_dims_block_size"):
+        for wrong in (0, 1.5):
+            with pytest.raises(ValueError, match=f"{option} is {wrong}; expected an integer of at least 1"):
+                hand_designed("shampoo_adagrad", 0.1, **{option: wrong})
+    decayed = Shampoo(weight_decay=0.1)
+    with pytest.raises(ValueError, match="update needs params="):
+        decayed.update(jnp.ones(2), decayed.init(jnp.ones(2)))

@@ -1,0 +1,77 @@
+"""Schedules of the published baselines against their formulas, one step at a time."""
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from celo.schedules import cosine_learning_rate, exponential_decay, linear_rampup_sqrt_decay
+
+fractions = st.floats(0.0, 1.0, width=32)
+
+
+def published_cosine(
+    step: int, total: int, rate: float, mult: float, constant: float, warmup: float
+) -> float:
+    """The schedule in plain Python, quirk included: warm-up swallows the constant phase."""
+    step = min(step, total)
+    if warmup > 0 and step < max(warmup, constant) * total:
+        return rate * step / (max(warmup, constant) * total)
+    if step <= constant * total:
+        return rate
+    angle = np.pi * (step - constant * total) / (total - constant * total)
+    return rate * (mult + (1 - mult) * (0.5 + 0.5 * np.cos(angle)))
+
+
+@hypothesis.given(fractions, fractions, fractions, st.integers(1, 50), st.integers(0, 60))
+def test_cosine_is_the_published_one(mult: float, constant: float, warmup: float, total: int, step: int):
+    hypothesis.assume(abs(step - constant * total) > 1e-3)  # on the corners float32 may fall to either side
+    hypothesis.assume(abs(step - max(warmup, constant) * total) > 1e-3)
+    ours = cosine_learning_rate(0.5, total, mult, constant, warmup)(step)
+    np.testing.assert_allclose(ours, published_cosine(step, total, 0.5, mult, constant, warmup), atol=1e-4)
+
+
+def test_cosine_has_three_phases_without_warmup_and_two_with():
+    plain = jax.vmap(cosine_learning_rate(1.0, 100, 0.1, 0.5, 0.0))(jnp.array([0, 25, 50, 75, 100, 200]))
+    np.testing.assert_allclose(plain, [1.0, 1.0, 1.0, 0.55, 0.1, 0.1], rtol=1e-5)
+    warm = jax.vmap(cosine_learning_rate(1.0, 100, 0.1, 0.5, 0.01))(jnp.array([0, 25, 50, 75, 100, 200]))
+    np.testing.assert_allclose(warm, [0.0, 0.5, 1.0, 0.55, 0.1, 0.1], rtol=1e-5)
+
+
+def test_a_list_of_cosines_runs_under_one_vmap():
+    def third_step(rate: jax.Array, total: jax.Array, warmup: jax.Array) -> jax.Array:
+        return jnp.asarray(cosine_learning_rate(rate, total, warmup_fraction=warmup)(3))
+
+    rates = jax.vmap(third_step)(jnp.array([1.0, 2.0]), jnp.array([100, 4]), jnp.array([0.01, 0.0]))
+    np.testing.assert_allclose(rates, [0.06, 1.0], rtol=1e-5)
+
+
+def test_square_root_decay_meets_its_warmup_at_the_peak():
+    rates = jax.vmap(linear_rampup_sqrt_decay(0.1, 100))(jnp.array([0, 1, 50, 100, 400]))
+    np.testing.assert_allclose(rates, [0.001, 0.001, 0.05, 0.1, 0.05], rtol=1e-5)
+
+
+def test_exponential_decay_loses_the_same_part_every_step():
+    schedule = exponential_decay(0.1)
+    np.testing.assert_allclose(schedule(0), 0.1)
+    np.testing.assert_allclose(schedule(1), 0.1 * (1 - 7e-5), rtol=1e-6)
+    np.testing.assert_allclose(schedule(100_000), 0.1 * (1 - 7e-5) ** 100_000, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: cosine_learning_rate(0.1, 0), r"num_steps is 0; expected a number in \[1"),
+        (lambda: cosine_learning_rate(float("nan"), 10), "learning_rate is nan"),
+        (lambda: cosine_learning_rate(0.1, 10, constant_fraction=1.5), "constant_fraction is 1.5"),
+        (lambda: linear_rampup_sqrt_decay(0.1, 0), "warmup_steps is 0"),
+        (lambda: linear_rampup_sqrt_decay(-0.1), "peak is -0.1"),
+        (lambda: exponential_decay(0.1, 2.0), r"decay_amount is 2.0; expected a number in \[0.0, 1.0\]"),
+        (lambda: exponential_decay(float("inf")), "base is inf"),
+    ],
+)
+def test_impossible_schedules_are_refused(build, message: str):
+    with pytest.raises(ValueError, match=message):
+        build()

@@ -36,9 +36,8 @@ def pack(state: Any) -> tuple[list[dict[str, Any]], dict[str, jax.Array | np.nda
     Raises:
         TypeError: a leaf is no array. A Python number would come back as an array, so it is refused.
     """
-    leaves = jax.tree_util.tree_leaves_with_path(state)
     described = _described(state)
-    raw = [_raw(leaf) for _, leaf in leaves]
+    raw = [_raw(leaf) for leaf in jax.tree.leaves(state)]
     whole = {i: array for i, array in enumerate(raw) if not _is_scattered(array)}
     groups: dict[str, list[np.ndarray]] = {}
     for i, array in jax.device_get(whole).items():

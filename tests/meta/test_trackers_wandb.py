@@ -66,6 +66,7 @@ def test_offline_runs_resume_under_one_id(tmp_path: Path) -> None:
                     if step == 2:
                         run.save(step, np.int32(step))
 
+    wandb.teardown()  # waits until the background process has written everything
     starts = sorted((path / "wandb").glob("offline-run-*"), key=lambda folder: folder.stat().st_mtime)
     assert len(starts) == 2
     identities, rows = [], []
@@ -99,6 +100,7 @@ def test_offline_runs_resume_under_one_id(tmp_path: Path) -> None:
 def test_arrays_without_a_finite_entry_are_no_error(tmp_path: Path) -> None:
     with RunFolder.open(tmp_path / "run", {}) as run, make_tracker("wandb", run, "offline") as tracker:
         tracker.log(1, {"eta": np.full(3, np.nan), "horizon": np.zeros(0), "loss": np.nan})
+    wandb.teardown()  # waits until the background process has written everything
     [file] = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")
     [row] = _history(list(_records(file)))
     assert set(row["eta.values"].strip("[]").split(",")) == {"0"}

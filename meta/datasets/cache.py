@@ -72,9 +72,12 @@ class Cache:
         return arrays
 
     def write(self, fingerprint: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write an entry, each file under a temporary name and then renamed."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for array in self.arrays:
-            content = io.BytesIO()
-            np.save(content, arrays[array], allow_pickle=False)
-            write_atomically(self.path(fingerprint, array), content.getvalue())
+        """Write an entry, each file under a temporary name and then renamed, or warn that it failed."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for array in self.arrays:
+                content = io.BytesIO()
+                np.save(content, arrays[array], allow_pickle=False)
+                write_atomically(self.path(fingerprint, array), content.getvalue())
+        except OSError as error:
+            warnings.warn(f"The decoded {self.name} is not cached in {self.folder}: {error}", stacklevel=2)

@@ -168,12 +168,15 @@ def _decode_image(spec: ImageSpec, where: str, image: Any) -> np.ndarray:
 
 def _check_arrays(spec: ImageSpec, size: int, channels: int, arrays: Mapping[str, np.ndarray]) -> None:
     """Raise ValueError unless arrays have the dtypes, shapes and range of labels of this variant."""
-    dtype = np.dtype(stored_dtype(stored_level(spec.shape, size, channels, spec.white)))
+    level = stored_level(spec.shape, size, channels, spec.white)
+    dtype = np.dtype(stored_dtype(level))
     for split in ("train", "test"):
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
         expected = (len(labels), size, size, channels)
         if images.shape != expected or images.dtype != dtype:
             raise ValueError(f"{split} images are {images.dtype}{images.shape}, expected {dtype}{expected}")
+        if images.size and images.max() > level:
+            raise ValueError(f"{split} images reach {images.max()}, above their white level {level}")
         if labels.ndim != 1 or labels.dtype != np.int32:
             raise ValueError(f"{split} labels are {labels.dtype}{labels.shape}, expected int32 of one axis")
         if labels.size and not 0 <= labels.min() <= labels.max() < spec.num_classes:

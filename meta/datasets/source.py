@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import importlib
 import os
 import re
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ class Source(Protocol):
 def import_extra(module: str, purpose: str) -> Any:
     """Import a module of the `train` extra, or say which extra brings it."""
     try:
-        return __import__(module, fromlist=["_"])
+        return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(f"{purpose} needs {module}: pip install 'celo[train]'") from error
 

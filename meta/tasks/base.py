@@ -159,8 +159,10 @@ def stack_tasks(tasks: Sequence[T]) -> T:
         ValueError: no tasks, or tasks whose classes, configurations or shapes differ; the message says where.
 
     Example:
-        >>> stacked = stack_tasks([meta.tasks.make("ImageMLP_Digits8_Relu32"), ...])
-        >>> params, state = jax.vmap(lambda task, key: task.init(key))(stacked, keys)
+        >>> from meta.tasks import Quadratic
+        >>> stacked = stack_tasks([Quadratic.of([1.0, 2.0], name="a"), Quadratic.of([3.0, 4.0], name="b")])
+        >>> stacked.name, stacked.curvature.shape
+        ('a+b', (2, 2))
     """
     if not tasks:
         raise ValueError("stack_tasks needs at least one task, got none")

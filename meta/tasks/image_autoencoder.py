@@ -27,7 +27,9 @@ class ImageAutoencoder:
         batch_size: examples per batch.
 
     Example:
-        >>> task = ImageAutoencoder.of(load_images("digits"), hidden=(32, 16, 32))
+        >>> from meta.datasets import load_images
+        >>> ImageAutoencoder.of(load_images("digits"), hidden=(32, 16, 32)).name
+        'ImageMLPAE_digits_8x8x1_relu32x16x32_bs128'
     """
 
     data: DeviceImages

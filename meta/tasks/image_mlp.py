@@ -35,9 +35,13 @@ class ImageMLP:
         batch_size: examples per batch.
 
     Example:
+        >>> from meta.datasets import load_images
+        >>> key = jax.random.key(0)
         >>> task = ImageMLP.of(load_images("digits"))
-        >>> params, state = task.init(jax.random.key(0))
+        >>> params, state = task.init(key)
         >>> loss, state, aux = task.loss(params, state, key, task.batch(key, "train"))
+        >>> aux["accuracy"].shape
+        ()
     """
 
     data: DeviceImages

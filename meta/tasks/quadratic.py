@@ -24,8 +24,8 @@ class Quadratic:
 
     Example:
         >>> task = Quadratic.of(curvature=[1.0, 10.0])
-        >>> task.loss({"x": jnp.zeros(2)}, (), key, {"noise": jnp.zeros(2)})[0]
-        Array(0., dtype=float32)
+        >>> float(task.loss({"x": jnp.ones(2)}, (), jax.random.key(0), {"noise": jnp.zeros(2)})[0])
+        5.5
     """
 
     curvature: jax.Array

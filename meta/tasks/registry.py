@@ -127,8 +127,8 @@ def make(
         DatasetNotFoundError: the data are nowhere to be had.
 
     Example:
-        >>> make("ImageMLP_Digits8_Relu32_bs64").normalizer(jnp.float32(jnp.nan))
-        Array(3.4538777, dtype=float32)
+        >>> make("ImageMLP_Digits8_Relu32_bs64").num_classes
+        10
     """
     if name not in TASKS:
         raise unknown_name("task", name, TASKS)

@@ -1,0 +1,162 @@
+"""Image datasets: contents, splits, and what bad input is told."""
+
+import numpy as np
+import pytest
+import sklearn.datasets
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meta.datasets import IMAGE_DATASETS, SPLITS, DatasetFormatError, load_images
+from meta.datasets.resize import resize
+from meta.datasets.splits import split_indices, train_boundaries
+from tests.meta.dataset_files import random_images, write_images, write_mnist
+
+
+@given(n=st.integers(10, 5000))
+def test_train_cuts_are_adjacent_and_complete(n):
+    cuts = train_boundaries(n)
+    assert cuts["train"][0] == 0
+    assert cuts["train"][1] == cuts["inner_valid"][0]
+    assert cuts["inner_valid"][1] == cuts["outer_valid"][0]
+    assert cuts["outer_valid"][1] == n
+    assert abs(cuts["train"][1] - 0.8 * n) <= 1
+
+
+@given(train=st.integers(20, 500), test=st.integers(0, 50))
+def test_splits_are_disjoint(train, test):
+    indices = split_indices(train, test)
+    assert tuple(indices) == SPLITS
+    of_train_file = [rows for split, rows in indices.items() if split != "test" or not test]
+    np.testing.assert_array_equal(np.sort(np.concatenate(of_train_file)), np.arange(train))
+    if test:
+        np.testing.assert_array_equal(indices["test"], np.arange(test))
+
+
+def test_too_few_examples_for_four_splits():
+    with pytest.raises(ValueError, match=r"4 training examples are too few.*'inner_valid'"):
+        train_boundaries(4)
+
+
+def test_digits_are_those_of_scikit_learn_shuffled_always_alike(tmp_path):
+    data = load_images("digits", cache_dir=tmp_path)
+    again = load_images("digits", cache_dir=tmp_path / "other")
+    sizes = {split: len(examples.labels) for split, examples in data.splits.items()}
+    assert sizes == {"train": 1294, "inner_valid": 162, "outer_valid": 162, "test": 179}
+    for split in SPLITS:
+        np.testing.assert_array_equal(data.splits[split].images, again.splits[split].images)
+
+    pixels, targets = (np.asarray(column) for column in sklearn.datasets.load_digits(return_X_y=True))
+    rows = split_indices(1797, 0)
+    for split in SPLITS:
+        images, labels = data.splits[split]
+        assert images.dtype == np.uint8
+        assert labels.dtype == np.int32
+        np.testing.assert_array_equal(images.reshape(-1, 64) / data.level, pixels[rows[split]] / 16)
+        np.testing.assert_array_equal(labels, targets[rows[split]])
+        assert len(set(labels.tolist())) == data.num_classes == 10
+
+
+def test_folder_rows_keep_their_labels(tmp_path):
+    """An image whose mean encodes its row tells which label it came with."""
+    folder = tmp_path / "ylecun" / "mnist" / "mnist"
+    images = np.broadcast_to(np.arange(60, dtype=np.uint8)[:, None, None, None], (60, 28, 28, 1))
+    labels = [(7 * row) % 10 for row in range(60)]
+    # Two shards: their order is that of their names.
+    write_images(folder, ("image", "label"), images[:25], labels[:25], "train", "00000-of-00002")
+    write_images(folder, ("image", "label"), images[25:50], labels[25:50], "train", "00001-of-00002")
+    write_images(folder, ("image", "label"), images[50:], labels[50:], "test")
+    data = load_images("mnist", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+    seen = []
+    for split in SPLITS:
+        pixels, found = data.splits[split]
+        rows = np.rint(pixels.mean(axis=(1, 2, 3)) / data.level * 255).astype(int)
+        np.testing.assert_array_equal(found, [labels[row] for row in rows])
+        seen.extend(rows.tolist())
+    assert sorted(seen) == list(range(60))
+    assert sorted(seen[-10:]) == list(range(50, 60))
+
+
+def test_upstream_slip_trains_on_one_percent(tmp_path):
+    folder = tmp_path / "ufldl-stanford" / "svhn" / "cropped_digits"
+    images = random_images((32, 32, 3), 200, seed=0)
+    write_images(folder, ("image", "label"), images, [0] * 200, "train")
+    write_images(folder, ("image", "label"), images[:10], [1] * 10, "test")
+    sizes = {}
+    for slip in (False, True):
+        data = load_images("svhn", data_dir=tmp_path, cache_dir=tmp_path / "cache", upstream_1_percent=slip)
+        sizes[slip] = [len(data.splits[split].labels) for split in SPLITS]
+    assert sizes == {False: [160, 20, 20, 10], True: [2, 20, 20, 10]}
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "pixels"),
+    [
+        ("mnist", [48000, 6000, 6000, 10000], (28, 1)),
+        pytest.param("fashion_mnist", [48000, 6000, 6000, 10000], (28, 1), marks=pytest.mark.slow),
+        pytest.param("cifar10", [40000, 5000, 5000, 10000], (32, 3), marks=pytest.mark.slow),
+    ],
+)
+def test_real_sets(name, sizes, pixels, shared_path, tmp_path_factory):
+    folder = shared_path("data")
+    cache = tmp_path_factory.mktemp("cache")
+    data = load_images(name, data_dir=folder, cache_dir=cache)
+    assert [len(data.splits[split].labels) for split in SPLITS] == sizes
+    assert data.shape == (8, 8, 1)
+    assert data.level == (255 * 16 if pixels == (28, 1) else 255 * 12)
+    for split in SPLITS:
+        counts = np.bincount(data.splits[split].labels, minlength=10)
+        assert counts.min() > 0.7 * counts.mean()  # shuffled: no split lacks a class
+        assert data.splits[split].images.max() == data.level or name == "cifar10"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "mnits"}, "Unknown image dataset 'mnits'. Did you mean 'mnist'"),
+        ({"name": "pydoc"}, "Unknown image dataset 'pydoc'"),
+        ({"name": "digits", "size": 0}, "size must be .* at least 1, or None, got 0"),
+        ({"name": "digits", "size": 8.0}, "got 8.0"),
+        ({"name": "digits", "size": True}, "got True"),
+        ({"name": "digits", "channels": 2}, "channels must be 1, 3 or None, got 2"),
+        ({"name": "digits", "upstream_1_percent": True}, "upstream_1_percent is for svhn and cifar100"),
+    ],
+)
+def test_bad_arguments(arguments, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        load_images(**arguments, cache_dir=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_known_set_has_square_images():
+    for spec in IMAGE_DATASETS.values():
+        assert spec.shape[0] == spec.shape[1]
+        assert spec.shape[2] in (1, 3)
+
+
+def test_a_wrong_shape_in_the_file(tmp_path):
+    folder = write_mnist(tmp_path)
+    write_images(folder, ("image", "label"), random_images((20, 28, 1), 40, 0), [0] * 40, "train")
+    with pytest.raises(
+        DatasetFormatError, match=r"mnist train row 0: expected \(28, 28\) pixels, got \(20, 28\)"
+    ):
+        load_images("mnist", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("label", [10, -1, None])
+def test_a_label_out_of_range(label, tmp_path):
+    folder = write_mnist(tmp_path)
+    write_images(folder, ("image", "label"), random_images((28, 28, 1), 2, 0), [0, label], "train")
+    with pytest.raises(DatasetFormatError, match=f"row 1: the label must be 0 .. 9, got {label}"):
+        load_images("mnist", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+
+
+def test_a_colour_file_of_a_grey_set_is_read_as_grey(tmp_path):
+    """Some snapshots hold grey images saved with three equal channels."""
+    folder = write_mnist(tmp_path)
+    grey = random_images((28, 28, 1), 40, 0)
+    write_images(
+        folder, ("image", "label"), np.repeat(grey, 3, axis=-1), [i % 10 for i in range(40)], "train"
+    )
+    data = load_images("mnist", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+    rows = split_indices(40, 10)["train"]
+    np.testing.assert_array_equal(data.splits["train"].images, resize(grey[rows], 8, 1, 255))

@@ -1,0 +1,229 @@
+"""Where datasets are looked for, in which order, and what is cached."""
+
+import shutil
+import sys
+
+import datasets
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from meta.datasets import DatasetFormatError, DatasetNotFoundError, load_images
+from meta.datasets.cache import Cache
+from tests.meta.dataset_files import png, random_images, write_images, write_mnist
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """A hub out of reach, and no folder or cache from the environment."""
+    monkeypatch.delenv("CELO_DATA", raising=False)
+    monkeypatch.delenv("CELO_CACHE", raising=False)
+
+    def unreachable(*args, **kwargs):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+
+
+def same(first, second):
+    for split in first.splits:
+        np.testing.assert_array_equal(first.splits[split].images, second.splits[split].images)
+        np.testing.assert_array_equal(first.splits[split].labels, second.splits[split].labels)
+
+
+@pytest.mark.usefixtures("offline")
+def test_offline_error_names_the_set_the_folder_and_the_ways(tmp_path):
+    with pytest.raises(DatasetNotFoundError) as raised:
+        load_images("svhn", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+    message = str(raised.value)
+    for part in (
+        "'svhn'",
+        str(tmp_path),
+        "ufldl-stanford/svhn/cropped_digits/train-*.parquet",
+        "ConnectionError: no route to host",
+        "hf download ufldl-stanford/svhn",
+        "CELO_DATA",
+        "CELO_CACHE",
+    ):
+        assert part in message
+    assert isinstance(raised.value.__cause__, ConnectionError)
+
+
+@pytest.mark.usefixtures("offline")
+def test_folder_from_argument_or_variable(tmp_path, monkeypatch):
+    write_mnist(tmp_path / "data")
+    given = load_images("mnist", data_dir=tmp_path / "data", cache_dir=tmp_path / "a")
+    monkeypatch.setenv("CELO_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("CELO_CACHE", str(tmp_path / "b"))
+    same(given, load_images("mnist"))
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(
+        path.name for path in (tmp_path / "b").iterdir()
+    )
+
+
+def test_missing_folder(tmp_path, monkeypatch):
+    with pytest.raises(DatasetNotFoundError, match=r"nowhere \(from data_dir\) does not exist"):
+        load_images("mnist", data_dir=tmp_path / "nowhere", cache_dir=tmp_path)
+    monkeypatch.setenv("CELO_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(DatasetNotFoundError, match=r"nowhere \(from CELO_DATA\) does not exist"):
+        load_images("mnist", cache_dir=tmp_path)
+
+
+@pytest.mark.usefixtures("offline")
+def test_incomplete_folder(tmp_path):
+    folder = write_mnist(tmp_path)
+    next(folder.glob("train-*")).unlink()
+    with pytest.raises(DatasetNotFoundError, match=r"'mnist' is incomplete.*no train-\*.parquet"):
+        load_images("mnist", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+
+
+def test_missing_shard(tmp_path):
+    folder = write_mnist(tmp_path)
+    next(folder.glob("train-*")).rename(folder / "train-00000-of-00002.parquet")
+    with pytest.raises(DatasetFormatError, match="holds 1 of the 2 files"):
+        load_images("mnist", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+
+
+def test_truncated_parquet_names_the_file(tmp_path):
+    path = next(write_mnist(tmp_path).glob("train-*"))
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(
+        DatasetFormatError, match=r"train-00000-of-00001.parquet is not a readable parquet file"
+    ):
+        load_images("mnist", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_missing_column_names_file_and_columns(tmp_path):
+    folder = write_mnist(tmp_path)
+    path = write_images(folder, ("image", "digit"), random_images((28, 28, 1), 3, 0), [0, 1, 2], "train")
+    with pytest.raises(
+        DatasetFormatError, match=f"{path.name} has no column label; its columns are image, digit"
+    ):
+        load_images("mnist", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ({"bytes": b"not an image", "path": None}, "row 0: the image cannot be decoded"),
+        ({"bytes": None, "path": "0.png"}, "row 0: expected an image as a struct with its bytes"),
+    ],
+)
+def test_undecodable_image(image, message, tmp_path):
+    folder = write_mnist(tmp_path)
+    struct = pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()})
+    table = pyarrow.table({"image": pyarrow.array([image], struct), "label": [0]})
+    pyarrow.parquet.write_table(table, folder / "train-00000-of-00001.parquet")
+    with pytest.raises(DatasetFormatError, match=message):
+        load_images("mnist", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+
+
+def test_hub_rows_are_those_of_a_folder_and_are_asked_once(tmp_path, monkeypatch):
+    write_mnist(tmp_path / "data")
+    expected = load_images("mnist", data_dir=tmp_path / "data", cache_dir=tmp_path / "folder")
+    asked = []
+
+    def load_dataset(repository, config, split, revision):
+        asked.append((repository, config, split, revision))
+        n, seed = (40, 0) if split == "train" else (10, 1)
+        rows = {"image": [png(image) for image in random_images((28, 28, 1), n, seed)]}
+        features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+        return datasets.Dataset.from_dict({**rows, "label": [i % 10 for i in range(n)]}, features)
+
+    monkeypatch.delenv("CELO_DATA", raising=False)
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    same(expected, load_images("mnist", cache_dir=tmp_path / "hub"))
+    same(expected, load_images("mnist", cache_dir=tmp_path / "hub"))
+    assert asked == [("ylecun/mnist", "mnist", split, "main") for split in ("train", "test")]
+
+
+@pytest.mark.usefixtures("offline")
+def test_cache_alone_serves_without_the_decoders(tmp_path, monkeypatch):
+    write_mnist(tmp_path / "data")
+    cache = tmp_path / "cache"
+    expected = load_images("mnist", data_dir=tmp_path / "data", cache_dir=cache)
+    digits = load_images("digits", cache_dir=cache)
+    for module in ("pyarrow", "PIL", "sklearn", "datasets"):
+        monkeypatch.setitem(sys.modules, module, None)
+    same(expected, load_images("mnist", cache_dir=cache))
+    same(digits, load_images("digits", cache_dir=cache))
+    with pytest.raises(DatasetNotFoundError, match="ships inside a dependency that is not installed"):
+        load_images("digits", size=4, cache_dir=cache)
+
+
+def test_a_changed_file_is_decoded_anew(tmp_path):
+    write_mnist(tmp_path, seed=0)
+    first = load_images("mnist", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+    write_mnist(tmp_path, seed=5)
+    second = load_images("mnist", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+    assert not np.array_equal(first.splits["train"].images, second.splits["train"].images)
+
+
+@pytest.mark.usefixtures("offline")
+def test_several_cached_sources_without_their_folders_are_refused(tmp_path):
+    for seed in (0, 5):
+        write_mnist(tmp_path / "data", seed=seed)
+        load_images("mnist", data_dir=tmp_path / "data", cache_dir=tmp_path / "cache")
+    shutil.rmtree(tmp_path / "data")
+    with pytest.raises(ValueError, match="mnist-8x8x1 from several sources"):
+        load_images("mnist", cache_dir=tmp_path / "cache")
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def overwrite(path):
+    path.write_bytes(b"\x93NUMPY and then nothing that belongs here")
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def reshape(path):
+    array = np.load(path)
+    np.save(path, array[:-1])
+
+
+def brighten(path):
+    array = np.load(path)
+    np.save(path, np.full_like(array, np.iinfo(array.dtype).max))
+
+
+@pytest.mark.parametrize("damage", [truncate, overwrite, empty, reshape, brighten])
+@pytest.mark.parametrize("array", ["train_images", "test_labels"])
+def test_corrupt_cache_is_rebuilt_saying_so(damage, array, tmp_path):
+    write_mnist(tmp_path / "data")
+    folders = {"data_dir": tmp_path / "data", "cache_dir": tmp_path / "cache"}
+    expected = load_images("mnist", **folders)
+    damage(next((tmp_path / "cache").glob(f"*.{array}.npy")))
+    with pytest.warns(UserWarning, match=r"cached arrays .*mnist-8x8x1.* are corrupt and are not used"):
+        rebuilt = load_images("mnist", **folders)
+    same(expected, rebuilt)
+    same(expected, load_images("mnist", **folders))  # a warning here would be an error
+
+
+def test_half_an_entry_is_not_an_entry(tmp_path):
+    write_mnist(tmp_path / "data")
+    folders = {"data_dir": tmp_path / "data", "cache_dir": tmp_path / "cache"}
+    expected = load_images("mnist", **folders)
+    next((tmp_path / "cache").glob("*.train_labels.npy")).unlink()
+    same(expected, load_images("mnist", **folders))
+
+
+def test_a_cache_that_cannot_be_written_is_said(tmp_path):
+    write_mnist(tmp_path / "data")
+    blocked = tmp_path / "cache"
+    blocked.write_text("a file where a folder should be")
+    with pytest.warns(UserWarning, match="mnist-8x8x1 is not cached in"):
+        load_images("mnist", data_dir=tmp_path / "data", cache_dir=blocked)
+
+
+def test_nothing_pickled_is_read(tmp_path):
+    np.save(tmp_path / "set-v1-mark.array.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    cache = Cache(tmp_path, "set", ("array",), lambda arrays: None)
+    with pytest.warns(UserWarning, match="corrupt"):
+        assert cache.read("mark") is None

@@ -1,0 +1,70 @@
+"""The integer resize against JAX's own."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meta.datasets.resize import bilinear_weights, exact_level, resize, stored_level
+from tests.meta.dataset_files import random_images
+
+
+@given(native=st.integers(1, 40), size=st.integers(1, 40))
+@settings(max_examples=8)  # JAX compiles for each
+def test_weights_are_jax_image_resize(native, size):
+    weights, unit = bilinear_weights(native, size)
+    expected = jax.image.resize(np.eye(native, dtype=np.float32), (size, native), "bilinear", antialias=False)
+    np.testing.assert_array_equal(weights.sum(axis=1), unit)
+    np.testing.assert_allclose(weights / unit, expected, atol=1e-5)  # JAX's weights are float32
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "channels", "level"),
+    [
+        ((28, 28, 1), 8, 1, 255 * 16),  # sixteenths
+        ((32, 32, 3), 8, 1, 255 * 4 * 3),  # quarters, and thirds for the mean over channels
+        ((32, 32, 3), 8, 3, 255 * 4),
+        ((28, 28, 1), 28, 1, 255),
+        ((28, 28, 1), 8, 3, 255 * 16),
+        ((28, 28, 1), 32, 1, 255 * 256),
+        ((28, 28, 1), 13, 1, 65535),  # exact would need 255 * 26 * 26, above 16 bits
+    ],
+)
+def test_resize_is_the_reference_pipeline(shape, size, channels, level):
+    images = random_images(shape, 5, seed=3)
+    resized = resize(images, size, channels, 255)
+    assert stored_level(shape, size, channels, 255) == level
+    assert resized.dtype == (np.uint8 if level == 255 else np.uint16)
+
+    floats = jax.image.resize(
+        images.astype(np.float32), (5, size, size, shape[2]), "bilinear", antialias=False
+    )
+    expected = np.asarray(floats) / np.float32(255)
+    expected = expected.mean(axis=-1, keepdims=True) if channels < shape[2] else expected
+    expected = np.broadcast_to(expected, (5, size, size, channels))
+    rounding = 0.5 / level if exact_level(shape, size, channels, 255) > level else 0.0
+    np.testing.assert_allclose(resized / level, expected, atol=2e-6 + rounding)
+
+
+@given(size=st.integers(1, 64), channels=st.sampled_from([1, 3]), native_channels=st.sampled_from([1, 3]))
+@settings(max_examples=30)
+def test_black_and_white_stay(size, channels, native_channels):
+    shape = (28, 28, native_channels)
+    level = stored_level(shape, size, channels, 255)
+    for value, stored in ((0, 0), (255, level)):
+        resized = resize(np.full((2, *shape), value, np.uint8), size, channels, 255)
+        assert resized.shape == (2, size, size, channels)
+        np.testing.assert_array_equal(resized, stored)
+
+
+def test_own_size_is_untouched():
+    images = random_images((28, 28, 1), 3, seed=0)
+    np.testing.assert_array_equal(resize(images, 28, 1, 255), images)
+
+
+def test_chunks_do_not_show(monkeypatch):
+    images = random_images((8, 8, 3), 7, seed=0)
+    whole = resize(images, 4, 1, 255)
+    monkeypatch.setattr("meta.datasets.resize._CHUNK", 3)
+    np.testing.assert_array_equal(resize(images, 4, 1, 255), whole)

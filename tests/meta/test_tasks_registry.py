@@ -1,0 +1,116 @@
+"""Tasks by name, and what every one of them must do."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from meta.datasets import IMAGE_DATASETS, SPLITS, TEXT_DATASETS, DatasetNotFoundError
+from meta.tasks import META_TRAINING, TASKS, Quadratic, Task, make, stack_tasks
+from meta.tasks.registry import ImageTask
+
+ONE_OF_EACH = (
+    "ImageMLP_Digits8_Tanh32_bs64",
+    "ImageMLPAE_Digits8_32x16x32_bs64",
+    "RNNLM_pydocbytes_Patch16_GRU32_Embed16_bs16",
+    "Quadratic",
+)
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """Make a task by name, each once."""
+    cache = tmp_path_factory.mktemp("cache")
+    made: dict[str, Task] = {"Quadratic": Quadratic.of([1.0, 2.0], noise=0.1)}
+
+    def build(name, data_dir=None):
+        if name not in made:
+            made[name] = make(name, data_dir=data_dir, cache_dir=cache)
+        return made[name]
+
+    return build
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_contract(name, build, key):
+    """Everything is traceable, deterministic and finite; a step against the gradient lowers the loss."""
+    task = build(name)
+
+    @jax.jit
+    def run(task, key):
+        params, state = task.init(key)
+        batch = task.batch(key, "train")
+
+        def objective(params):
+            loss, new_state, aux = task.loss(params, state, key, batch)
+            return loss, (new_state, aux)
+
+        (loss, (new_state, aux)), grads = jax.value_and_grad(objective, has_aux=True)(params)
+        stepped = jax.tree.map(lambda p, g: p - 1e-2 * g, params, grads)
+        return params, state, new_state, loss, objective(stepped)[0], aux, grads
+
+    params, state, new_state, loss, lower, aux, grads = run(task, key)
+    assert jax.tree.structure(state) == jax.tree.structure(new_state)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((params, grads)))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((params, loss, grads)))
+    assert all(value.shape == () for value in aux.values())
+    assert lower < loss
+    shapes = [jax.eval_shape(lambda k, split=split: task.batch(k, split), key) for split in SPLITS]
+    assert all(shape == shapes[0] for shape in shapes)
+
+    bad = task.normalizer(jnp.array([jnp.nan, jnp.inf, -jnp.inf, -1.0]))
+    assert np.isfinite(bad).all()
+    assert bad[0] == bad[1] > 0
+    assert bad[2] == bad[3] == 0
+    if name != "Quadratic":
+        assert task.name == name
+
+
+def test_names_have_known_data():
+    for name, spec in TASKS.items():
+        known = IMAGE_DATASETS if isinstance(spec, ImageTask) else TEXT_DATASETS
+        assert spec.dataset in known, name
+    assert set(META_TRAINING) <= set(TASKS)
+
+
+@pytest.mark.slow
+def test_the_families_of_the_paper_stack(build, shared_path):
+    """All but SVHN, which the shared data do not hold."""
+    names = [name for name in META_TRAINING if "Svhn" not in name]
+    tasks = [build(name, shared_path("data")) for name in names]
+    stacked = stack_tasks(tasks)
+    assert stacked.data.splits["train"].arrays["image"].shape == (3, 48000, 64)
+    assert stacked.data.splits["train"].size.tolist() == [48000, 48000, 40000]
+    assert (stacked.hidden, stacked.batch_size, stacked.num_classes) == ((32,), 64, 10)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in TASKS if not name.endswith("_bs64") and "pydoc" not in name]
+)
+def test_published_names_are_the_published_tasks(name, shared_path):
+    facts = json.loads(shared_path("facts/velodrome.json").read_text())["tasks"]
+    if name not in facts:
+        assert "tinyshakespeare" in name
+        return
+    spec, published = TASKS[name], facts[name]
+    assert isinstance(spec, ImageTask)
+    shape = IMAGE_DATASETS[spec.dataset].shape
+    assert spec.dataset == published["dataset"]
+    assert [spec.size or shape[0]] * 2 == published["image_size"]
+    assert (spec.channels or shape[2]) == published["channels"]
+    assert list(spec.config["hidden"]) == published["architecture"]["hidden_sizes"]
+    assert spec.config.get("batch_size", 128) == published["batch_size"]
+
+
+def test_unknown_name():
+    with pytest.raises(
+        ValueError, match=r"Unknown task 'ImageMLP_Digits8_Relu33'.*ImageMLP_Digits8_Relu32_bs64"
+    ):
+        make("ImageMLP_Digits8_Relu33")
+
+
+def test_missing_data_folder(tmp_path):
+    with pytest.raises(DatasetNotFoundError, match="does not exist"):
+        make("ImageMLP_Mnist8_Relu32_bs64", data_dir=tmp_path / "nowhere", cache_dir=tmp_path)

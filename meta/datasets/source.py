@@ -180,8 +180,15 @@ def not_found(spec: DatasetSpec, data_dir: Path | None, reason: str) -> DatasetN
     looked = f"in {data_dir}" if data_dir else f"in no data folder (give data_dir or set {DATA_VARIABLE})"
     return DatasetNotFoundError(
         f"Dataset {spec.name!r} was not found. Looked {looked} for {snapshot}/train-*.parquet, then on the "
-        f"Hugging Face hub ({reason}). To get it: connect to the network once; or download it with "
-        f"`hf download {spec.repository} --repo-type dataset --local-dir DATA/{spec.repository}` and point "
+        f"Hugging Face hub ({reason}). To get it: connect to the network once; or {_by_hand(spec)} and point "
         f"data_dir or {DATA_VARIABLE} at DATA; or copy a cache folder from a machine that has it and set "
         "CELO_CACHE to it."
     )
+
+
+def _by_hand(spec: DatasetSpec) -> str:
+    """Say how a snapshot gets into the folder DATA."""
+    if spec.revision == "main":
+        return f"run `hf download {spec.repository} --repo-type dataset --local-dir DATA/{spec.repository}`"
+    columns = " and ".join(spec.columns)
+    return f"put train-*.parquet and test-*.parquet with the column {columns} into DATA/{spec.repository}"

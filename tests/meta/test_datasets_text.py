@@ -2,6 +2,7 @@
 
 from pydoc_data.topics import topics
 
+import datasets
 import numpy as np
 import pytest
 from hypothesis import given
@@ -110,6 +111,15 @@ def test_bad_input(tmp_path):
     folder = tmp_path / "karpathy" / "tiny_shakespeare"
     write_text(folder, "train", [1, 2])
     with pytest.raises(DatasetFormatError, match="tiny_shakespeare train row 0: expected a text, got 1"):
+        load_text("tiny_shakespeare", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+
+
+def test_offline_error_says_how_to_lay_out_a_set_without_a_snapshot(tmp_path, monkeypatch):
+    def unreachable(*args, **kwargs):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    with pytest.raises(DatasetNotFoundError, match=r"put train-\*.parquet .* column text into DATA/karpathy"):
         load_text("tiny_shakespeare", data_dir=tmp_path, cache_dir=tmp_path / "cache")
 
 

@@ -7,6 +7,8 @@ the first layer's weights. On CPU this is an order of magnitude faster than a tr
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 
 import jax
@@ -15,6 +17,10 @@ import numpy as np
 from jax import Array
 
 Weights = dict[str, Array]
+
+# Up to this many elements the inputs of one shape are stacked and treated by one kernel; above, memory traffic
+# costs more than kernels do.
+STACKED_SIZE = 128
 
 
 def truncated_normal(key: Array, shape: tuple[int, ...], fan_in: int) -> Array:
@@ -36,18 +42,38 @@ def init(key: Array, sizes: Sequence[int]) -> Weights:
     """
     theta: Weights = {}
     keys = jax.random.split(key, len(sizes) - 1)
-    for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         theta[f"w{i}"] = truncated_normal(keys[i], (fan_in, fan_out), fan_in)
         theta[f"b{i}"] = jnp.zeros((fan_out,), jnp.float32)
     return theta
 
 
-def inverse_rms(feature: Array, epsilon: float = 1e-5) -> Array:
-    """``1 / sqrt(epsilon + mean(feature**2))`` over the whole array: the normaliser of one feature, a scalar.
+def inverse_rms(features: Sequence[Array], epsilon: float = 1e-5) -> Array:
+    """``1 / sqrt(epsilon + mean(feature**2))`` of each feature: the normalisers, (features,).
 
-    A feature that is constant along an axis may have size 1 there: the mean is the same.
+    The mean is over the whole array. A feature that is constant along an axis may have size 1 there: the mean is
+    the same.
     """
-    return jax.lax.rsqrt(epsilon + jnp.mean(jnp.square(feature)))
+    means: dict[int, Array] = {}
+    for members, stacked in _groups(features):
+        if stacked is None:
+            means |= {i: jnp.mean(jnp.square(features[i])) for i in members}
+        else:
+            together = jnp.mean(jnp.square(stacked).reshape(len(members), -1), axis=1)
+            means |= {i: together[k] for k, i in enumerate(members)}
+    return jax.lax.rsqrt(epsilon + jnp.stack([means[i] for i in range(len(features))]))
+
+
+def _groups(inputs: Sequence[Array]) -> list[tuple[list[int], Array | None]]:
+    """Inputs of equal shape together, smallest first; small ones stacked, so that one kernel serves them all."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for i, x in enumerate(inputs):
+        groups.setdefault(x.shape, []).append(i)
+    ordered = sorted(groups.items(), key=lambda group: math.prod(group[0]))
+    return [
+        (members, jnp.stack([inputs[i] for i in members]) if math.prod(shape) <= STACKED_SIZE else None)
+        for shape, members in ordered
+    ]
 
 
 def linear(w: Array, b: Array, inputs: Sequence[Array]) -> list[Array]:
@@ -61,45 +87,40 @@ def linear(w: Array, b: Array, inputs: Sequence[Array]) -> list[Array]:
     Returns:
         One array per output. Inputs of equal shape are summed before anything is broadcast.
     """
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for i, x in enumerate(inputs):
-        groups.setdefault(x.shape, []).append(i)
-    # Smallest shapes first: vectors are summed as vectors and broadcast once.
-    ordered = sorted(groups.values(), key=lambda members: inputs[members[0]].size)
-    outputs = []
-    for j in range(w.shape[1]):
-        total = b[j]
-        for members in ordered:
-            partial = w[members[0], j] * inputs[members[0]]
-            for i in members[1:]:
-                partial = partial + w[i, j] * inputs[i]
-            total = total + partial
-        outputs.append(total)
+    outputs = [b[j] for j in range(w.shape[1])]
+    for members, stacked in _groups(inputs):
+        if stacked is None:
+            for j in range(w.shape[1]):
+                partial = w[members[0], j] * inputs[members[0]]
+                for i in members[1:]:
+                    partial = partial + w[i, j] * inputs[i]
+                outputs[j] = outputs[j] + partial
+        else:
+            weights = jnp.stack([w[i] for i in members])
+            partials = jnp.tensordot(weights, stacked, axes=(0, 0), precision="highest")
+            outputs = [y + partials[j] for j, y in enumerate(outputs)]
     return outputs
 
 
 def apply(
-    theta: Weights, inputs: Sequence[Array], scales: Sequence[Array] | None = None, outputs: int | None = None
+    theta: Weights, inputs: Sequence[Array], scales: Array | None = None, outputs: int | None = None
 ) -> list[Array]:
     """MLP with ReLU between layers, evaluated at every element.
 
     Args:
         theta: weights as made by `init`.
         inputs: one array per input, broadcastable with each other.
-        scales: one scalar per input that multiplies it (its normaliser).
+        scales: (inputs,) factor of each input (its normaliser).
         outputs: how many of the outputs to compute; all by default.
 
     Returns:
         One array per output.
     """
     layers = len(theta) // 2
-    w0 = theta["w0"]
-    if scales is not None:
-        w0 = w0 * jnp.stack(list(scales))[:, None]
+    w0 = theta["w0"] if scales is None else theta["w0"] * scales[:, None]
     hidden = linear(w0, theta["b0"], inputs)
     for i in range(1, layers):
         hidden = [jax.nn.relu(h) for h in hidden]
-        last = i == layers - 1
-        keep = slice(0, outputs if last else None)
+        keep = slice(0, outputs if i == layers - 1 else None)
         hidden = linear(theta[f"w{i}"][:, keep], theta[f"b{i}"][keep], hidden)
     return hidden

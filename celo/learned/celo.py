@@ -88,8 +88,7 @@ def update_rule(
         The step, to be subtracted from ``p``.
     """
     inputs = features.celo_features(g, p, momenta, v, rows, cols)
-    scales = [mlp.inverse_rms(f) for f in inputs]
-    direction, magnitude = mlp.apply(theta, inputs, scales, outputs=2)
+    direction, magnitude = mlp.apply(theta, inputs, mlp.inverse_rms(inputs), outputs=2)
     rms = jnp.sqrt(jnp.mean(jnp.square(p)) + EPSILON_RMS)
     return STEP_MULTIPLIER * rms * direction * jnp.exp(MAGNITUDE_MULTIPLIER * magnitude)
 

@@ -1,0 +1,200 @@
+"""What the evolution-strategies estimators share: antithetic pairs of trainings over many inner problems.
+
+Each of N problems per task family has its own perturbation ``e ~ N(0, sigma^2)`` of the trained part of theta, drawn
+anew at every estimate, and is trained twice, with theta + e and theta - e, on the same randomness. The estimators
+differ in how the two loss curves, the perturbation and its past become a gradient.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from meta import partition
+from meta.unroll import InnerTraining, Problem, Steps
+
+PyTree = Any
+
+
+class EstimatorState(NamedTuple):
+    """State of an estimator, one entry per group of task families of equal shape.
+
+    Attributes:
+        problems: inner problems; leaves have leading axes (families, problems) and then the axis of members.
+        accumulators: sums of past perturbations of the raveled trained part of theta, (families, problems, size).
+    """
+
+    problems: tuple[Problem, ...]
+    accumulators: tuple[Array, ...]
+
+
+class Summary(NamedTuple):
+    """What happened in one estimate, per family and problem: every field is (families, problems).
+
+    Attributes:
+        loss: mean normalised loss over the unmasked steps and both members: the meta-loss of the problem.
+        diverged: share of the unmasked steps and members at which the raw loss was not finite.
+        eta_low: smallest step size of the scheduler over the steps and members.
+        eta_mean: mean step size.
+        eta_high: largest step size.
+        horizon: horizon in force at the end.
+    """
+
+    loss: Array
+    diverged: Array
+    eta_low: Array
+    eta_mean: Array
+    eta_high: Array
+    horizon: Array
+
+
+def summarise(steps: Steps) -> Summary:
+    """The `Summary` of one problem's unroll."""
+    weights = steps.mask.astype(jnp.float32)
+    total = jnp.maximum(jnp.sum(weights), 1.0)
+    finite = jnp.isfinite(steps.raw_loss) | ~steps.mask[:, None]
+    return Summary(
+        loss=jnp.sum(weights * jnp.mean(steps.loss, axis=1)) / total,
+        diverged=jnp.sum(jnp.mean((~finite).astype(jnp.float32), axis=1)) / total,
+        eta_low=jnp.min(steps.eta),
+        eta_mean=jnp.mean(steps.eta),
+        eta_high=jnp.max(steps.eta),
+        horizon=steps.horizon[-1],
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Antithetic(abc.ABC):
+    """Base of the estimators.
+
+    Attributes:
+        inner: how inner problems are drawn and trained.
+        problems: inner problems per task family (N).
+        length: inner steps per estimate (the truncation K).
+        sigma: standard deviation of the perturbations.
+        axis: name of the mesh axis the problems are sharded over when called inside `jax.shard_map`, else None.
+    """
+
+    inner: InnerTraining
+    problems: int = 8
+    length: int = 50
+    sigma: float = 0.01
+    axis: str | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        for name in ("problems", "length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if not 0 < self.sigma < float("inf"):
+            raise ValueError(f"sigma is {self.sigma}; expected a positive number")
+
+    @abc.abstractmethod
+    def contribution(self, steps: Steps, e: Array, xi: Array) -> tuple[Array, Array]:
+        """One problem's part of the gradient and its new accumulator.
+
+        Args:
+            steps: what the pair did, members ordered (theta + e, theta - e).
+            e: (size,) this estimate's perturbation of the raveled theta.
+            xi: (size,) sum of the perturbations before it.
+        """
+
+    def init(self, trained: PyTree, frozen: PyTree, tasks: Sequence[Any], key: Array) -> EstimatorState:
+        """State before the first estimate.
+
+        Args:
+            trained: trained part of theta, see `meta.partition`.
+            frozen: the rest of theta.
+            tasks: one stacked task per group of families of equal shape, leading axis families.
+            key: random key.
+        """
+        theta = partition.merge(trained, frozen)
+        pair = jax.tree.map(lambda x: jnp.stack([x, x]), theta)
+
+        def begin(task: Any, key: Array) -> Problem:
+            return self.inner.begin(pair, task, key, jnp.zeros((), jnp.int32), offset=True)
+
+        problems = tuple(
+            self._over_problems(begin, task, self._keys(key, group, task)) for group, task in enumerate(tasks)
+        )
+        size = ravel_pytree(trained)[0].size
+        return EstimatorState(problems, tuple(jnp.zeros((*p.step.shape, size)) for p in problems))
+
+    def estimate(
+        self,
+        trained: PyTree,
+        frozen: PyTree,
+        tasks: Sequence[Any],
+        state: EstimatorState,
+        key: Array,
+        iteration: Array,
+    ) -> tuple[PyTree, EstimatorState, tuple[Summary, ...]]:
+        """One estimate of the meta-gradient.
+
+        Args:
+            trained: trained part of theta.
+            frozen: the rest of theta.
+            tasks: as in `init`.
+            state: state before.
+            key: random key of this estimate.
+            iteration: () int32 meta-iteration.
+
+        Returns:
+            The gradient, shaped like ``trained``: the mean over families and problems, with NaN replaced by 0; the
+            state after; one `Summary` per group.
+        """
+
+        def one(task: Any, key: Array, problem: Problem, xi: Array) -> tuple:
+            key_e, key_unroll = jax.random.split(key)
+            e = self.sigma * jax.random.normal(key_e, xi.shape)
+            problem, steps = self.unroll(trained, frozen, task, problem, e, key_unroll, iteration)
+            return *self.contribution(steps, e, xi), problem, summarise(steps)
+
+        results = []
+        for group, task in enumerate(tasks):
+            keys = self._keys(key, group, task)
+            results.append(
+                self._over_problems(one, task, keys, state.problems[group], state.accumulators[group])
+            )
+        gradients, accumulators, problems, summaries = zip(*results, strict=True)
+        gradient = ravel_pytree(trained)[1](self._mean(gradients))
+        if self.axis is not None:
+            summaries = jax.lax.all_gather(summaries, self.axis, axis=1, tiled=True)
+        return gradient, EstimatorState(problems, accumulators), tuple(summaries)
+
+    def unroll(
+        self, trained: PyTree, frozen: PyTree, task: Any, problem: Problem, e: Array, key: Array, iteration: Array
+    ) -> tuple[Problem, Steps]:
+        """Trains one problem with theta + e and theta - e for `length` steps."""
+        flat, unravel = ravel_pytree(trained)
+        pair = jax.vmap(unravel)(jnp.stack([flat + e, flat - e]))
+        return self.inner.unroll(pair, frozen, task, problem, key, self.length, iteration)
+
+    def _over_problems(self, function: Any, task: Any, keys: Array, *state: PyTree) -> Any:
+        """Applies ``function(task, key, *state)`` to all families and problems of a group."""
+        over_problems = jax.vmap(function, in_axes=(None, *(0 for _ in (keys, *state))))
+        return jax.vmap(over_problems)(task, keys, *state)
+
+    def _keys(self, key: Array, group: int, task: Any) -> Array:
+        """A key per family and problem that does not depend on how problems are sharded."""
+        families = jax.tree.leaves(task)[0].shape[0]
+        shards = 1 if self.axis is None else jax.lax.axis_size(self.axis)
+        first = 0 if self.axis is None else jax.lax.axis_index(self.axis) * (self.problems // shards)
+        key = jax.random.fold_in(key, group)
+        family, problem = jnp.arange(families), first + jnp.arange(self.problems // shards)
+        fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(0, None))
+        return fold(jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, family), problem)
+
+    def _mean(self, gradients: Sequence[Array]) -> Array:
+        """Mean over all problems of all groups and shards; NaN becomes 0."""
+        count = sum(g.shape[0] * g.shape[1] for g in gradients)
+        total = sum((jnp.sum(g, axis=(0, 1)) for g in gradients), start=jnp.zeros(()))
+        mean = total / count if self.axis is None else jax.lax.pmean(total / count, self.axis)
+        return jnp.where(jnp.isnan(mean), 0.0, mean)

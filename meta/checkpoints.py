@@ -114,7 +114,8 @@ class Checkpoints:
         """Read the last undamaged checkpoint.
 
         Args:
-            like: a state of the structure, shapes, types and placement wanted; its values are not used.
+            like: a state of the structure, shapes, types and placement wanted; its values are not used. Where
+                these depend on the step, a function from the step to such a state.
 
         Returns:
             The step and the state, bit for bit as saved; None when there is no checkpoint at all.
@@ -126,7 +127,8 @@ class Checkpoints:
             CheckpointError: there are checkpoints, but every one of them is damaged.
             ValueError: the checkpoint holds another state than ``like``.
         """
-        found = self._latest(lambda folder, content: self._read(folder, content, like))
+        like_at = like if callable(like) else lambda _step: like
+        found = self._latest(lambda folder, content: self._read(folder, content, like_at(content["step"])))
         return None if found is None else (found[0]["step"], found[1])
 
     def latest_metric(self) -> float | None:

@@ -56,7 +56,6 @@ class RunFolder:
         self.metrics = JsonlTracker(path / "metrics.jsonl") if self.is_writer else NullTracker()
         self._lock = lock
         self._checkpoints = Checkpoints(path / "checkpoints", keep)
-        self._best = Checkpoints(path / "best", keep=1)
 
     @classmethod
     def open(
@@ -132,7 +131,8 @@ class RunFolder:
         """Read the last undamaged checkpoint and cut the metrics back to its step.
 
         Args:
-            like: a state of the structure, types and placement wanted, for example the initial one.
+            like: a state of the structure, types and placement wanted, for example the initial one, or a
+                function from the step to it.
 
         Returns:
             The step and the state, or None at the beginning of a run.
@@ -148,29 +148,35 @@ class RunFolder:
         if isinstance(self.metrics, JsonlTracker):
             self.metrics.rewind(-1 if found is None else found[0])
         # Found out now rather than at the end of the run, when the best state is wanted.
-        self._best.set_aside_damaged()
+        for slot in self.path.glob("best*"):
+            self._best(slot.name).set_aside_damaged()
         return found
 
-    def save_best(self, step: int, state: Any, metric: float) -> bool:
+    def save_best(self, step: int, state: Any, metric: float, slot: str = "best") -> bool:
         """Keep a state beside the checkpoints if its metric is the lowest so far.
 
         Args:
             step: meta-iterations done.
             state: pytree of arrays, not necessarily that of the checkpoints.
             metric: validation metric, lower is better; NaN is never the best.
+            slot: folder of the run that holds it; metrics of different slots are not compared.
 
         Returns:
             Whether it was kept. A resumed run that comes by the same best again does not write it twice.
         """
-        lowest = self._best.latest_metric()
+        best = self._best(slot)
+        lowest = best.latest_metric()
         if not metric < (float("inf") if lowest is None else lowest):
             return False
-        self._best.save(step, state, float(metric))
+        best.save(step, state, float(metric))
         return True
 
-    def restore_best(self, like: Any) -> tuple[int, Any] | None:
+    def restore_best(self, like: Any, slot: str = "best") -> tuple[int, Any] | None:
         """Read the state with the lowest metric; arguments, returns and errors as in `restore_latest`."""
-        return self._best.restore_latest(like)
+        return self._best(slot).restore_latest(like)
+
+    def _best(self, slot: str) -> Checkpoints:
+        return Checkpoints(self.path / slot, keep=1)
 
     def close(self) -> None:
         """Close the metrics and let other processes in; a second call does nothing."""

@@ -30,8 +30,18 @@ class Task(Protocol):
         """Draw initial parameters and the initial model state (batch statistics; () where there are none)."""
         ...
 
+    def sample(self, key: jax.Array, split: str) -> Any:
+        """Draw what decides a batch of the static split, row numbers for instance: small, so that the samples
+        of a whole stretch of training can be drawn in one call.
+        """
+        ...
+
+    def gather(self, split: str, sample: Any) -> Batch:
+        """Make the batch of a sample; splits are "train", "inner_valid", "outer_valid" and "test"."""
+        ...
+
     def batch(self, key: jax.Array, split: str) -> Batch:
-        """Draw a batch from the static split "train", "inner_valid", "outer_valid" or "test"."""
+        """Draw a batch: `gather(split, sample(key, split))`."""
         ...
 
     def loss(

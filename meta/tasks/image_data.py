@@ -42,25 +42,17 @@ class DeviceImages:
         """Number of pixels times channels of an image."""
         return self.splits["train"].arrays["image"].shape[-1]
 
-    def batch(self, key: jax.Array, split: str, batch_size: int) -> Batch:
-        """Draw a batch with replacement.
-
-        Args:
-            key: random key.
-            split: "train", "inner_valid", "outer_valid" or "test".
-            batch_size: number of examples.
-
-        Returns:
-            "image": float32 in [0, 1], (batch_size, features); "label": int32, (batch_size,).
-        """
-        return self.gather(split, self.indices(key, split, batch_size))
-
     def indices(self, key: jax.Array, split: str, batch_size: int) -> jax.Array:
         """Draw the row numbers of a batch, with replacement: int32 of shape (batch_size,)."""
         examples = self.splits[check_split(split)]
         return draw_indices(key, examples.size, (batch_size,))
 
     def gather(self, split: str, indices: jax.Array) -> Batch:
-        """Gather the examples of given row numbers; the shape of `indices` replaces (batch_size,)."""
+        """Gather the examples of given row numbers.
+
+        Returns:
+            "image": float32 in [0, 1], (batch_size, features); "label": int32, (batch_size,); the shape of
+            `indices` replaces (batch_size,).
+        """
         rows = self.splits[check_split(split)].take(indices)
         return {"image": rows["image"].astype(jnp.float32) * self.scale, "label": rows["label"]}

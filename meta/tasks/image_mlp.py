@@ -78,9 +78,17 @@ class ImageMLP:
         """Draw the parameters; there is no model state."""
         return init_mlp(key, (self.data.features, *self.hidden, self.num_classes)), ()
 
+    def sample(self, key: jax.Array, split: str) -> jax.Array:
+        """Draw the row numbers of a batch, int32 (batch,)."""
+        return self.data.indices(key, split, self.batch_size)
+
+    def gather(self, split: str, sample: jax.Array) -> Batch:
+        """Gather a batch: "image" (batch, features) in [0, 1] and "label" (batch,)."""
+        return self.data.gather(split, sample)
+
     def batch(self, key: jax.Array, split: str) -> Batch:
-        """Draw a batch: "image" (batch, features) in [0, 1] and "label" (batch,)."""
-        return self.data.batch(key, split, self.batch_size)
+        """Draw a batch, see `gather`."""
+        return self.gather(split, self.sample(key, split))
 
     def loss(
         self, params: Layers, model_state: tuple[()], key: jax.Array, batch: Batch

@@ -78,10 +78,19 @@ class Quadratic:
         """Draw x from a standard normal; there is no model state."""
         return {"x": jax.random.normal(key, self.target.shape)}, ()
 
-    def batch(self, key: jax.Array, split: str) -> Batch:
-        """Draw "noise", float32 of shape (n,); every split has the same distribution."""
+    def sample(self, key: jax.Array, split: str) -> jax.Array:
+        """Draw the noise of a batch, float32 (n,); every split has the same distribution."""
         check_split(split)
-        return {"noise": self.noise * jax.random.normal(key, self.target.shape)}
+        return self.noise * jax.random.normal(key, self.target.shape)
+
+    def gather(self, split: str, sample: jax.Array) -> Batch:
+        """Wrap the noise: "noise", float32 (n,)."""
+        check_split(split)
+        return {"noise": sample}
+
+    def batch(self, key: jax.Array, split: str) -> Batch:
+        """Draw a batch, see `gather`."""
+        return self.gather(split, self.sample(key, split))
 
     def loss(
         self, params: dict[str, jax.Array], model_state: tuple[()], key: jax.Array, batch: Batch

@@ -101,9 +101,17 @@ class RecurrentLM:
         }
         return params | init_mlp(head, (self.hidden, self.vocab_size)), ()
 
+    def sample(self, key: jax.Array, split: str) -> jax.Array:
+        """Draw where the windows of a batch start, int32 (batch_size,)."""
+        return self.data.starts(key, split, self.batch_size, self.length)
+
+    def gather(self, split: str, sample: jax.Array) -> Batch:
+        """Gather a batch: "input" and "target", int32 of shape (batch_size, length)."""
+        return self.data.gather(split, sample, self.length)
+
     def batch(self, key: jax.Array, split: str) -> Batch:
-        """Draw a batch: "input" and "target", int32 of shape (batch_size, length)."""
-        return self.data.batch(key, split, self.batch_size, self.length)
+        """Draw a batch, see `gather`."""
+        return self.gather(split, self.sample(key, split))
 
     def loss(
         self, params: Layers, model_state: tuple[()], key: jax.Array, batch: Batch

@@ -23,8 +23,8 @@ class DeviceTokens:
         """Put a corpus on the default device."""
         return cls({name: Examples.of({"token": tokens}) for name, tokens in data.splits.items()})
 
-    def batch(self, key: jax.Array, split: str, batch_size: int, length: int) -> Batch:
-        """Draw windows that start anywhere in a split, with replacement.
+    def starts(self, key: jax.Array, split: str, batch_size: int, length: int) -> jax.Array:
+        """Draw where windows start, anywhere in a split, with replacement.
 
         Args:
             key: random key.
@@ -33,10 +33,16 @@ class DeviceTokens:
             length: number of tokens predicted; every split holds more than that.
 
         Returns:
-            "input" and "target", int32 of shape (batch_size, length), the target one token ahead.
+            int32 of shape (batch_size,).
         """
-        examples = self.splits[check_split(split)]
-        starts = draw_indices(key, examples.size - length, (batch_size,))
+        return draw_indices(key, self.splits[check_split(split)].size - length, (batch_size,))
+
+    def gather(self, split: str, starts: jax.Array, length: int) -> Batch:
+        """Gather windows of ``length`` tokens and the token after each.
+
+        Returns:
+            "input" and "target", int32 of shape (len(starts), length), the target one token ahead.
+        """
         window = starts[:, None] + jnp.arange(length + 1, dtype=jnp.int32)[None]
-        tokens = examples.take(window)["token"].astype(jnp.int32)
+        tokens = self.splits[check_split(split)].take(window)["token"].astype(jnp.int32)
         return {"input": tokens[:, :-1], "target": tokens[:, 1:]}

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from celo.names import unknown_name
 from meta import files
-from meta.datasets.errors import unknown_name
 from meta.provenance import provenance
 
 NAME = "config.json"

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from meta.datasets.errors import unknown_name
+from celo.names import unknown_name
 
 if TYPE_CHECKING:
     from meta.run import RunFolder

@@ -105,11 +105,14 @@ class InnerTraining:
         optimizer = self.learned.optimizer(theta, start.horizon)
         return Member(start.params, optimizer.init(start.params), start.model_state)
 
-    def begin(self, thetas: PyTree, task: Any, key: Array, iteration: Array, offset: bool) -> Problem:
+    def begin(
+        self, trained: PyTree, frozen: PyTree, task: Any, key: Array, iteration: Array, offset: bool
+    ) -> Problem:
         """A problem before its first step.
 
         Args:
-            thetas: meta-parameters of the members, leaves with a leading axis.
+            trained: the part of theta in which members differ; leaves have a leading axis of members.
+            frozen: the part they share, see `meta.partition`.
             task: see `meta.tasks.base`.
             key: random key.
             iteration: () int32 meta-iteration.
@@ -121,7 +124,7 @@ class InnerTraining:
         step = jnp.zeros((), jnp.int32)
         if offset:
             step = jax.random.randint(key_offset, (), 0, self.horizon.maximum)
-        members = jax.vmap(self.member, in_axes=(0, None))(thetas, start)
+        members = jax.vmap(lambda part: self.member(partition.merge(part, frozen), start))(trained)
         return Problem(members, start.tau, step, start.horizon, jnp.zeros((), bool))
 
     def train_step(self, theta: PyTree, task: Any, problem: Problem, key: Array, batch: PyTree) -> tuple:
@@ -186,7 +189,14 @@ class InnerTraining:
         return problem, steps
 
     def _step(
-        self, trained: PyTree, frozen: PyTree, task: Any, problem: Problem, start: Start, sample: PyTree, key: Array
+        self,
+        trained: PyTree,
+        frozen: PyTree,
+        task: Any,
+        problem: Problem,
+        start: Start,
+        sample: PyTree,
+        key: Array,
     ) -> tuple[Problem, Steps]:
         """One step of all members: train, or take the fresh start if the problem is done."""
         batch = task.gather("train", sample)

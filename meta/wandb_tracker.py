@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from celo.names import unknown_name
 from meta import files
-from meta.datasets.errors import unknown_name
 
 if TYPE_CHECKING:
     from meta.run import RunFolder

@@ -5,7 +5,6 @@ Every program is a module with ``main(argv: list[str] | None = None) -> int | No
 and works without any extra installed.
 """
 
-import difflib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -115,10 +114,9 @@ def _run(name: str, command: Command, argv: list[str]) -> int:
 
 
 def _unknown_command(name: str) -> str:
-    known = list(available_commands())
-    near = difflib.get_close_matches(name, known)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return f"celo: unknown command {name!r}.{hint} Known commands: {', '.join(known)}."
+    from celo.names import unknown_name  # importing celo imports JAX: too slow for --help
+
+    return f"celo: {unknown_name('command', name, available_commands())}"
 
 
 def _extra_that_brings(module: str) -> str | None:

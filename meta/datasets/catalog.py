@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypeVar
 
-from meta.datasets.errors import unknown_name
+from celo.names import unknown_name
 
 
 @dataclasses.dataclass(frozen=True)

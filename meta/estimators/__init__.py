@@ -1,0 +1,26 @@
+"""Estimators of the meta-gradient, behind one interface (`Antithetic`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from meta.estimators.antithetic import Antithetic, EstimatorState, Summary
+from meta.estimators.full_es import FullES
+from meta.estimators.pes import PES, pes_weights
+from meta.estimators.truncated_es import TruncatedES
+
+ESTIMATORS: Mapping[str, type[Antithetic]] = MappingProxyType(
+    {"pes": PES, "truncated_es": TruncatedES, "full_es": FullES}
+)
+
+__all__ = [
+    "ESTIMATORS",
+    "PES",
+    "Antithetic",
+    "EstimatorState",
+    "FullES",
+    "Summary",
+    "TruncatedES",
+    "pes_weights",
+]

@@ -22,6 +22,9 @@ from meta.unroll import InnerTraining, Problem, Steps
 
 PyTree = Any
 
+# Problems are numbered within a group of families; groups are this far apart.
+_MOST_PROBLEMS = 1 << 20
+
 
 class EstimatorState(NamedTuple):
     """State of an estimator, one entry per group of task families of equal shape.
@@ -115,16 +118,16 @@ class Antithetic(abc.ABC):
             tasks: one stacked task per group of families of equal shape, leading axis families.
             key: random key.
         """
-        theta = partition.merge(trained, frozen)
-        pair = jax.tree.map(lambda x: jnp.stack([x, x]), theta)
+        size = ravel_pytree(trained)[0].size
+        pair = self.pair(trained, jnp.zeros((size,)))
+        start = jnp.zeros((), jnp.int32)
 
         def begin(task: Any, key: Array) -> Problem:
-            return self.inner.begin(pair, task, key, jnp.zeros((), jnp.int32), offset=True)
+            return self.inner.begin(pair, frozen, task, key, start, offset=True)
 
         problems = tuple(
             self._over_problems(begin, task, self._keys(key, group, task)) for group, task in enumerate(tasks)
         )
-        size = ravel_pytree(trained)[0].size
         return EstimatorState(problems, tuple(jnp.zeros((*p.step.shape, size)) for p in problems))
 
     def estimate(
@@ -135,7 +138,7 @@ class Antithetic(abc.ABC):
         state: EstimatorState,
         key: Array,
         iteration: Array,
-    ) -> tuple[PyTree, EstimatorState, tuple[Summary, ...]]:
+    ) -> tuple[Array, EstimatorState, tuple[Summary, ...]]:
         """One estimate of the meta-gradient.
 
         Args:
@@ -147,8 +150,8 @@ class Antithetic(abc.ABC):
             iteration: () int32 meta-iteration.
 
         Returns:
-            The gradient, shaped like ``trained``: the mean over families and problems, with NaN replaced by 0; the
-            state after; one `Summary` per group.
+            The gradient with respect to the raveled ``trained``, (size,): the mean over families and problems,
+            NaN replaced by 0; the state after; one `Summary` per group.
         """
 
         def one(task: Any, key: Array, problem: Problem, xi: Array) -> tuple:
@@ -164,18 +167,35 @@ class Antithetic(abc.ABC):
                 self._over_problems(one, task, keys, state.problems[group], state.accumulators[group])
             )
         gradients, accumulators, problems, summaries = zip(*results, strict=True)
-        gradient = ravel_pytree(trained)[1](self._mean(gradients))
+        gradient = self._mean(gradients)
         if self.axis is not None:
             summaries = jax.lax.all_gather(summaries, self.axis, axis=1, tiled=True)
         return gradient, EstimatorState(problems, accumulators), tuple(summaries)
 
     def unroll(
-        self, trained: PyTree, frozen: PyTree, task: Any, problem: Problem, e: Array, key: Array, iteration: Array
+        self,
+        trained: PyTree,
+        frozen: PyTree,
+        task: Any,
+        problem: Problem,
+        e: Array,
+        key: Array,
+        iteration: Array,
     ) -> tuple[Problem, Steps]:
         """Trains one problem with theta + e and theta - e for `length` steps."""
-        flat, unravel = ravel_pytree(trained)
-        pair = jax.vmap(unravel)(jnp.stack([flat + e, flat - e]))
+        pair = self.pair(trained, e)
         return self.inner.unroll(pair, frozen, task, problem, key, self.length, iteration)
+
+    def pair(self, trained: PyTree, e: Array) -> PyTree:
+        """``theta + e`` and ``theta - e`` along a leading axis."""
+        flat, unravel = ravel_pytree(trained)
+        return jax.vmap(unravel)(jnp.stack([flat + e, flat - e]))
+
+    def plain_gradient(self, steps: Steps, e: Array) -> Array:
+        """The estimate without a memory, ``e sum(w delta) / sum(w) / (2 sigma^2)``."""
+        weights = steps.mask.astype(jnp.float32)
+        delta = jnp.sum(weights * (steps.loss[:, 0] - steps.loss[:, 1])) / jnp.maximum(jnp.sum(weights), 1.0)
+        return delta * e / (2.0 * self.sigma**2)
 
     def _over_problems(self, function: Any, task: Any, keys: Array, *state: PyTree) -> Any:
         """Applies ``function(task, key, *state)`` to all families and problems of a group."""
@@ -186,11 +206,11 @@ class Antithetic(abc.ABC):
         """A key per family and problem that does not depend on how problems are sharded."""
         families = jax.tree.leaves(task)[0].shape[0]
         shards = 1 if self.axis is None else jax.lax.axis_size(self.axis)
-        first = 0 if self.axis is None else jax.lax.axis_index(self.axis) * (self.problems // shards)
-        key = jax.random.fold_in(key, group)
-        family, problem = jnp.arange(families), first + jnp.arange(self.problems // shards)
-        fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(0, None))
-        return fold(jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, family), problem)
+        local = self.problems // shards
+        first = 0 if self.axis is None else jax.lax.axis_index(self.axis) * local
+        number = jnp.arange(families)[:, None] * self.problems + first + jnp.arange(local)[None]
+        fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(None, 0))
+        return fold(key, number + group * _MOST_PROBLEMS)
 
     def _mean(self, gradients: Sequence[Array]) -> Array:
         """Mean over all problems of all groups and shards; NaN becomes 0."""

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from celo.mlp import truncated_normal
-from meta.datasets.errors import unknown_name
+from celo.names import unknown_name
 
 Layers = dict[str, dict[str, jax.Array]]
 

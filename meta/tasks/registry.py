@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from meta.datasets.errors import unknown_name
+from celo.names import unknown_name
 from meta.datasets.images import load_images
 from meta.datasets.text import load_text
 from meta.tasks.base import Task

@@ -1,0 +1,198 @@
+"""Training one problem from its first step to its last, as a pure function of the optimizer and a random key.
+
+Where `meta.unroll` trains truncated stretches with resets, this is what a user does: draw initial parameters,
+take ``num_steps`` steps, look at the loss. It is one `jax.lax.scan`, so it goes under `jax.vmap` over keys,
+learning rates and meta-parameters.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from celo.hand_designed import eval_params
+from meta.tasks.base import Aux, Task
+
+PyTree = Any
+
+SMOOTHING = 0.9
+FINAL_BATCHES = 10
+
+
+class Curve(NamedTuple):
+    """One whole training.
+
+    Attributes:
+        loss: (num_steps,) float32 training loss of each step's batch, before that step.
+        eta: (num_steps,) float32 step size of the optimizer's scheduler at each step, 1 where it has none.
+        params: parameters after the last step, as the optimizer trains them; judge them by `evaluate_end`.
+        model_state: state of the model after the last step.
+        opt_state: state of the optimizer after the last step.
+    """
+
+    loss: Array
+    eta: Array
+    params: PyTree
+    model_state: PyTree
+    opt_state: PyTree
+
+
+def check_num_steps(num_steps: int) -> int:
+    """Returns ``num_steps`` as an int.
+
+    Raises:
+        TypeError: if it is not a whole number (it is the length of a loop, hence never traced).
+        ValueError: if it is below 1.
+    """
+    if isinstance(num_steps, bool) or not isinstance(num_steps, int | np.integer):
+        raise TypeError(f"num_steps is {num_steps!r}; expected a whole number of training steps")
+    if num_steps < 1:
+        raise ValueError(f"num_steps is {num_steps}; expected at least 1")
+    return int(num_steps)
+
+
+def train(task: Task, optimizer: optax.GradientTransformation, key: Array, num_steps: int) -> Curve:
+    """Trains a task from fresh parameters.
+
+    The key alone decides initial parameters and batches: optimizers given equal keys meet the same problem.
+
+    Args:
+        task: what to train, see `meta.tasks.base`.
+        optimizer: an optax optimizer; its ``update`` gets the loss as ``value=`` if it takes extra arguments.
+        key: random key.
+        num_steps: number of steps.
+
+    Returns:
+        Losses, step sizes and the state at the end.
+
+    Raises:
+        TypeError: if ``num_steps`` is not a whole number.
+        ValueError: if ``num_steps`` is below 1.
+
+    Example:
+        >>> from celo.hand_designed import hand_designed
+        >>> from meta.tasks import Quadratic
+        >>> curve = train(Quadratic.of([1.0]), hand_designed("sgd", 0.5), jax.random.key(0), num_steps=3)
+        >>> (curve.loss / curve.loss[0]).tolist()
+        [1.0, 0.25, 0.0625]
+    """
+    num_steps = check_num_steps(num_steps)
+    optimizer = optax.with_extra_args_support(optimizer)
+    key_init, key_batch, key_loss = jax.random.split(key, 3)
+    params, model_state = task.init(key_init)
+
+    def body(carry: tuple[PyTree, PyTree, PyTree], drawn: tuple[PyTree, Array]) -> tuple:
+        params, model_state, opt_state = carry
+        sample, key = drawn
+
+        def objective(params: PyTree) -> tuple[Array, PyTree]:
+            loss, new_state, _ = task.loss(params, model_state, key, task.gather("train", sample))
+            return loss, new_state
+
+        (loss, model_state), grads = jax.value_and_grad(objective, has_aux=True)(params)
+        updates, opt_state = optimizer.update(grads, opt_state, params, value=loss)
+        params = optax.apply_updates(params, updates)
+        return (params, model_state, opt_state), (loss, step_size(opt_state))
+
+    carry = (params, model_state, optimizer.init(params))
+    drawn = (_samples(task, key_batch, "train", num_steps), jax.random.split(key_loss, num_steps))
+    carry, (loss, eta) = jax.lax.scan(body, carry, drawn)
+    return Curve(loss, eta, *carry)
+
+
+def step_size(opt_state: PyTree) -> Array:
+    """The step size ``eta`` that a learned scheduler set last, from an optimizer's state at any depth.
+
+    Returns:
+        () float32: the state's ``eta``; 1 if it has none, or several, which are no one step size.
+    """
+    found = optax.tree_utils.tree_get_all_with_path(opt_state, "eta")
+    return found[0][1] if len(found) == 1 else jnp.ones((), jnp.float32)
+
+
+def evaluate(
+    task: Task,
+    params: PyTree,
+    model_state: PyTree,
+    key: Array,
+    split: str = "train",
+    batches: int = FINAL_BATCHES,
+) -> tuple[Array, Aux]:
+    """Mean loss over some batches of a split, with parameters and model state held fixed.
+
+    Args:
+        task: what was trained.
+        params: parameters to judge; for schedule-free methods those of `celo.hand_designed.eval_params`.
+        model_state: state of the model.
+        key: random key of the batches.
+        split: "train", "inner_valid", "outer_valid" or "test".
+        batches: how many batches.
+
+    Returns:
+        () float32 mean loss, and the mean of each scalar in the task's aux.
+
+    Raises:
+        ValueError: if ``batches`` is below 1, or the split is unknown.
+    """
+    if batches < 1:
+        raise ValueError(f"batches is {batches}; expected at least 1")
+    key_batch, key_loss = jax.random.split(key)
+
+    def one(drawn: tuple[PyTree, Array]) -> tuple[Array, Aux]:
+        sample, key = drawn
+        loss, _, aux = task.loss(params, model_state, key, task.gather(split, sample))
+        return loss, aux
+
+    drawn = (_samples(task, key_batch, split, batches), jax.random.split(key_loss, batches))
+    return jax.tree.map(lambda x: jnp.mean(x, axis=0), jax.lax.map(one, drawn))
+
+
+def evaluate_end(
+    task: Task, curve: Curve, key: Array, split: str = "train", batches: int = FINAL_BATCHES
+) -> tuple[Array, Aux]:
+    """`evaluate` at the end of a training, at the parameters its optimizer asks to be judged by.
+
+    With the defaults this is the final loss that scores are made of: the mean over 10 training batches after
+    the last step.
+    """
+    params = eval_params(curve.opt_state, curve.params)
+    return evaluate(task, params, curve.model_state, key, split, batches)
+
+
+def _samples(task: Task, key: Array, split: str, count: int) -> PyTree:
+    """What decides ``count`` batches, drawn at once: random bits cost mostly their number of calls."""
+    return jax.vmap(lambda k: task.sample(k, split))(jax.random.split(key, count))
+
+
+def smooth(losses: np.typing.ArrayLike, coefficient: float = SMOOTHING) -> np.ndarray:
+    """Exponential moving average along the last axis: ``s_0 = L_0``, ``s_t = a s_{t-1} + (1 - a) L_t``.
+
+    A loss that is not finite stays in every average after it, so a diverged curve is not drawn as a good one.
+
+    Args:
+        losses: (..., steps) losses.
+        coefficient: a, the weight of the past, in [0, 1).
+
+    Returns:
+        (..., steps) float64 averages.
+
+    Raises:
+        ValueError: if the coefficient is outside [0, 1), or there is no step.
+
+    Example:
+        >>> smooth([1.0, 0.0, 0.0], 0.5).tolist()
+        [1.0, 0.5, 0.25]
+    """
+    if not 0.0 <= coefficient < 1.0:
+        raise ValueError(f"coefficient is {coefficient}; expected 0 <= coefficient < 1")
+    averages = np.array(losses, np.float64)
+    if averages.ndim == 0 or averages.shape[-1] == 0:
+        raise ValueError(f"losses have shape {averages.shape}; expected at least one step in the last axis")
+    for t in range(1, averages.shape[-1]):
+        averages[..., t] = coefficient * averages[..., t - 1] + (1.0 - coefficient) * averages[..., t]
+    return averages

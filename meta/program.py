@@ -1,0 +1,168 @@
+"""One stage of meta-training as two compiled programs: its beginning, and several whole meta-iterations."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from celo.learned.base import LearnedOptimizer
+from meta import partition, sharding
+from meta.compile import jit
+from meta.estimators import EstimatorState, Summary
+from meta.recipe import Stage
+from meta.tasks import stack_tasks
+
+PyTree = Any
+
+
+class MetaState(NamedTuple):
+    """State of a stage: arrays only.
+
+    Attributes:
+        theta: meta-parameters, trained and frozen.
+        outer: state of the outer optimizer, for the raveled trained part.
+        estimator: state of the gradient estimator, sharded over problems.
+        iteration: () int32, meta-iterations of the stage done.
+    """
+
+    theta: PyTree
+    outer: PyTree
+    estimator: EstimatorState
+    iteration: Array
+
+
+class Measures(NamedTuple):
+    """What the meta-iterations of one call did; leading axis meta-iterations.
+
+    Attributes:
+        gradient_norm: (iterations,) norm of the meta-gradient.
+        groups: one `Summary` per group of families, fields (iterations, families, problems).
+    """
+
+    gradient_norm: Array
+    groups: tuple[Summary, ...]
+
+
+def group_tasks(tasks: Sequence[Any]) -> list[list[int]]:
+    """Numbers of the tasks that can be stacked and trained in one batch, first come first.
+
+    Tasks belong together if their configuration, parameters and batches have the same structure and shapes.
+    """
+    groups: dict[Any, list[int]] = {}
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    for number, task in enumerate(tasks):
+        shapes = jax.eval_shape(lambda t, k: (t.init(k), t.batch(k, "train")), task, key)
+        leaves, structure = jax.tree.flatten(shapes)
+        kind = (jax.tree.structure(task), structure, tuple((x.shape, x.dtype) for x in leaves))
+        groups.setdefault(kind, []).append(number)
+    return list(groups.values())
+
+
+class StageProgram:
+    """A stage, ready to run on the devices there are.
+
+    Attributes:
+        names: names of the task families, in the order of the groups.
+        mesh: the devices used.
+
+    Args:
+        stage: what to train and how.
+        learned: the learned optimizer in the configuration of the stage.
+        tasks: the task families.
+        key: random key; meta-iteration i uses ``fold_in(key, i)``, so the state holds no key.
+        most_iterations: the most meta-iterations of one call.
+    """
+
+    def __init__(
+        self, stage: Stage, learned: LearnedOptimizer, tasks: Sequence[Any], key: Array, most_iterations: int
+    ):
+        self.mesh = sharding.problem_mesh(stage.problems)
+        groups = group_tasks(tasks)
+        self.names = tuple(tasks[i].name for group in groups for i in group)
+        stacked = tuple(stack_tasks([tasks[i] for i in group]) for group in groups)
+        self._tasks, self._key = sharding.replicate((stacked, key), self.mesh)
+        self._learned, self._stage, self._most = learned, stage, most_iterations
+        self._estimator = stage.gradient_estimator(learned, sharding.AXIS)
+        self._outer = stage.outer_optimizer()
+        self._run = self._compile(self._iterate, (sharding.REPLICATED,), donate=(2,))
+
+    def begin(self, theta: PyTree) -> MetaState:
+        """The state before the first meta-iteration.
+
+        Args:
+            theta: meta-parameters to start from.
+        """
+        trained, frozen = self._split(theta)
+        theta, trained, frozen = sharding.replicate((theta, trained, frozen), self.mesh)
+        specs = (sharding.REPLICATED,) * 4
+        begin = jit(self._shard(self._estimator.init, specs, sharding.BY_PROBLEM))
+        # Not the keys of the meta-iterations, which count from 0.
+        key = jax.random.fold_in(self._key, self._stage.iterations)
+        estimator = begin(trained, frozen, self._tasks, key)
+        outer = self._outer.init(ravel_pytree(trained)[0])
+        outer, iteration = sharding.replicate((outer, jnp.zeros((), jnp.int32)), self.mesh)
+        return MetaState(theta, outer, estimator, iteration)
+
+    def run(self, state: MetaState, iterations: int) -> tuple[MetaState, Measures]:
+        """Does meta-iterations in one compiled call; the state passed in is used up.
+
+        Args:
+            state: state before.
+            iterations: how many, at most `most_iterations`; any number runs the same compiled program.
+
+        Returns:
+            The state after and the measures of these meta-iterations, on the host.
+        """
+        if not 1 <= iterations <= self._most:
+            raise ValueError(f"iterations is {iterations}; expected 1 to {self._most}")
+        count = sharding.replicate(jnp.asarray(iterations, jnp.int32), self.mesh)
+        state, measures = self._run(self._tasks, self._key, state, count)
+        return state, jax.tree.map(lambda x: x[:iterations], jax.device_get(measures))
+
+    def _split(self, theta: PyTree) -> tuple[PyTree, PyTree]:
+        return partition.split(theta, self._learned.trainable(theta, self._stage.part))
+
+    def _shard(self, function: Any, in_specs: Any, out_specs: Any) -> Any:
+        return jax.shard_map(
+            function, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+        )
+
+    def _compile(self, function: Any, extra: tuple, donate: tuple[int, ...]) -> Any:
+        replicated = sharding.REPLICATED
+        state = MetaState(replicated, replicated, sharding.BY_PROBLEM, replicated)
+        sharded = self._shard(function, (replicated, replicated, state, *extra), (state, replicated))
+        return jit(sharded, donate_argnums=donate)
+
+    def _iterate(
+        self, tasks: PyTree, key: Array, state: MetaState, count: Array
+    ) -> tuple[MetaState, Measures]:
+        """``count`` meta-iterations; measures are written into buffers of the most there can be."""
+        one = functools.partial(self._meta_iteration, tasks, key)
+        shapes = jax.eval_shape(one, state)[1]
+        buffers = jax.tree.map(lambda x: jnp.zeros((self._most, *x.shape), x.dtype), shapes)
+
+        def body(i: Array, carry: tuple[MetaState, Measures]) -> tuple[MetaState, Measures]:
+            state, measured = one(carry[0])
+            return state, jax.tree.map(lambda buffer, x: buffer.at[i].set(x), carry[1], measured)
+
+        return jax.lax.fori_loop(0, count, body, (state, buffers))
+
+    def _meta_iteration(self, tasks: PyTree, key: Array, state: MetaState) -> tuple[MetaState, Measures]:
+        """One meta-gradient and one step of the outer optimizer on theta."""
+        trained, frozen = self._split(state.theta)
+        key = jax.random.fold_in(key, state.iteration)
+        gradient, estimator, summaries = self._estimator.estimate(
+            trained, frozen, tasks, state.estimator, key, state.iteration
+        )
+        flat, unravel = ravel_pytree(trained)
+        updates, outer = self._outer.update(gradient, state.outer, flat)
+        theta = partition.merge(unravel(optax.apply_updates(flat, updates)), frozen)
+        measures = Measures(jnp.linalg.norm(gradient), summaries)
+        return MetaState(theta, outer, estimator, state.iteration + 1), measures

@@ -1,0 +1,207 @@
+"""What a meta-training is, as data: stages, task families, estimator, outer optimizer; and the presets."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import optax
+
+from celo.learned import LEARNED
+from celo.learned.base import LearnedOptimizer
+from meta.augmentation import Augmentation
+from meta.datasets.errors import unknown_name
+from meta.estimators import ESTIMATORS, Antithetic
+from meta.horizons import Constant, Curriculum, Horizon, LogUniform
+from meta.tasks import META_TRAINING, TASKS
+from meta.unroll import InnerTraining
+
+# SVHN is not among the local datasets of a small machine; these three are.
+LOCAL_FAMILIES = tuple(name for name in META_TRAINING if "Svhn" not in name)
+HORIZONS = ("log_uniform", "constant", "curriculum")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One stage of meta-training.
+
+    Attributes:
+        part: which part of theta it trains: 1 = the update rule, 2 = the scheduler (`trainable(theta, part)`).
+        iterations: meta-iterations.
+        learning_rate: of AdamW on theta.
+        weight_decay: of AdamW, decoupled.
+        clip_norm: largest global norm of the meta-gradient; 0 = no clipping.
+        schedule: "constant" or "cosine" (to zero over the stage).
+        estimator: "pes", "truncated_es" or "full_es".
+        problems: inner problems per task family (N).
+        truncation: inner steps per meta-iteration (K); full_es unrolls whole trainings instead.
+        sigma: standard deviation of the perturbations of theta.
+        horizon: "log_uniform" (horizon_low to horizon_high), "constant" (horizon_high) or "curriculum" (log-uniform
+            to a bound that grows from 2 horizon_low to horizon_high over the first half of the stage).
+        horizon_low: shortest inner training, in steps.
+        horizon_high: longest inner training, in steps.
+        augmentation: level of the task augmentation, see `meta.augmentation`.
+        augmentation_low: smallest tau.
+        augmentation_high: largest tau.
+    """
+
+    part: int = 1
+    iterations: int = 100_000
+    learning_rate: float = 3e-4
+    weight_decay: float = 1e-4
+    clip_norm: float = 0.0
+    schedule: str = "constant"
+    estimator: str = "pes"
+    problems: int = 8
+    truncation: int = 50
+    sigma: float = 0.01
+    horizon: str = "log_uniform"
+    horizon_low: int = 100
+    horizon_high: int = 2000
+    augmentation: str = "global"
+    augmentation_low: float = 1e-3
+    augmentation_high: float = 1e3
+
+    def __post_init__(self) -> None:
+        """Checks every field, by building what it describes."""
+        if self.part not in (1, 2):
+            raise ValueError(f"part is {self.part!r}; expected 1 (update rule) or 2 (scheduler)")
+        if self.iterations < 1:
+            raise ValueError(f"iterations is {self.iterations}; expected at least 1")
+        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise ValueError(f"learning_rate is {self.learning_rate}; expected a positive number")
+        if self.weight_decay < 0 or self.clip_norm < 0:
+            raise ValueError(
+                f"weight_decay {self.weight_decay} and clip_norm {self.clip_norm} must not be negative"
+            )
+        if self.schedule not in ("constant", "cosine"):
+            raise unknown_name("schedule", self.schedule, ("constant", "cosine"))
+        if self.estimator not in ESTIMATORS:
+            raise unknown_name("estimator", self.estimator, ESTIMATORS)
+        self.horizons()
+        Augmentation(self.augmentation, self.augmentation_low, self.augmentation_high)
+
+    def horizons(self) -> Horizon:
+        """The distribution of horizons."""
+        if self.horizon == "log_uniform":
+            return LogUniform(self.horizon_low, self.horizon_high)
+        if self.horizon == "constant":
+            return Constant(self.horizon_high)
+        if self.horizon == "curriculum":
+            start = min(2 * self.horizon_low, self.horizon_high)
+            return Curriculum(self.horizon_low, start, self.horizon_high, max(1, self.iterations // 2))
+        raise unknown_name("horizon", self.horizon, HORIZONS)
+
+    def gradient_estimator(self, learned: LearnedOptimizer, axis: str | None) -> Antithetic:
+        """The estimator of the meta-gradient.
+
+        Args:
+            learned: the learned optimizer.
+            axis: mesh axis the problems are sharded over, None on one device.
+        """
+        augmentation = Augmentation(self.augmentation, self.augmentation_low, self.augmentation_high)
+        inner = InnerTraining(learned, augmentation, self.horizons())
+        return ESTIMATORS[self.estimator](inner, self.problems, self.truncation, self.sigma, axis)
+
+    def outer_optimizer(self) -> optax.GradientTransformation:
+        """AdamW on theta (0.9, 0.999, eps 1e-8), with the clipping and the schedule of the stage."""
+        rate = self.learning_rate
+        schedule = optax.cosine_decay_schedule(rate, self.iterations) if self.schedule == "cosine" else rate
+        adamw = optax.adamw(schedule, weight_decay=self.weight_decay)
+        return optax.chain(optax.clip_by_global_norm(self.clip_norm), adamw) if self.clip_norm else adamw
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A whole meta-training.
+
+    Attributes:
+        optimizer: name of the learned optimizer, see `celo.LEARNED`.
+        tasks: names of the task families, see `meta.tasks.TASKS`.
+        stage1: the first stage.
+        stage2: the second stage; its `iterations` may be 0 only through `stages`.
+        stages: how many stages to run, 1 or 2.
+        init: checkpoint to start from (a path or a name for `celo.load`); "" = random meta-parameters.
+        seed: of everything random.
+        validate_every: meta-iterations between meta-validations; 0 = never.
+        validation_tasks: names of the validation tasks; () = the task families themselves.
+        validation_steps: length of a validation training.
+        validation_seeds: validation trainings per task.
+        iterations_per_call: meta-iterations in one compiled call.
+    """
+
+    optimizer: str = "celo"
+    tasks: tuple[str, ...] = META_TRAINING
+    stage1: Stage = Stage(part=1)
+    stage2: Stage = Stage(part=2)
+    stages: int = 2
+    init: str = ""
+    seed: int = 0
+    validate_every: int = 1000
+    validation_tasks: tuple[str, ...] = ()
+    validation_steps: int = 1000
+    validation_seeds: int = 2
+    iterations_per_call: int = 20
+
+    def __post_init__(self) -> None:
+        """Checks names and numbers; what they name is checked when it is built."""
+        if self.optimizer not in LEARNED:
+            raise unknown_name("optimizer", self.optimizer, LEARNED)
+        for name in (*self.tasks, *self.validation_tasks):
+            if name not in TASKS:
+                raise unknown_name("task", name, TASKS)
+        if not self.tasks:
+            raise ValueError("a recipe needs at least one task family, got none")
+        if len(set(self.tasks)) < len(self.tasks):
+            raise ValueError(f"task families are named twice: {', '.join(self.tasks)}")
+        if self.stages not in (1, 2):
+            raise ValueError(f"stages is {self.stages}; expected 1 or 2")
+        for name, low in (("validation_steps", 1), ("validation_seeds", 1), ("iterations_per_call", 1)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least {low}")
+        if self.validate_every < 0:
+            raise ValueError(f"validate_every is {self.validate_every}; expected 0 (never) or more")
+
+    def plan(self) -> tuple[Stage, ...]:
+        """The stages to run, in order."""
+        return (self.stage1, self.stage2)[: self.stages]
+
+    def config(self) -> dict[str, Any]:
+        """The recipe as nested JSON-able dictionaries."""
+        return dataclasses.asdict(self)
+
+
+PRESETS: dict[str, Recipe] = {
+    "quick": Recipe(
+        tasks=("ImageMLP_Digits8_Relu32_bs64",),
+        stage1=Stage(
+            1, iterations=1500, learning_rate=2e-3, schedule="cosine", horizon_high=500, problems=16
+        ),
+        stage2=Stage(2, iterations=500, learning_rate=1e-3, schedule="cosine", horizon_high=500, problems=16),
+        validate_every=500,
+        validation_steps=500,
+    ),
+    "cpu": Recipe(
+        tasks=LOCAL_FAMILIES,
+        stage1=Stage(1, iterations=5000, learning_rate=1e-3, schedule="cosine"),
+        stage2=Stage(2, iterations=2500, learning_rate=1e-3, schedule="cosine"),
+        validate_every=500,
+    ),
+    "paper": Recipe(),
+}
+
+
+def preset(name: str) -> Recipe:
+    """The recipe of a preset.
+
+    Args:
+        name: "quick" (embedded digits, minutes on two cores), "cpu" (three real datasets, hours on two cores) or
+            "paper" (the Celo paper: four datasets, 100,000 + 100,000 meta-iterations).
+
+    Raises:
+        ValueError: for another name.
+    """
+    if name not in PRESETS:
+        raise unknown_name("preset", name, PRESETS)
+    return PRESETS[name]

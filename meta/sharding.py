@@ -1,0 +1,40 @@
+"""Where arrays lie: theta on every device, inner problems divided among the devices of one mesh axis."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+PyTree = Any
+
+AXIS = "problems"
+REPLICATED = PartitionSpec()
+# Estimator state has leading axes (families, problems).
+BY_PROBLEM = PartitionSpec(None, AXIS)
+
+
+def problem_mesh(problems: int) -> Mesh:
+    """A mesh of one axis over as many devices, of all processes, as divide the problems of a family evenly.
+
+    Args:
+        problems: inner problems per task family.
+
+    Raises:
+        ValueError: with several processes, if not every process would have a device in it.
+    """
+    devices = jax.devices()
+    used = math.gcd(problems, len(devices))
+    if jax.process_count() > 1 and used < len(devices):
+        raise ValueError(
+            f"{problems} problems per family do not divide evenly among {len(devices)} devices of "
+            f"{jax.process_count()} processes; choose a multiple of {len(devices)}"
+        )
+    return Mesh(devices[:used], (AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
+
+
+def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
+    """Puts every array of a tree on all devices of the mesh."""
+    return jax.device_put(tree, NamedSharding(mesh, REPLICATED))

@@ -1,0 +1,271 @@
+"""Meta-training: the stages of a recipe, resumable, tracked, validated, in a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+import celo
+from celo.learned import LEARNED
+from celo.learned.base import LearnedOptimizer, check_theta
+from meta.program import Measures, MetaState, StageProgram
+from meta.recipe import Recipe, Stage
+from meta.run import RunFolder
+from meta.signals import StopRequest, stop_on_signals
+from meta.tasks import make
+from meta.trackers import Tracker, make_tracker
+from meta.validation import Validation
+
+PyTree = Any
+MUTABLE = ("checkpoint_every",)
+THETA_FILE = "theta.safetensors"
+BEST_FILE = "theta_best.safetensors"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a run is carried out; none of it changes the result.
+
+    Attributes:
+        data_dir: folder of datasets, see `meta.datasets`; None = $CELO_DATA, then the hub.
+        tracker: "jsonl" or "none" (the run's own metrics.jsonl, always written), or "wandb".
+        tracker_mode: of wandb: "online", "offline" or "disabled".
+        project: wandb project.
+        group: wandb group.
+        checkpoint_every: meta-iterations between checkpoints; they are written between compiled calls.
+        keep: checkpoints kept.
+        progress: whether to show a progress bar.
+    """
+
+    data_dir: str | None = None
+    tracker: str = "jsonl"
+    tracker_mode: str = "online"
+    project: str = "celo"
+    group: str | None = None
+    checkpoint_every: int = 200
+    keep: int = 3
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        if self.checkpoint_every < 1:
+            raise ValueError(f"checkpoint_every is {self.checkpoint_every}; expected at least 1")
+
+
+class Result(NamedTuple):
+    """What meta-training made.
+
+    Attributes:
+        learned: the learned optimizer in the configuration of the last stage.
+        theta: meta-parameters after the last meta-iteration done.
+        path: the run folder.
+        finished: false if a signal stopped the run; the same call goes on.
+    """
+
+    learned: LearnedOptimizer
+    theta: PyTree
+    path: Path
+    finished: bool
+
+
+def stage_optimizer(name: str, part: int) -> LearnedOptimizer:
+    """The learned optimizer as a stage trains it: without its scheduler in stage 1, if it has one."""
+    kind = LEARNED[name]
+    return kind(stage=part) if "stage" in inspect.signature(kind).parameters else kind()
+
+
+def meta_train(recipe: Recipe, run_dir: str | os.PathLike[str], settings: Settings | None = None) -> Result:
+    """Meta-trains a learned optimizer, or goes on with a run that was interrupted.
+
+    The run folder gets config.json, metrics.jsonl, checkpoints/, the best theta of each stage by meta-validation,
+    and at the end theta.safetensors (the last) and theta_best.safetensors (the best of the last stage). Whatever the
+    moment a run is killed, the same call gives the theta that the uninterrupted run gives, bit for bit, on the
+    same number of devices.
+
+    Args:
+        recipe: what to do.
+        run_dir: the run folder.
+        settings: how to do it.
+
+    Returns:
+        The optimizer, its meta-parameters and where they are.
+
+    Raises:
+        ValueError: the folder holds a run of another recipe, or something else.
+        meta.datasets.DatasetNotFoundError: data are missing.
+
+    Example:
+        >>> import dataclasses, tempfile
+        >>> from meta.recipe import Stage, preset
+        >>> stage = Stage(iterations=1, problems=2, truncation=2, horizon_low=2, horizon_high=4)
+        >>> recipe = dataclasses.replace(preset("quick"), stage1=stage, stages=1, validate_every=0,
+        ...                              iterations_per_call=1)
+        >>> meta_train(recipe, tempfile.mkdtemp(), Settings(progress=False)).finished
+        True
+    """
+    settings = settings or Settings()
+    data = {name: make(name, settings.data_dir) for name in (*recipe.tasks, *recipe.validation_tasks)}
+    with RunFolder.open(run_dir, recipe.config(), keep=settings.keep) as run:
+        options = (settings.tracker_mode, settings.project, None, settings.group)
+        with make_tracker(settings.tracker, run, *options) as tracker, stop_on_signals() as stop:
+            return _Training(recipe, settings, data, run, tracker, stop).go()
+
+
+class _Training:
+    """One call of `meta_train`: the loop over compiled calls and what happens between them."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        settings: Settings,
+        data: dict[str, Any],
+        run: RunFolder,
+        tracker: Tracker,
+        stop: StopRequest,
+    ):
+        self.recipe, self.settings, self.run = recipe, settings, run
+        self.tracker, self.stop, self.stages = tracker, stop, recipe.plan()
+        self.ends = np.cumsum([stage.iterations for stage in self.stages]).tolist()
+        self.key = jax.random.key(recipe.seed)
+        self.tasks = [data[name] for name in recipe.tasks]
+        names = recipe.validation_tasks or recipe.tasks
+        self.validation = Validation(
+            [data[n] for n in names], recipe.validation_steps, recipe.validation_seeds
+        )
+        self._programs: dict[int, StageProgram] = {}
+
+    def go(self) -> Result:
+        """Does all that is left of the run."""
+        found = self.run.restore_latest(lambda step: self.begin(self.stage_at(step), self.random_theta()))
+        step, state = found if found is not None else (0, self.begin(0, self.first_theta()))
+        total = self.ends[-1]
+        bar = tqdm(
+            total=total, initial=step, unit="it", disable=not self.settings.progress, dynamic_ncols=True
+        )
+        with bar:
+            while step < total and not self.stop.requested:
+                done, state = self.advance(step, state)
+                bar.update(done - step)
+                bar.set_postfix_str(self.summary)
+                step = done
+        self.run.save(step, state)
+        return self.finish(state, step == total)
+
+    def stage_at(self, step: int) -> int:
+        """Number of the stage that a state saved at this step belongs to: at a border, the stage that begins."""
+        return next((i for i, end in enumerate(self.ends) if step < end), len(self.ends) - 1)
+
+    def optimizer(self, number: int) -> LearnedOptimizer:
+        """The learned optimizer of a stage."""
+        return stage_optimizer(self.recipe.optimizer, self.stages[number].part)
+
+    def program(self, number: int) -> StageProgram:
+        """The compiled programs of a stage."""
+        if number not in self._programs:
+            key = jax.random.fold_in(self.key, number + 1)
+            self._programs[number] = StageProgram(
+                self.stages[number], self.optimizer(number), self.tasks, key, self.recipe.iterations_per_call
+            )
+        return self._programs[number]
+
+    def begin(self, number: int, theta: PyTree) -> MetaState:
+        """State before the first meta-iteration of a stage."""
+        return self.program(number).begin(theta)
+
+    def random_theta(self) -> PyTree:
+        """Random meta-parameters."""
+        return self.optimizer(0).init(jax.random.fold_in(self.key, 0))
+
+    def first_theta(self) -> PyTree:
+        """The meta-parameters the recipe starts from."""
+        if not self.recipe.init:
+            return self.random_theta()
+        theta = celo.load(self.recipe.init)[1]
+        check_theta(self.optimizer(0), theta)
+        return theta
+
+    def advance(self, step: int, state: MetaState) -> tuple[int, MetaState]:
+        """One compiled call, and what is due after it: a row of metrics, validation, the next stage, a checkpoint."""
+        number = self.stage_at(step)
+        size = self.recipe.iterations_per_call
+        # Calls end at multiples of their size, wherever a run was resumed, so that rows of metrics are the same.
+        done = min((step // size + 1) * size, self.ends[number])
+        began = time.perf_counter()
+        state, measures = self.program(number).run(state, done - step)
+        seconds = (time.perf_counter() - began) / (done - step)
+        row = {"stage": number + 1, "seconds_per_meta_iteration": seconds}
+        row |= describe(measures, self.program(number).names)
+        self.summary = f"stage {number + 1}, meta-loss {row['meta_loss']:.4f}"
+        ended = done == self.ends[number]
+        if self.due(self.recipe.validate_every, step, done) or (ended and self.recipe.validate_every):
+            row |= self.validate(number, done, state.theta)
+        self.tracker.log(done, row)
+        if ended and done < self.ends[-1]:
+            state = self.begin(number + 1, jax.device_get(state.theta))
+        if self.due(self.settings.checkpoint_every, step, done):
+            self.run.save(done, state)
+        return done, state
+
+    def due(self, every: int, step: int, done: int) -> bool:
+        """Whether a multiple of ``every`` lies in (step, done]."""
+        return every > 0 and done // every > step // every
+
+    def validate(self, number: int, step: int, theta: PyTree) -> dict[str, float]:
+        """Meta-validation of a theta; keeps it if it is the best of its stage."""
+        theta = jax.device_get(theta)
+        score, losses = self.validation.validate(
+            self.optimizer(number), theta, jax.random.fold_in(self.key, 0)
+        )
+        self.run.save_best(step, theta, score, slot=f"best_stage{number + 1}")
+        return {"validation": score} | {f"validation/{name}": loss for name, loss in losses.items()}
+
+    def finish(self, state: MetaState, finished: bool) -> Result:
+        """Writes the meta-parameters if the run has come to its end."""
+        number = len(self.stages) - 1
+        theta, learned = jax.device_get(state.theta), self.optimizer(number)
+        if finished and self.run.is_writer:
+            self.write(THETA_FILE, learned, theta)
+            best = self.run.restore_best(theta, slot=f"best_stage{number + 1}")
+            if best is not None:
+                self.write(BEST_FILE, learned, best[1])
+        return Result(learned, theta, self.run.path, finished)
+
+    def write(self, file: str, learned: LearnedOptimizer, theta: PyTree) -> None:
+        """Writes a checkpoint of meta-parameters that says where it comes from."""
+        config = dataclasses.asdict(learned)  # type: ignore[call-overload]
+        celo.save(
+            self.run.path / file, self.recipe.optimizer, config, theta, provenance={"recipe": self.run.config}
+        )
+
+
+def describe(measures: Measures, names: Sequence[str]) -> dict[str, Any]:
+    """The row of metrics of one compiled call.
+
+    Args:
+        measures: of the meta-iterations of the call.
+        names: of the task families, in the order of the groups.
+
+    Returns:
+        Means over the meta-iterations: ``meta_loss``, ``loss/FAMILY``, ``gradient_norm``, ``diverged`` (share of
+        inner steps); and arrays over meta-iterations, families and problems: ``eta``, ``horizon``.
+    """
+    groups = measures.groups
+    loss = np.concatenate([np.mean(group.loss, axis=(0, 2)) for group in groups])
+    eta = [x for group in groups for x in (group.eta_low, group.eta_mean, group.eta_high)]
+    return {
+        "meta_loss": float(np.mean(loss)),
+        "gradient_norm": float(np.mean(measures.gradient_norm)),
+        "diverged": float(np.mean(np.concatenate([np.ravel(group.diverged) for group in groups]))),
+        **{f"loss/{name}": float(value) for name, value in zip(names, loss, strict=True)},
+        "eta": np.concatenate([np.ravel(x) for x in eta]),
+        "horizon": np.concatenate([np.ravel(group.horizon) for group in groups]),
+    }

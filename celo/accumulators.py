@@ -1,7 +1,7 @@
 """Running averages of gradients: momenta, second moments, factored second moments.
 
-Pure functions on one tensor. None of them corrects the bias of starting from zero; the learned optimizers that
-read these averages were meta-trained without such a correction.
+Pure functions on one tensor. None of them corrects the bias of starting from zero; the learned optimizers
+that read these averages were meta-trained without such a correction.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def factored_axes(shape: tuple[int, ...]) -> tuple[int, int] | None:
         shape: shape of the tensor.
 
     Returns:
-        ``(second largest axis, largest axis)``, of equal sizes the later axis counts as larger; None for a tensor
-        of rank below 2, which is not factored.
+        ``(second largest axis, largest axis)``, of equal sizes the later axis counts as larger; None for a
+        tensor of rank below 2, which is not factored.
     """
     if len(shape) < 2:
         return None
@@ -53,8 +53,8 @@ def factored_zeros(shape: tuple[int, ...]) -> tuple[Array, Array]:
         shape: shape of the tensor.
 
     Returns:
-        ``(row, col)``: the tensor's shape without its largest and without its second largest axis. A tensor of
-        rank below 2 keeps the whole moment in ``row``; ``col`` is then a placeholder of shape (1,).
+        ``(row, col)``: the tensor's shape without its largest and without its second largest axis. A tensor
+        of rank below 2 keeps the whole moment in ``row``; ``col`` is then a placeholder of shape (1,).
     """
     axes = factored_axes(shape)
     if axes is None:

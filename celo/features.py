@@ -29,8 +29,9 @@ def adafactor_features(
         cols: column moments.
 
     Returns:
-        ``(g rf cf, row, col, m rf cf)``; rows and columns keep size 1 on the axis they do not depend on. For rank
-        below 2 rows and columns are both the diagonal moment, and the last group is ``m * diagonal**-0.5``.
+        ``(g rf cf, row, col, m rf cf)``; rows and columns keep size 1 on the axis they do not depend on. For
+        rank below 2 rows and columns are both the diagonal moment, and the last group is
+        ``m * diagonal**-0.5``.
     """
     if g.ndim < 2:
         preconditioned = [g * accumulators.diagonal_preconditioner(d) for d in rows]
@@ -56,8 +57,8 @@ def celo_features(
 ) -> list[Array]:
     """Celo's 30 features of one tensor, not normalised, in the order of the released weights.
 
-    ``g; clip(g, 0.1); p; m_k; v; m_k r; r; y_k; g r; row_k; col_k; rsqrt(row_k); rsqrt(col_k); m_k rf_k cf_k`` with
-    ``r = rsqrt(v + 1e-6)``, ``y_k = g rf_k cf_k`` and k over three decays.
+    ``g; clip(g, 0.1); p; m_k; v; m_k r; r; y_k; g r; row_k; col_k; rsqrt(row_k); rsqrt(col_k);
+    m_k rf_k cf_k`` with ``r = rsqrt(v + 1e-6)``, ``y_k = g rf_k cf_k`` and k over three decays.
 
     Args:
         g: gradient, already clipped, float32.

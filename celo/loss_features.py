@@ -1,4 +1,7 @@
-"""What a scheduler sees of training: how far it is, and how the loss moves on ten time scales (VeLO, arXiv 2211.09760)."""
+"""What a scheduler sees of training: how far it is, and how the loss moves on ten time scales.
+
+Source: VeLO, arXiv 2211.09760.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class LossState(NamedTuple):
     decays: Array
     means: Array
     minima: Array
-    count: Array
+    count: Array  # pyright: ignore[reportIncompatibleMethodOverride]  # optax's name for it
 
 
 def init(num_steps: float | Array) -> LossState:
@@ -69,7 +72,7 @@ def update(state: LossState, loss: Array) -> LossState:
 
 
 def features(state: LossState) -> Array:
-    """Nine features in [-1, 1]: -1 where the loss falls steadily, above where a faster average rises over a slower.
+    """Nine features in [-1, 1]: -1 where the loss falls steadily, more where a faster average lags less.
 
     ``clip((mu_i - min_i) / max(1e-8, mu_{i+1} - min_i) - 1, -1, 1)``, zero until three losses were seen.
 

@@ -1,4 +1,4 @@
-"""One LSTM cell in the form the released checkpoints use (haiku's: gates i, g, f, o; forget bias plus one)."""
+"""One LSTM cell as the released checkpoints have it (haiku's: gates i, g, f, o; forget bias plus one)."""
 
 from __future__ import annotations
 

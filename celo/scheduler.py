@@ -34,7 +34,7 @@ def dense(key: Array, inputs: int, outputs: int) -> dict[str, Array]:
 
 
 def init(key: Array) -> dict[str, Any]:
-    """Meta-parameters of the scheduler: two input layers, LSTM cell, learned initial state and the step-size head.
+    """Meta-parameters: two input layers, the LSTM cell, its learned initial state and the step-size head.
 
     Args:
         key: random key.
@@ -95,7 +95,8 @@ def step(
 ) -> tuple[Array, SchedulerState]:
     """One step of the scheduler: ``eta`` and the new state.
 
-    With the 18 inputs z: ``x = W3 z + b3 + relu(W2 z + b2)``, ``h, c = LSTM(x, h, c)``, ``eta = 0.1 exp(w h + b)``.
+    With the 18 inputs z: ``x = W3 z + b3 + relu(W2 z + b2)``, ``h, c = LSTM(x, h, c)``,
+    ``eta = 0.1 exp(w h + b)``.
 
     Args:
         theta: meta-parameters as made by `init`.

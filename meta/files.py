@@ -13,43 +13,22 @@ from typing import Any
 
 import numpy as np
 
+from celo.files import sync_folder, write_atomically
+
+__all__ = [
+    "REMOVING",
+    "digest",
+    "json_bytes",
+    "json_ready",
+    "number_from_json",
+    "remove_folder",
+    "sync_and_digest",
+    "sync_folder",
+    "write_atomically",
+]
+
 REMOVING = ".removing-"
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` under a temporary name, force it to disk, and rename it to ``path``.
-
-    Whoever opens ``path`` finds the old content or the new one, never a part of either, whenever the writer
-    is killed or the disk fills.
-
-    Args:
-        path: the file to create or to replace; its folder exists.
-        data: the whole new content.
-
-    Raises:
-        OSError: the disk is full or the folder cannot be written; ``path`` is as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Force a folder's entries to disk: a rename survives a power cut only after this."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def digest(path: Path) -> str:

@@ -6,15 +6,14 @@ Each is an `optax.GradientTransformationExtraArgs` that takes ``value=`` and any
 
 from __future__ import annotations
 
-import difflib
 import functools
-import inspect
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 import optax
 
+from celo import names
 from celo.hand_designed import adam_family, first_order, matrix_methods
 from celo.hand_designed.contract import Factory
 from celo.hand_designed.evaluation_iterate import eval_params
@@ -47,20 +46,6 @@ HAND_DESIGNED: Mapping[str, Factory] = MappingProxyType(
     }
 )
 """Name to constructor ``(learning_rate, **options)``; read-only."""
-
-
-def _options(factory: Factory) -> list[str]:
-    """Names of the options a constructor leaves open."""
-    fixed = factory.keywords if isinstance(factory, functools.partial) else {}
-    names = list(inspect.signature(factory).parameters)
-    return [name for name in names if name != "learning_rate" and name not in fixed]
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    """The end of an error message: the nearest known names and all of them."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
-    return f"{hint} Known: {', '.join(known) or 'none'}."
 
 
 def hand_designed(
@@ -96,14 +81,9 @@ def hand_designed(
         [0.5, 0.5]
     """
     if name not in HAND_DESIGNED:
-        raise ValueError(
-            f"unknown hand-designed optimizer {name!r}{_nearest(str(name), list(HAND_DESIGNED))}"
-        )
+        raise names.unknown_name("hand-designed optimizer", name, HAND_DESIGNED)
     if set(config) == {"config"} and isinstance(config["config"], Mapping):
         config = dict(config["config"])  # optax.inject_hyperparams hands **config back as one argument
     factory = HAND_DESIGNED[name]
-    options = _options(factory)
-    for option in config:
-        if option not in options:
-            raise TypeError(f"{name} has no option {option!r}{_nearest(option, options)}")
+    names.check_options(name, config, names.options(factory, reserved=["learning_rate"]))
     return factory(learning_rate, **config)

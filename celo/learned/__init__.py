@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from celo import names
 from celo.learned.base import LearnedOptimizer
 from celo.learned.celo import Celo
 
+__all__ = ["LEARNED", "LearnedOptimizer", "learned_optimizer"]
+
 LEARNED: Mapping[str, Callable[..., LearnedOptimizer]] = MappingProxyType({"celo": Celo})
+"""Name to constructor of a configuration; read-only."""
+
+
+def learned_optimizer(name: str, **config: Any) -> LearnedOptimizer:
+    """The configuration of a learned optimizer by name; it holds no meta-parameters.
+
+    Args:
+        name: a key of `LEARNED`.
+        **config: fields of the configuration, such as ``stage=1``.
+
+    Returns:
+        A frozen dataclass with `init(key) -> theta`, `optimizer(theta, num_steps)` and
+        `trainable(theta, stage)`.
+
+    Raises:
+        ValueError: for an unknown name, or a value that a field does not take.
+        TypeError: for an unknown field.
+
+    Example:
+        >>> import jax
+        >>> learned = learned_optimizer("celo", stage=1)
+        >>> theta = learned.init(jax.random.key(0))
+        >>> optimizer = learned.optimizer(theta, num_steps=1000)
+    """
+    if name not in LEARNED:
+        raise names.unknown_name("learned optimizer", name, LEARNED)
+    factory = LEARNED[name]
+    names.check_options(name, config, names.options(factory))
+    return factory(**config)

@@ -12,6 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
+from jax.core import Tracer
+
+from celo import trees
 
 PyTree = Any
 Stage = int
@@ -58,7 +61,7 @@ def check_num_steps(num_steps: float | Array) -> Array:
         ValueError: if it is not a finite number of at least 1 or not a scalar (traced values: shape only).
         TypeError: if it is not a number.
     """
-    if isinstance(num_steps, jax.core.Tracer):
+    if isinstance(num_steps, Tracer):
         if num_steps.ndim:
             raise ValueError(
                 f"num_steps has shape {num_steps.shape}; expected a scalar (use vmap for several)"
@@ -84,36 +87,21 @@ def check_theta(learned: LearnedOptimizer, theta: PyTree) -> None:
     """Checks that meta-parameters fit a configuration.
 
     Raises:
-        ValueError: naming the leaf, the expected and the found shape and dtype, of each leaf that does not fit.
+        ValueError: naming the leaf, the expected and the found shape and dtype, of each that does not fit.
     """
-    expected = _flat(theta_shapes(learned))
-    found = _flat(theta)
-    problems = [
-        f"missing leaf {path}, expected {_spec(leaf)}" for path, leaf in expected.items() if path not in found
-    ]
-    problems += [
-        f"unexpected leaf {path} of {_spec(leaf)}" for path, leaf in found.items() if path not in expected
-    ]
-    problems += [
-        f"leaf {path}: expected {_spec(expected[path])}, found {_spec(leaf)}"
-        for path, leaf in found.items()
-        if path in expected and _spec(leaf) != _spec(expected[path])
-    ]
-    if problems:
-        more = f" (and {len(problems) - 4} more)" if len(problems) > 4 else ""
-        raise ValueError(f"theta does not fit {learned}: " + "; ".join(problems[:4]) + more)
+    expected, found = (_specs(tree) for tree in (theta_shapes(learned), theta))
+    wrong = trees.mismatches(expected, found)
+    if wrong:
+        raise ValueError(f"theta does not fit {learned}: {wrong}")
 
 
-def _flat(tree: PyTree) -> dict[str, Any]:
-    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
-
-
-def _spec(leaf: Any) -> str:
-    return f"{getattr(leaf, 'dtype', type(leaf).__name__)}{list(getattr(leaf, 'shape', ()))}"
+def _specs(tree: PyTree) -> dict[str, str]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path): trees.spec(leaf) for path, leaf in leaves}
 
 
 def check_params(params: PyTree | None) -> PyTree:
-    """Raises ValueError if ``update`` was called without the parameters, which every learned optimizer reads."""
+    """Raises ValueError if ``update`` was called without the parameters, which learned optimizers read."""
     if params is None:
         raise ValueError(
             "a learned optimizer reads the parameters: call update(grads, state, params, value=loss)"

@@ -229,14 +229,14 @@ def test_who_needs_parameters_says_so(name: str):
 
 @hypothesis.given(st.text(max_size=12).filter(lambda name: name not in NAMES))
 def test_unknown_names_are_refused(name: str):
-    with pytest.raises(ValueError, match="Known: adam, adamw"):
+    with pytest.raises(ValueError, match="Known: adabelief, adafactor"):
         hand_designed(name, 0.1)
 
 
 def test_errors_name_the_nearest():
-    with pytest.raises(ValueError, match="did you mean 'adamw' or"):
+    with pytest.raises(ValueError, match="Did you mean 'adamw' or"):
         hand_designed("adam_w", 0.1)
-    with pytest.raises(TypeError, match="adam has no option 'beta1'; did you mean 'b1'"):
+    with pytest.raises(TypeError, match="adam has no option 'beta1'. Did you mean 'b1'"):
         hand_designed("adam", 0.1, beta1=0.9)
     with pytest.raises(TypeError, match=r"sgd has no option 'momentum'\. Known: none"):
         hand_designed("sgd", 0.1, momentum=0.9)

@@ -52,7 +52,7 @@ def test_a_missing_command_is_an_error_that_shows_the_help(program, capsys):
 def test_an_unknown_command_names_the_nearest_one(program, capsys):
     assert main(["prob"]) == 2
     message = capsys.readouterr().err
-    assert "unknown command 'prob'. Did you mean probe? Known commands: probe." in message
+    assert "Unknown command 'prob'. Did you mean 'probe'? Known: probe." in message
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_only_programs_that_exist_are_offered(monkeypatch, capsys):
     monkeypatch.setattr(cli, "COMMANDS", {"nothing": Command("scripts.no_such_program", "-", "train")})
     assert available_commands() == {}
     assert main(["nothing"]) == 2
-    assert "unknown command 'nothing'" in capsys.readouterr().err
+    assert "Unknown command 'nothing'" in capsys.readouterr().err
 
 
 def test_every_name_follows_its_module():

@@ -1,0 +1,238 @@
+"""Meta-parameters in files: saved with the configuration they belong to, loaded from wherever they are."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import serialization
+
+from celo import files, hub, interop, names, safetensors_file, trees
+from celo.learned import LEARNED, LearnedOptimizer, base, learned_optimizer
+
+PRETRAINED = Path(__file__).with_name("pretrained")
+"""Folder of the packaged weights, one ``NAME.safetensors`` each."""
+
+_MSGPACK_MAPS = (*range(0x81, 0x90), 0xDE, 0xDF)
+
+
+def save(
+    path: str | os.PathLike[str],
+    name: str,
+    config: Mapping[str, Any],
+    theta: Any,
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes meta-parameters with their configuration; equal arguments give equal files.
+
+    Whoever opens the file finds the old content or the new one, never a part of either.
+
+    Args:
+        path: the file, ``.safetensors`` by convention; its folder exists.
+        name: a key of `celo.LEARNED`.
+        config: fields of its configuration; those left out have their defaults, and are written too.
+        theta: meta-parameters, nested dictionaries of float32 arrays.
+        provenance: where they come from: command, tasks, licence, anything ready for JSON. The versions of
+            celo and JAX are added.
+
+    Raises:
+        ValueError: for an unknown name, a theta that does not fit its configuration, numbers that are not
+            finite, or a value that JSON cannot hold.
+        TypeError: for an unknown field, or for a theta that is not made of dictionaries.
+        FileNotFoundError: if the folder does not exist.
+
+    Example:
+        >>> import jax, pathlib, tempfile
+        >>> theta = learned_optimizer("celo").init(jax.random.key(0))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(f"{folder}/mine.safetensors", "celo", {"stage": 2}, theta, {"tasks": "digits"})
+        ...     learned, theta = load(f"{folder}/mine.safetensors")
+        >>> learned
+        Celo(stage=2, form='exp')
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder {path.parent} for {path.name} does not exist")
+    learned = learned_optimizer(name, **config)
+    base.check_theta(learned, theta)
+    flat = {leaf: np.asarray(array) for leaf, array in trees.flatten(theta).items()}
+    trees.check_finite(flat, "theta")
+    fields = {field: getattr(learned, field) for field in names.options(LEARNED[name])}
+    header = _as_json(
+        {"optimizer": name, "config": fields, "provenance": {**(provenance or {}), **_versions()}}
+    )
+    if _configured(name, header["config"]) != learned:
+        raise ValueError(f"the configuration {fields} does not come back from JSON as it was")
+    files.write_atomically(path, safetensors_file.encode(header, flat))
+
+
+def load(
+    source: str | os.PathLike[str], name: str | None = None, **config: Any
+) -> tuple[LearnedOptimizer, dict[str, Any]]:
+    """Meta-parameters and the configuration they belong to.
+
+    Everything is checked before it returns: no file of another program, no damaged file and no file of
+    another optimizer gets through. Pickles are never loaded.
+
+    Args:
+        source: one of
+
+            - the name of packaged weights, such as ``"celo"``;
+            - a file that `save` wrote;
+            - a file of the reference implementation, ``theta.state`` (flax's msgpack). It has no checksum, so
+              damage within the numbers shows only if it makes one of them not finite;
+            - ``"hf://owner/repository[@revision][/file]"``: either kind, from the Hugging Face hub.
+
+            A bare name means packaged weights if there are any of that name; write ``./name`` for a file.
+        name: which optimizer it holds, a key of `celo.LEARNED`; read or recognised from the file if None.
+        **config: fields of the configuration that differ from what the file says, or from the defaults if it
+            says nothing.
+
+    Returns:
+        ``(learned, theta)``; ``learned.optimizer(theta, num_steps)`` is the optimizer.
+
+    Raises:
+        FileNotFoundError: if there is no such file, name, or file on the hub.
+        ConnectionError: if the hub cannot be reached.
+        ValueError: for a file that is truncated, corrupt, of another format or version, or of another
+            optimizer, and for meta-parameters that do not fit their configuration or are not finite.
+        TypeError: for an unknown field of the configuration.
+    """
+    if str(source).startswith(hub.PREFIX):
+        address = hub.parse(str(source))
+        published = hub.REPOSITORIES.get(address.repository)
+        if published is not None and address.file == published.file:
+            name, config = name or published.name, {**published.config, **config}
+        return _load_file(hub.fetch(address), str(source), name, config)
+    path = _find(source)
+    return _load_file(path, str(path), name, config)
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a file that `save` wrote says about itself.
+
+    Args:
+        path: the file.
+
+    Returns:
+        ``format``, ``optimizer``, ``config``, ``provenance`` and ``sha256``.
+
+    Raises:
+        ValueError: for a file that `save` did not write, or that is damaged.
+    """
+    return safetensors_file.decode(Path(path).read_bytes(), str(path))[0]
+
+
+def packaged() -> dict[str, Path]:
+    """Name to file of the weights that come with the package."""
+    return {path.stem: path for path in sorted(PRETRAINED.glob("*.safetensors"))}
+
+
+def _versions() -> dict[str, str]:
+    return {f"{package}_version": importlib.metadata.version(package) for package in ("celo", "jax")}
+
+
+def _as_json(header: Mapping[str, Any]) -> dict[str, Any]:
+    """The header as it will be read: tuples become lists."""
+    for part, value in header.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{part} cannot be written as JSON: {error}; it is {value!r}") from error
+    return json.loads(json.dumps(header))
+
+
+def _configured(name: str, config: Mapping[str, Any]) -> LearnedOptimizer:
+    """The configuration from its fields as JSON has them."""
+    return learned_optimizer(
+        name, **{field: tuple(x) if isinstance(x, list) else x for field, x in config.items()}
+    )
+
+
+def _find(source: str | os.PathLike[str]) -> Path:
+    """The file of packaged weights of that name, or the file at that path."""
+    known = packaged()
+    path = Path(source)
+    bare = path.name if isinstance(source, str) and path.name == source and not path.suffix else None
+    if bare in known:
+        return known[bare]
+    if path.is_file():
+        return path
+    if bare is not None:
+        raise FileNotFoundError(
+            f"no packaged weights and no file {bare!r}.{names.hint(bare, known)} Published: "
+            + ", ".join(hub.PREFIX + repository for repository in hub.REPOSITORIES)
+        )
+    if path.is_dir():
+        raise FileNotFoundError(f"{path} is a folder; expected a file of meta-parameters")
+    beside = [file.name for file in path.parent.iterdir() if file.is_file()] if path.parent.is_dir() else []
+    raise FileNotFoundError(f"no file {path}.{names.nearest(path.name, beside)}")
+
+
+def _load_file(
+    path: Path, where: str, name: str | None, config: Mapping[str, Any]
+) -> tuple[LearnedOptimizer, dict[str, Any]]:
+    with open(path, "rb") as file:
+        head = file.read(9)
+        _check_kind(head, where)
+        data = head + file.read()
+    if safetensors_file.looks_like(head):
+        return _load_ours(data, where, name, config)
+    return _load_upstream(data, where, name, config)
+
+
+def _check_kind(head: bytes, where: str) -> None:
+    """Refuses what is neither kind of file by its first bytes, however long it is."""
+    if safetensors_file.looks_like(head) or (head and head[0] in _MSGPACK_MAPS):
+        return
+    if not head:
+        raise ValueError(f"{where} is empty")
+    if head[:2] == b"PK" or head[0] == 0x80:
+        raise ValueError(
+            f"{where} is a pickle or a zip archive, as PyTorch writes them; pickles are never loaded"
+        )
+    raise ValueError(
+        f"{where} is neither a safetensors file nor flax's msgpack (theta.state), or its beginning is damaged"
+    )
+
+
+def _load_ours(
+    data: bytes, where: str, name: str | None, config: Mapping[str, Any]
+) -> tuple[LearnedOptimizer, dict[str, Any]]:
+    header, flat = safetensors_file.decode(data, where)
+    stored = header["optimizer"]
+    if name not in (None, stored):
+        raise ValueError(f"{where} holds meta-parameters of {stored}, not of {name}")
+    learned = _configured(stored, {**header["config"], **config})
+    trees.check_finite(flat, where)
+    theta = jax.tree.map(jnp.asarray, trees.unflatten(flat))
+    _check_fits(learned, theta, where)
+    return learned, theta
+
+
+def _check_fits(learned: LearnedOptimizer, theta: Any, where: str) -> None:
+    try:
+        base.check_theta(learned, theta)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _load_upstream(
+    data: bytes, where: str, name: str | None, config: Mapping[str, Any]
+) -> tuple[LearnedOptimizer, dict[str, Any]]:
+    try:
+        flat = trees.flatten(serialization.msgpack_restore(data))
+    except Exception as error:  # whatever stops the parser, the file is at fault
+        raise ValueError(f"{where} is truncated or corrupt: {error}") from error
+    try:
+        name = name or interop.recognise(flat)
+        return learned_optimizer(name, **config), interop.from_upstream(name, flat, **config)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error

@@ -1,0 +1,106 @@
+"""Meta-parameters in the form of the reference implementations, amoudgl/celo and google/learned_optimization.
+
+Each optimizer has a file with its `celo.interop.layout.Layout`, and a row in `LAYOUTS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from celo import names, trees
+from celo.interop import celo as celo_layout
+from celo.interop import layout
+from celo.interop.layout import Layout
+from celo.learned import LearnedOptimizer, base, learned_optimizer
+
+__all__ = ["LAYOUTS", "from_upstream", "recognise", "to_upstream"]
+
+LAYOUTS: Mapping[str, Layout] = MappingProxyType({"celo": celo_layout.LAYOUT})
+"""Name of a learned optimizer to its upstream layout; read-only."""
+
+
+def _layout(name: str, config: Mapping[str, Any]) -> tuple[Layout, LearnedOptimizer]:
+    learned = learned_optimizer(name, **config)
+    if name not in LAYOUTS:
+        raise names.unknown_name("upstream layout", name, LAYOUTS)
+    return LAYOUTS[name], learned
+
+
+def from_upstream(name: str, flat: Mapping[str, Any], **config: Any) -> dict[str, Any]:
+    """Meta-parameters of a released checkpoint.
+
+    Args:
+        name: a key of `LAYOUTS`.
+        flat: upstream arrays, float32, by their path, keys joined by ``/``
+            (``rnn_params/rnn/linear/w``). Leaves that upstream computes without using must be there too.
+        **config: fields of the configuration that differ from their defaults.
+
+    Returns:
+        ``theta`` for `celo.learned_optimizer(name, **config)`.
+
+    Raises:
+        ValueError: for an unknown name; naming each leaf that is missing, unexpected or of another shape or
+            dtype than expected; for numbers that are not finite.
+    """
+    mapping, learned = _layout(name, config)
+    wrong = layout.mismatches(mapping, learned, flat)
+    if wrong:
+        raise ValueError(f"these arrays are not upstream's meta-parameters of {name}: {wrong}")
+    arrays = {path: np.asarray(leaf) for path, leaf in flat.items()}
+    trees.check_finite(arrays, f"upstream's meta-parameters of {name}")
+    return jax.tree.map(jnp.asarray, layout.read(mapping, learned, arrays))
+
+
+def to_upstream(name: str, theta: Any, **config: Any) -> dict[str, np.ndarray]:
+    """Meta-parameters as upstream has them; undoes `from_upstream`.
+
+    Args:
+        name: a key of `LAYOUTS`.
+        theta: meta-parameters.
+        **config: fields of the configuration that differ from their defaults.
+
+    Returns:
+        Arrays by upstream path; zeros for those that upstream computes without using.
+
+    Raises:
+        ValueError: for an unknown name, or if ``theta`` does not fit the configuration.
+    """
+    mapping, learned = _layout(name, config)
+    base.check_theta(learned, theta)
+    return layout.write(mapping, theta)
+
+
+def recognise(flat: Mapping[str, Any]) -> str:
+    """Which optimizer upstream arrays belong to, by their paths and shapes.
+
+    Args:
+        flat: upstream arrays by path.
+
+    Returns:
+        A key of `LAYOUTS`.
+
+    Raises:
+        ValueError: if they fit none, saying what is wrong for the most similar; if they fit several.
+    """
+    wrong = {name: layout.mismatches(LAYOUTS[name], learned_optimizer(name), flat) for name in LAYOUTS}
+    fitting = [name for name in LAYOUTS if not wrong[name]]
+    if len(fitting) > 1:
+        raise ValueError(f"these arrays fit {' and '.join(fitting)} alike; say which with name=")
+    if not fitting:
+        nearest = max(LAYOUTS, key=lambda name: _similarity(LAYOUTS[name], flat))
+        raise ValueError(
+            f"these arrays fit none of {', '.join(LAYOUTS)}; most like {nearest}: {wrong[nearest]}"
+        )
+    return fitting[0]
+
+
+def _similarity(mapping: Layout, flat: Mapping[str, Any]) -> float:
+    """Share of the paths that a layout and some arrays have in common."""
+    paths = {source for leaf in mapping for source in leaf.sources}
+    return len(paths & flat.keys()) / len(paths | flat.keys())

@@ -11,7 +11,7 @@ import optax
 from celo.learned import LEARNED
 from celo.learned.base import LearnedOptimizer
 from meta.augmentation import Augmentation
-from meta.datasets.errors import unknown_name
+from celo.names import unknown_name
 from meta.estimators import ESTIMATORS, Antithetic
 from meta.horizons import Constant, Curriculum, Horizon, LogUniform
 from meta.tasks import META_TRAINING, TASKS

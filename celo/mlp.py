@@ -1,8 +1,9 @@
 """A small MLP applied to every parameter of a tensor, without ever forming the (..., features) array.
 
-The inputs stay separate arrays, each broadcastable to the tensor: a feature that depends on the row alone is a
-vector per row, and its part of the first layer costs a vector per row. The normaliser of each feature is folded into
-the first layer's weights. On CPU this is an order of magnitude faster than a trailing feature axis.
+The inputs stay separate arrays, each broadcastable to the tensor: a feature that depends on the row alone is
+a vector per row, and its part of the first layer costs a vector per row. The normaliser of each feature is
+folded into the first layer's weights. On CPU this is an order of magnitude faster than a trailing feature
+axis.
 """
 
 from __future__ import annotations
@@ -18,16 +19,14 @@ from jax import Array
 
 Weights = dict[str, Array]
 
-# Up to this many elements the inputs of one shape are stacked and treated by one kernel; above, memory traffic
-# costs more than kernels do.
+# Up to this many elements the inputs of one shape are stacked and treated by one kernel; above, memory
+# traffic costs more than kernels do.
 STACKED_SIZE = 128
 
 
 def truncated_normal(key: Array, shape: tuple[int, ...], fan_in: int) -> Array:
-    """Normal of sigma ``1/sqrt(fan_in)`` cut at two sigma and not rescaled (haiku's default for linear layers)."""
-    return jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32) / np.sqrt(fan_in).astype(
-        np.float32
-    )
+    """Normal of sigma ``1/sqrt(fan_in)``, cut at two sigma and not rescaled (haiku's default for a layer)."""
+    return jax.random.truncated_normal(key, -2.0, 2.0, shape) * np.float32(fan_in**-0.5)
 
 
 def init(key: Array, sizes: Sequence[int]) -> Weights:
@@ -51,8 +50,8 @@ def init(key: Array, sizes: Sequence[int]) -> Weights:
 def inverse_rms(features: Sequence[Array], epsilon: float = 1e-5) -> Array:
     """``1 / sqrt(epsilon + mean(feature**2))`` of each feature: the normalisers, (features,).
 
-    The mean is over the whole array. A feature that is constant along an axis may have size 1 there: the mean is
-    the same.
+    The mean is over the whole array. A feature that is constant along an axis may have size 1 there: the mean
+    is the same.
     """
     means: dict[int, Array] = {}
     for members, stacked in _groups(features):
@@ -65,7 +64,7 @@ def inverse_rms(features: Sequence[Array], epsilon: float = 1e-5) -> Array:
 
 
 def _groups(inputs: Sequence[Array]) -> list[tuple[list[int], Array | None]]:
-    """Inputs of equal shape together, smallest first; small ones stacked, so that one kernel serves them all."""
+    """Inputs of equal shape together, smallest first; small ones stacked, so that one kernel serves all."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for i, x in enumerate(inputs):
         groups.setdefault(x.shape, []).append(i)

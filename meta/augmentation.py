@@ -1,7 +1,7 @@
 """Task augmentation: the inner problem is re-parameterised by random positive scales (Celo section 4.2).
 
-The loss is evaluated at ``tau * p`` and the initial parameters become ``p0 / tau``: the function at initialisation
-stays the same, the geometry the optimizer sees does not.
+The loss is evaluated at ``tau * p`` and the initial parameters become ``p0 / tau``: the function at
+initialisation stays the same, the geometry the optimizer sees does not.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Augmentation:
     """Distribution of the scales tau.
 
     Attributes:
-        level: "none"; "global": one tau for all parameters; "tensor": one per tensor; "parameter": one per number;
-            "mixed": level and range drawn anew for each problem.
+        level: "none"; "global": one tau for all parameters; "tensor": one per tensor; "parameter": one per
+            number; "mixed": level and range drawn anew for each problem.
         low: smallest tau.
         high: largest tau; tau is log-uniform between them. Mixed draws its own range and ignores both.
     """
@@ -52,8 +52,8 @@ class Augmentation:
             params: parameters of the problem, for their structure and shapes.
 
         Returns:
-            A tree like ``params`` whose leaves broadcast to its leaves: () for levels none, global and tensor, the
-            full shape for levels parameter and mixed.
+            A tree like ``params`` whose leaves broadcast to its leaves: () for levels none, global and
+            tensor, the full shape for levels parameter and mixed.
         """
         if self.level == "mixed":
             return _sample_mixed(key, params)

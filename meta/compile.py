@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 
-# On CPU, LLVM at level 2 spends four times as long on these programs (unrolled random-number rounds above all) and
-# the result is no faster.
+# On CPU, LLVM at level 2 spends four times as long on these programs (unrolled random-number rounds above
+# all) and the result is no faster.
 CPU_OPTIONS = {"xla_backend_optimization_level": 1}
 
 

@@ -95,10 +95,12 @@ class Constant:
 
 @dataclasses.dataclass(frozen=True)
 class Curriculum:
-    """Log-uniform from ``low`` to a bound that grows from ``start`` to ``high`` log-linearly over ``over`` meta-iterations.
+    """Log-uniform from ``low`` to a bound that grows log-linearly from ``start`` to ``high``.
 
-    Short trainings first (VeLO, arXiv 2211.09760, section on the curriculum; Metz et al. 2019): their losses vary
-    less, so theta learns to move at all before it learns to move far.
+    The bound reaches ``high`` after ``over`` meta-iterations.
+
+    Short trainings first (VeLO, arXiv 2211.09760, section on the curriculum; Metz et al. 2019): their losses
+    vary less, so theta learns to move at all before it learns to move far.
     """
 
     low: int = 100

@@ -10,7 +10,7 @@ PyTree = Any
 
 
 def split(theta: PyTree, trainable: PyTree) -> tuple[PyTree, PyTree]:
-    """Splits ``theta`` by a tree of bools into ``(trained, frozen)``, each with None where the other has a leaf.
+    """Splits ``theta`` by a tree of bools into ``(trained, frozen)``, with None where the other has a leaf.
 
     Raises:
         ValueError: if nothing is trainable.

@@ -69,6 +69,7 @@ class StageProgram:
     """A stage, ready to run on the devices there are.
 
     Attributes:
+        learned: the learned optimizer.
         names: names of the task families, in the order of the groups.
         mesh: the devices used.
 
@@ -88,7 +89,7 @@ class StageProgram:
         self.names = tuple(tasks[i].name for group in groups for i in group)
         stacked = tuple(stack_tasks([tasks[i] for i in group]) for group in groups)
         self._tasks, self._key = sharding.replicate((stacked, key), self.mesh)
-        self._learned, self._stage, self._most = learned, stage, most_iterations
+        self.learned, self._stage, self._most = learned, stage, most_iterations
         self._estimator = stage.gradient_estimator(learned, sharding.AXIS)
         self._outer = stage.outer_optimizer()
         self._run = self._compile(self._iterate, (sharding.REPLICATED,), donate=(2,))
@@ -127,7 +128,7 @@ class StageProgram:
         return state, jax.tree.map(lambda x: x[:iterations], jax.device_get(measures))
 
     def _split(self, theta: PyTree) -> tuple[PyTree, PyTree]:
-        return partition.split(theta, self._learned.trainable(theta, self._stage.part))
+        return partition.split(theta, self.learned.trainable(theta, self._stage.part))
 
     def _shard(self, function: Any, in_specs: Any, out_specs: Any) -> Any:
         return jax.shard_map(

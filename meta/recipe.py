@@ -10,8 +10,8 @@ import optax
 
 from celo.learned import LEARNED
 from celo.learned.base import LearnedOptimizer
-from meta.augmentation import Augmentation
 from celo.names import unknown_name
+from meta.augmentation import Augmentation
 from meta.estimators import ESTIMATORS, Antithetic
 from meta.horizons import Constant, Curriculum, Horizon, LogUniform
 from meta.tasks import META_TRAINING, TASKS
@@ -27,7 +27,8 @@ class Stage:
     """One stage of meta-training.
 
     Attributes:
-        part: which part of theta it trains: 1 = the update rule, 2 = the scheduler (`trainable(theta, part)`).
+        part: which part of theta it trains: 1 = the update rule, 2 = the scheduler (`trainable(theta,
+            part)`).
         iterations: meta-iterations.
         learning_rate: of AdamW on theta.
         weight_decay: of AdamW, decoupled.
@@ -37,8 +38,9 @@ class Stage:
         problems: inner problems per task family (N).
         truncation: inner steps per meta-iteration (K); full_es unrolls whole trainings instead.
         sigma: standard deviation of the perturbations of theta.
-        horizon: "log_uniform" (horizon_low to horizon_high), "constant" (horizon_high) or "curriculum" (log-uniform
-            to a bound that grows from 2 horizon_low to horizon_high over the first half of the stage).
+        horizon: "log_uniform" (horizon_low to horizon_high), "constant" (horizon_high) or "curriculum"
+            (log-uniform to a bound that grows from 2 horizon_low to horizon_high over the first half of the
+            stage).
         horizon_low: shortest inner training, in steps.
         horizon_high: longest inner training, in steps.
         augmentation: level of the task augmentation, see `meta.augmentation`.
@@ -196,8 +198,8 @@ def preset(name: str) -> Recipe:
     """The recipe of a preset.
 
     Args:
-        name: "quick" (embedded digits, minutes on two cores), "cpu" (three real datasets, hours on two cores) or
-            "paper" (the Celo paper: four datasets, 100,000 + 100,000 meta-iterations).
+        name: "quick" (embedded digits, minutes on two cores), "cpu" (three real datasets, hours on two cores)
+            or "paper" (the Celo paper: four datasets, 100,000 + 100,000 meta-iterations).
 
     Raises:
         ValueError: for another name.

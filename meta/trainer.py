@@ -18,7 +18,7 @@ import celo
 from celo.learned import LEARNED
 from celo.learned.base import LearnedOptimizer, check_theta
 from meta.program import Measures, MetaState, StageProgram
-from meta.recipe import Recipe, Stage
+from meta.recipe import Recipe
 from meta.run import RunFolder
 from meta.signals import StopRequest, stop_on_signals
 from meta.tasks import make
@@ -86,10 +86,10 @@ def stage_optimizer(name: str, part: int) -> LearnedOptimizer:
 def meta_train(recipe: Recipe, run_dir: str | os.PathLike[str], settings: Settings | None = None) -> Result:
     """Meta-trains a learned optimizer, or goes on with a run that was interrupted.
 
-    The run folder gets config.json, metrics.jsonl, checkpoints/, the best theta of each stage by meta-validation,
-    and at the end theta.safetensors (the last) and theta_best.safetensors (the best of the last stage). Whatever the
-    moment a run is killed, the same call gives the theta that the uninterrupted run gives, bit for bit, on the
-    same number of devices.
+    The run folder gets config.json, metrics.jsonl, checkpoints/, the best theta of each stage by
+    meta-validation, and at the end theta.safetensors (the last) and theta_best.safetensors (the best of the
+    last stage). Whatever the moment a run is killed, the same call gives the theta that the uninterrupted run
+    gives, bit for bit, on the same number of devices.
 
     Args:
         recipe: what to do.
@@ -161,7 +161,7 @@ class _Training:
         return self.finish(state, step == total)
 
     def stage_at(self, step: int) -> int:
-        """Number of the stage that a state saved at this step belongs to: at a border, the stage that begins."""
+        """Number of the stage of a state saved at this step: at a border, the stage that begins."""
         return next((i for i, end in enumerate(self.ends) if step < end), len(self.ends) - 1)
 
     def optimizer(self, number: int) -> LearnedOptimizer:
@@ -194,10 +194,11 @@ class _Training:
         return theta
 
     def advance(self, step: int, state: MetaState) -> tuple[int, MetaState]:
-        """One compiled call, and what is due after it: a row of metrics, validation, the next stage, a checkpoint."""
+        """One compiled call and what is due after it: validation, metrics, the next stage, a checkpoint."""
         number = self.stage_at(step)
         size = self.recipe.iterations_per_call
-        # Calls end at multiples of their size, wherever a run was resumed, so that rows of metrics are the same.
+        # Calls end at multiples of their size, wherever a run was resumed, so that rows of metrics are the
+        # same.
         done = min((step // size + 1) * size, self.ends[number])
         began = time.perf_counter()
         state, measures = self.program(number).run(state, done - step)
@@ -255,8 +256,8 @@ def describe(measures: Measures, names: Sequence[str]) -> dict[str, Any]:
         names: of the task families, in the order of the groups.
 
     Returns:
-        Means over the meta-iterations: ``meta_loss``, ``loss/FAMILY``, ``gradient_norm``, ``diverged`` (share of
-        inner steps); and arrays over meta-iterations, families and problems: ``eta``, ``horizon``.
+        Means over the meta-iterations: ``meta_loss``, ``loss/FAMILY``, ``gradient_norm``, ``diverged`` (share
+        of inner steps); and arrays over meta-iterations, families and problems: ``eta``, ``horizon``.
     """
     groups = measures.groups
     loss = np.concatenate([np.mean(group.loss, axis=(0, 2)) for group in groups])

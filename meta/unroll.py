@@ -1,8 +1,8 @@
 """A stretch of inner training under several meta-parameters at once: truncated, with resets, as one scan.
 
-This is the inside of every gradient estimator. One inner problem is trained for K steps by each *member* (for an
-antithetic pair: theta + e and theta - e). Members share everything random: batches, keys, initial parameters, tau,
-horizon and the moments at which the problem is drawn anew.
+This is the inside of every gradient estimator. One inner problem is trained for K steps by each *member* (for
+an antithetic pair: theta + e and theta - e). Members share everything random: batches, keys, initial
+parameters, tau, horizon and the moments at which the problem is drawn anew.
 """
 
 from __future__ import annotations
@@ -116,8 +116,9 @@ class InnerTraining:
             task: see `meta.tasks.base`.
             key: random key.
             iteration: () int32 meta-iteration.
-            offset: whether the step counter starts at a random point of [0, longest horizon), so that problems
-                that start together do not end together; the optimizer's own count starts at 0 all the same.
+            offset: whether the step counter starts at a random point of [0, longest horizon), so that
+                problems that start together do not end together; the optimizer's own count starts at 0 all
+                the same.
         """
         key_start, key_offset = jax.random.split(key)
         start = self.start(task, key_start, iteration)
@@ -128,7 +129,7 @@ class InnerTraining:
         return Problem(members, start.tau, step, start.horizon, jnp.zeros((), bool))
 
     def train_step(self, theta: PyTree, task: Any, problem: Problem, key: Array, batch: PyTree) -> tuple:
-        """One step of one member: its next state, raw loss and eta. ``problem.members`` is that one member."""
+        """One step of one member, ``problem.members``: its next state, raw loss and eta."""
         member = problem.members
 
         def objective(params: PyTree) -> tuple[Array, PyTree]:
@@ -170,7 +171,8 @@ class InnerTraining:
             The state after, and what happened at each step.
         """
         key_start, key_batch, key_loss = jax.random.split(key, 3)
-        # A problem of at least `minimum` steps ends at most this often in K steps: its fresh starts are drawn once.
+        # A problem of at least `minimum` steps ends at most this often in K steps: its fresh starts are drawn
+        # once.
         resets = -(-length // (self.horizon.minimum + 1))
         draw = jax.vmap(lambda k: self.start(task, k, iteration))
         starts = draw(jax.random.split(key_start, resets))

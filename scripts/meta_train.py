@@ -1,7 +1,8 @@
 """Meta-train a learned optimizer.
 
-`celo meta-train --preset quick --run-dir runs/mine` starts a run, or goes on with it where it stopped. Presets:
-quick (embedded digits, minutes), cpu (real datasets, hours on two cores), paper (the Celo paper's). Every field of
+`celo meta-train --preset quick --run-dir runs/mine` starts a run, or goes on with it where it stopped.
+Presets: quick (embedded digits, minutes), cpu (real datasets, hours on two cores), paper (the Celo paper's).
+    Every field of
 the preset can be overridden: `--stage1.iterations 2000 --tasks ImageMLP_Mnist8_Relu32_bs64`.
 """
 
@@ -15,7 +16,7 @@ from typing import Annotated
 
 import tyro
 
-from meta.recipe import PRESETS, Recipe, preset
+from meta.recipe import Recipe, preset
 from meta.trainer import Settings, meta_train
 from scripts.devices import Devices, set_up
 from scripts.errors import exit_with
@@ -51,7 +52,7 @@ def parse(argv: list[str] | None = None) -> MetaTrain:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns 0 when the run is finished or was stopped by a signal with a checkpoint written."""
+    """Runs the command; 0 = the run is finished, or a signal stopped it and a checkpoint is written."""
     with exit_with():
         command = parse(argv)
         set_up(command.devices)

@@ -1,4 +1,4 @@
-"""Celo (arXiv 2501.12670): one small MLP sets every parameter's step, an LSTM scales all of them by one step size."""
+"""Celo (arXiv 2501.12670): a small MLP sets each parameter's step, an LSTM scales all steps by one number."""
 
 from __future__ import annotations
 
@@ -110,8 +110,8 @@ def _step_tensor(theta: mlp.Weights, p: Array, g: Array, *statistics: Array) -> 
 class Celo:
     """The Celo optimizer: configuration only; meta-parameters are passed to `optimizer`.
 
-    With gradients clipped to +-1000, running averages updated first, and the MLP's direction d and magnitude m:
-    ``p <- p - eta_t * 0.001 d exp(0.001 m) rms(p)``; in stage 1 there is no eta.
+    With gradients clipped to +-1000, running averages updated first, and the MLP's direction d and magnitude
+    m: ``p <- p - eta_t * 0.001 d exp(0.001 m) rms(p)``; in stage 1 there is no eta.
 
     Attributes:
         stage: 1 = update rule alone, 2 = with the scheduler. Meta-parameters have the same structure in both.
@@ -146,8 +146,8 @@ class Celo:
             num_steps: number of steps of the training ahead, at least 1; may be traced.
 
         Returns:
-            An optax transformation whose ``update`` takes the scalar loss as ``value=`` (ignored in stage 1) and
-            whose updates are added to the parameters. ``state.eta`` is the last step size.
+            An optax transformation whose ``update`` takes the scalar loss as ``value=`` (ignored in stage 1)
+            and whose updates are added to the parameters. ``state.eta`` is the last step size.
 
         Raises:
             ValueError: if theta does not fit the configuration or num_steps is below 1; by ``update``, if the

@@ -1,8 +1,8 @@
 """What the evolution-strategies estimators share: antithetic pairs of trainings over many inner problems.
 
-Each of N problems per task family has its own perturbation ``e ~ N(0, sigma^2)`` of the trained part of theta, drawn
-anew at every estimate, and is trained twice, with theta + e and theta - e, on the same randomness. The estimators
-differ in how the two loss curves, the perturbation and its past become a gradient.
+Each of N problems per task family has its own perturbation ``e ~ N(0, sigma^2)`` of the trained part of
+theta, drawn anew at every estimate, and is trained twice, with theta + e and theta - e, on the same
+randomness. The estimators differ in how the two loss curves, the perturbation and its past become a gradient.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import jax.numpy as jnp
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from meta import partition
 from meta.unroll import InnerTraining, Problem, Steps
 
 PyTree = Any
@@ -31,7 +30,8 @@ class EstimatorState(NamedTuple):
 
     Attributes:
         problems: inner problems; leaves have leading axes (families, problems) and then the axis of members.
-        accumulators: sums of past perturbations of the raveled trained part of theta, (families, problems, size).
+        accumulators: sums of past perturbations of the raveled trained part of theta, (families, problems,
+            size).
     """
 
     problems: tuple[Problem, ...]
@@ -82,7 +82,8 @@ class Antithetic(abc.ABC):
         problems: inner problems per task family (N).
         length: inner steps per estimate (the truncation K).
         sigma: standard deviation of the perturbations.
-        axis: name of the mesh axis the problems are sharded over when called inside `jax.shard_map`, else None.
+        axis: name of the mesh axis the problems are sharded over when called inside `jax.shard_map`, else
+            None.
     """
 
     inner: InnerTraining
@@ -150,8 +151,8 @@ class Antithetic(abc.ABC):
             iteration: () int32 meta-iteration.
 
         Returns:
-            The gradient with respect to the raveled ``trained``, (size,): the mean over families and problems,
-            NaN replaced by 0; the state after; one `Summary` per group.
+            The gradient with respect to the raveled ``trained``, (size,): the mean over families and
+            problems, NaN replaced by 0; the state after; one `Summary` per group.
         """
 
         def one(task: Any, key: Array, problem: Problem, xi: Array) -> tuple:

@@ -14,7 +14,7 @@ from meta.unroll import Problem, Steps
 
 @dataclasses.dataclass(frozen=True)
 class FullES(Antithetic):
-    """Antithetic ES on whole trainings: every estimate starts fresh problems and unrolls them to their horizon.
+    """Antithetic ES on whole trainings: every estimate starts fresh problems and unrolls them to the end.
 
     `length` is not used: K is the longest horizon. Steps after the end of a shorter training are masked out.
     ``gradient = mean over problems of e mean_t(delta_t) / (2 sigma^2)``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+
 import jax.numpy as jnp
 from jax import Array
 
@@ -13,8 +14,8 @@ from meta.unroll import Steps
 def pes_weights(positive: Array, negative: Array, mask: Array, done: Array) -> tuple[Array, Array, Array]:
     """The weights of the accumulated and of the new perturbation, ``A`` and ``B``.
 
-    With ``delta_t = L+_t - L-_t``, mask ``w`` and ``f_t = 1`` from the first done step on (that step included):
-    ``A = sum((1 - f) w delta) / sum(w)``, ``B = sum(f w delta) / sum(w)``.
+    With ``delta_t = L+_t - L-_t``, mask ``w`` and ``f_t = 1`` from the first done step on (that step
+    included): ``A = sum((1 - f) w delta) / sum(w)``, ``B = sum(f w delta) / sum(w)``.
 
     Args:
         positive: (K,) losses with theta + e.
@@ -35,8 +36,8 @@ def pes_weights(positive: Array, negative: Array, mask: Array, done: Array) -> t
 class PES(Antithetic):
     """PES: unbiased over truncations because past perturbations of a training stay in its accumulator.
 
-    With accumulator ``xi <- xi + e``: ``gradient = mean over problems of (A xi + B e) / (2 sigma^2)``. A problem that
-    was done restarts its accumulator at ``e``.
+    With accumulator ``xi <- xi + e``: ``gradient = mean over problems of (A xi + B e) / (2 sigma^2)``. A
+    problem that was done restarts its accumulator at ``e``.
     """
 
     def contribution(self, steps: Steps, e: Array, xi: Array) -> tuple[Array, Array]:

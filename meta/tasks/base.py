@@ -31,8 +31,9 @@ class Task(Protocol):
         ...
 
     def sample(self, key: jax.Array, split: str) -> Any:
-        """Draw what decides a batch of the static split, row numbers for instance: small, so that the samples
-        of a whole stretch of training can be drawn in one call.
+        """Draw what decides a batch of the static split, row numbers for instance.
+
+        It is small, so that the samples of a whole stretch of training can be drawn in one call.
         """
         ...
 

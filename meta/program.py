@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
@@ -136,8 +135,9 @@ class StageProgram:
         )
 
     def _compile(self, function: Any, extra: tuple, donate: tuple[int, ...]) -> Any:
-        replicated = sharding.REPLICATED
-        state = MetaState(replicated, replicated, sharding.BY_PROBLEM, replicated)
+        replicated: Any = sharding.REPLICATED
+        by_problem: Any = sharding.BY_PROBLEM
+        state = MetaState(replicated, replicated, by_problem, replicated)
         sharded = self._shard(function, (replicated, replicated, state, *extra), (state, replicated))
         return jit(sharded, donate_argnums=donate)
 
@@ -164,6 +164,6 @@ class StageProgram:
         )
         flat, unravel = ravel_pytree(trained)
         updates, outer = self._outer.update(gradient, state.outer, flat)
-        theta = partition.merge(unravel(optax.apply_updates(flat, updates)), frozen)
+        theta = partition.merge(unravel(flat + jnp.asarray(updates)), frozen)
         measures = Measures(jnp.linalg.norm(gradient), summaries)
         return MetaState(theta, outer, estimator, state.iteration + 1), measures

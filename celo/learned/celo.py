@@ -156,7 +156,7 @@ class Celo:
         base.check_theta(self, theta)
         horizon = base.check_num_steps(num_steps)
 
-        def init(params: PyTree) -> CeloState:
+        def init(params: PyTree) -> PyTree:
             start = scheduler.init_state(theta["scheduler"], horizon) if self.stage == 2 else None
             return CeloState(
                 jnp.zeros((), jnp.int32), horizon, init_statistics(params), start, jnp.ones((), jnp.float32)
@@ -164,12 +164,12 @@ class Celo:
 
         def update(
             updates: PyTree,
-            state: CeloState,
+            state: Any,
             params: PyTree | None = None,
             *,
             value: Any = None,
             **extra: Any,
-        ) -> tuple[PyTree, CeloState]:
+        ) -> tuple[PyTree, PyTree]:
             del extra
             params = base.check_params(params)
             eta, memory = state.eta, state.scheduler

@@ -1,0 +1,42 @@
+"""From an update rule to an optax transformation: the checks and casts that every learned optimizer needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+from jax import Array
+
+from celo.learned import base
+from celo.learned.base import PyTree
+
+Init = Callable[[PyTree], Any]
+Step = Callable[[PyTree, Any, PyTree, Any], tuple[PyTree, Any]]
+
+
+def transformation(init: Init, step: Step, reads_loss: bool = True) -> optax.GradientTransformationExtraArgs:
+    """An optax transformation whose updates are added to the parameters, ``p <- p - step``.
+
+    Args:
+        init: ``init(params) -> state``.
+        step: ``step(grads, state, params, loss) -> (steps, state)``; what it returns is subtracted from the
+            parameters. ``loss`` is a () float32 array, or None if it does not read it.
+        reads_loss: whether ``update`` needs the loss as ``value=``.
+
+    Returns:
+        The transformation; ``update(grads, state, params, value=loss)`` takes any further keyword. An update
+        has the dtype of its parameter. It raises ValueError if the parameters or the loss are missing.
+    """
+
+    def update(
+        updates: PyTree, state: Any, params: PyTree | None = None, *, value: Any = None, **extra: Any
+    ) -> tuple[PyTree, Any]:
+        del extra
+        params = base.check_params(params)
+        loss: Array | None = base.check_value(value) if reads_loss else None
+        steps, state = step(updates, state, params, loss)
+        return jax.tree.map(lambda s, p: base.cast_updates(-s, p), steps, params), state
+
+    return optax.GradientTransformationExtraArgs(init, update)

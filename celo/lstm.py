@@ -26,6 +26,11 @@ def init(key: Array, inputs: int, hidden: int) -> dict[str, Array]:
     }
 
 
+def zero_state(hidden: int) -> LSTMState:
+    """A state of zeros, each vector (hidden,)."""
+    return LSTMState(jnp.zeros((hidden,), jnp.float32), jnp.zeros((hidden,), jnp.float32))
+
+
 def step(theta: dict[str, Array], x: Array, state: LSTMState) -> LSTMState:
     """One step: ``c' = sigmoid(f + 1) c + sigmoid(i) tanh(g)``, ``h' = sigmoid(o) tanh(c')``.
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from celo import loss_features, lstm, mlp
+from celo import dense, loss_features, lstm
 from celo.loss_features import LossState
 from celo.lstm import LSTMState
 
@@ -25,30 +25,24 @@ class SchedulerState(NamedTuple):
     loss: LossState
 
 
-def dense(key: Array, inputs: int, outputs: int) -> dict[str, Array]:
-    """Weights ``w (inputs, outputs)`` and ``b (outputs,)`` of a linear layer."""
-    return {
-        "w": mlp.truncated_normal(key, (inputs, outputs), inputs),
-        "b": jnp.zeros((outputs,), jnp.float32),
-    }
-
-
-def init(key: Array) -> dict[str, Any]:
+def init(key: Array, inputs: int = NUM_INPUTS, hidden: int = HIDDEN) -> dict[str, Any]:
     """Meta-parameters: two input layers, the LSTM cell, its learned initial state and the step-size head.
 
     Args:
         key: random key.
+        inputs: number of inputs.
+        hidden: size of the LSTM.
 
     Returns:
         A dictionary of float32 arrays; biases and the initial state are zero.
     """
     keys = jax.random.split(key, 4)
     return {
-        "mix_relu": dense(keys[0], NUM_INPUTS, HIDDEN),
-        "mix_linear": dense(keys[1], NUM_INPUTS, HIDDEN),
-        "lstm": lstm.init(keys[2], HIDDEN, HIDDEN),
-        "initial": {"hidden": jnp.zeros((HIDDEN,), jnp.float32), "cell": jnp.zeros((HIDDEN,), jnp.float32)},
-        "step_size": dense(keys[3], HIDDEN, 1),
+        "mix_relu": dense.init(keys[0], inputs, hidden),
+        "mix_linear": dense.init(keys[1], inputs, hidden),
+        "lstm": lstm.init(keys[2], hidden, hidden),
+        "initial": lstm.zero_state(hidden)._asdict(),
+        "step_size": dense.init(keys[3], hidden, 1),
     }
 
 
@@ -73,13 +67,13 @@ def step_size(head: dict[str, Array], hidden: Array, form: str) -> Array:
 
     Args:
         head: weights of the last layer.
-        hidden: (64,) output of the LSTM.
+        hidden: (..., 64) output of the LSTM.
         form: "exp": ``0.1 exp(x)``; "linear": ``x``; "linear_clip": ``max(x, 0)``.
 
     Returns:
-        () step size.
+        (...) step size.
     """
-    x = (hidden @ head["w"] + head["b"])[0]
+    x = dense.apply(head, hidden)[..., 0]
     if form == "exp":
         return SCALE * jnp.exp(x)
     return x if form == "linear" else jnp.maximum(x, 0.0)
@@ -111,7 +105,6 @@ def step(
     """
     loss_state = loss_features.update(state.loss, loss)
     z = inputs(loss_state, count, num_steps)
-    relu, direct = theta["mix_relu"], theta["mix_linear"]
-    x = z @ direct["w"] + direct["b"] + jax.nn.relu(z @ relu["w"] + relu["b"])
+    x = dense.apply(theta["mix_linear"], z) + jax.nn.relu(dense.apply(theta["mix_relu"], z))
     memory = lstm.step(theta["lstm"], x, state.lstm)
     return step_size(theta["step_size"], memory.hidden, form), SchedulerState(memory, loss_state)

@@ -15,13 +15,19 @@ import numpy as np
 
 from celo import names, trees
 from celo.interop import celo as celo_layout
+from celo.interop import celo_adam as celo_adam_layout
 from celo.interop import layout
 from celo.interop.layout import Layout
 from celo.learned import LearnedOptimizer, base, learned_optimizer
 
 __all__ = ["LAYOUTS", "from_upstream", "recognise", "to_upstream"]
 
-LAYOUTS: Mapping[str, Layout] = MappingProxyType({"celo": celo_layout.LAYOUT})
+LAYOUTS: Mapping[str, Layout] = MappingProxyType(
+    {
+        "celo": celo_layout.LAYOUT,
+        "celo_adam": celo_adam_layout.LAYOUT,
+    }
+)
 """Name of a learned optimizer to its upstream layout; read-only."""
 
 

@@ -9,10 +9,16 @@ from typing import Any
 from celo import names
 from celo.learned.base import LearnedOptimizer
 from celo.learned.celo import Celo
+from celo.learned.celo_adam import CeloAdam
 
 __all__ = ["LEARNED", "LearnedOptimizer", "learned_optimizer"]
 
-LEARNED: Mapping[str, Callable[..., LearnedOptimizer]] = MappingProxyType({"celo": Celo})
+LEARNED: Mapping[str, Callable[..., LearnedOptimizer]] = MappingProxyType(
+    {
+        "celo": Celo,
+        "celo_adam": CeloAdam,
+    }
+)
 """Name to constructor of a configuration; read-only."""
 
 

@@ -12,11 +12,12 @@ from jax import Array
 from celo.learned import base
 from celo.learned.base import PyTree
 
-Init = Callable[[PyTree], Any]
 Step = Callable[[PyTree, Any, PyTree, Any], tuple[PyTree, Any]]
 
 
-def transformation(init: Init, step: Step, reads_loss: bool = True) -> optax.GradientTransformationExtraArgs:
+def transformation(
+    init: optax.TransformInitFn, step: Step, reads_loss: bool = True
+) -> optax.GradientTransformationExtraArgs:
     """An optax transformation whose updates are added to the parameters, ``p <- p - step``.
 
     Args:

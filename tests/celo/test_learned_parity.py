@@ -1,0 +1,86 @@
+"""Every learned optimizer against the reference implementation, over the whole trajectory.
+
+``pytest tests/celo/test_learned_parity.py -k table -s`` prints the errors reached.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from celo import interop, learned_optimizer
+
+NAMES = ("b1", "conv", "scalar", "w1", "w2")
+
+Vectors = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Reference vectors of one optimizer.
+
+    Attributes:
+        vectors: their name.
+        name: ours.
+        config: our configuration, as items.
+        tolerance: largest absolute error of a parameter at any of the 25 steps.
+        moves: whether the parameters move enough for the test to mean something on its own.
+    """
+
+    vectors: str
+    name: str
+    config: tuple[tuple[str, Any], ...] = ()
+    tolerance: float = 1e-6
+    moves: bool = True
+
+
+CASES = (Case("released/celo_adam", "celo_adam", tolerance=1e-5),)
+
+
+@functools.cache
+def errors(case: Case, load: Callable[[str], Vectors]) -> dict[str, np.ndarray]:
+    """Absolute error of each parameter after each step, and how far the reference moved it, by tensor."""
+    vectors, config = load(case.vectors), dict(case.config)
+    flat = {path.removeprefix("theta/"): x for path, x in vectors.items() if path.startswith("theta/")}
+    theta = interop.from_upstream(case.name, flat, **config)
+    params, grads = ({n: jnp.asarray(vectors[f"{part}/{n}"]) for n in NAMES} for part in ("params", "grads"))
+
+    @jax.jit
+    def train(theta: Any, params: Any, grads: Any, losses: Any, num_steps: Any) -> Any:
+        optimizer = learned_optimizer(case.name, **config).optimizer(theta, num_steps)
+
+        def body(carry: Any, inputs: Any) -> Any:
+            before, state = carry
+            gradient, loss = inputs
+            updates, state = optimizer.update(gradient, state, before, value=loss)
+            after = optax.apply_updates(before, updates)
+            return (after, state), after
+
+        return jax.lax.scan(body, (params, optimizer.init(params)), (grads, losses))[1]
+
+    found = train(theta, params, grads, vectors["loss"], vectors["num_steps"])
+    return {n: np.abs(np.asarray(found[n]) - vectors[f"out_params/{n}"][1:]) for n in NAMES}
+
+
+@pytest.mark.parametrize("tensor", NAMES)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.vectors)
+def test_parameters_over_the_trajectory(case: Case, tensor: str, parity: Callable[[str], Vectors]):
+    assert np.max(errors(case, parity)[tensor]) <= case.tolerance
+    path = parity(case.vectors)[f"out_params/{tensor}"]
+    moved = np.max(np.abs(path[-1] - path[0]))
+    assert (moved > 1000 * case.tolerance) == case.moves
+
+
+def test_table_of_errors(parity: Callable[[str], Vectors]):
+    """Prints a row per case: the largest error of any parameter at any step, and what is tolerated."""
+    for case in CASES:
+        largest = max(float(np.max(e)) for e in errors(case, parity).values())
+        config = " ".join(f"{field}={value}" for field, value in case.config)
+        print(f"| {case.vectors} | {case.name} | {config} | {largest:.1e} | {case.tolerance:.0e} |")
+        assert largest <= case.tolerance

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from celo.names import unknown_name
+
 PyTree = Any
 LEVELS = ("none", "global", "tensor", "parameter", "mixed")
 MIXED_LEVELS = ("none", "none", "global", "global", "tensor", "tensor", "parameter")
@@ -38,7 +40,7 @@ class Augmentation:
     def __post_init__(self) -> None:
         """Checks level and range."""
         if self.level not in LEVELS:
-            raise ValueError(f"augmentation level is {self.level!r}; expected one of {', '.join(LEVELS)}")
+            raise unknown_name("augmentation level", self.level, LEVELS)
         if not (0 < self.low <= self.high and math.isfinite(self.high)):
             raise ValueError(
                 f"augmentation range is [{self.low}, {self.high}]; expected 0 < low <= high < inf"

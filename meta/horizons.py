@@ -131,5 +131,3 @@ class Curriculum:
         bound = self.start * jnp.exp(done * math.log(self.high / self.start))
         return _log_uniform(key, float(self.low), bound)
 
-
-HORIZONS = {"log_uniform": LogUniform, "constant": Constant, "curriculum": Curriculum}

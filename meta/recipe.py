@@ -71,12 +71,15 @@ class Stage:
             raise ValueError(f"part is {self.part!r}; expected 1 (update rule) or 2 (scheduler)")
         if self.iterations < 1:
             raise ValueError(f"iterations is {self.iterations}; expected at least 1")
-        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise ValueError(f"learning_rate is {self.learning_rate}; expected a positive number")
-        if self.weight_decay < 0 or self.clip_norm < 0:
-            raise ValueError(
-                f"weight_decay {self.weight_decay} and clip_norm {self.clip_norm} must not be negative"
-            )
+        for name in ("problems", "truncation"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name in ("learning_rate", "sigma"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected a positive number")
+        for name in ("weight_decay", "clip_norm"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or a positive number")
         if self.schedule not in ("constant", "cosine"):
             raise unknown_name("schedule", self.schedule, ("constant", "cosine"))
         if self.estimator not in ESTIMATORS:
@@ -155,8 +158,11 @@ class Recipe:
                 raise unknown_name("task", name, TASKS)
         if not self.tasks:
             raise ValueError("a recipe needs at least one task family, got none")
-        if len(set(self.tasks)) < len(self.tasks):
-            raise ValueError(f"task families are named twice: {', '.join(self.tasks)}")
+        for names in (self.tasks, self.validation_tasks):
+            if len(set(names)) < len(names):
+                raise ValueError(f"a task is named twice: {', '.join(names)}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is {self.seed}; expected 0 to 2**32 - 1")
         if self.stages not in (1, 2):
             raise ValueError(f"stages is {self.stages}; expected 1 or 2")
         for name, low in (("validation_steps", 1), ("validation_seeds", 1), ("iterations_per_call", 1)):

@@ -128,6 +128,14 @@ def float32_zeros(params: PyTree) -> PyTree:
     return jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), jnp.float32), params)
 
 
+def owned(state: PyTree) -> PyTree:
+    """A copy of a state whose arrays share no buffer with each other or with meta-parameters.
+
+    A caller may then donate it: `jax.jit` refuses one buffer given twice, and frees what it was given.
+    """
+    return jax.tree.map(lambda x: jnp.array(x, copy=True), state)
+
+
 def map_tensors(
     results: int, function: Callable[..., tuple[Any, ...]], params: PyTree, *trees: PyTree
 ) -> tuple[PyTree, ...]:

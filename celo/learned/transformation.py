@@ -40,4 +40,4 @@ def transformation(
         steps, state = step(updates, state, params, loss)
         return jax.tree.map(lambda s, p: base.cast_updates(-s, p), steps, params), state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return optax.GradientTransformationExtraArgs(lambda params: base.owned(init(params)), update)

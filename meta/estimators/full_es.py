@@ -32,7 +32,8 @@ class FullES(Antithetic):
         problem, steps = self.inner.unroll(pair, frozen, task, problem, key_unroll, length, iteration)
         ended = jnp.cumsum(steps.done.astype(jnp.int32)) - steps.done.astype(jnp.int32) > 0
         mask = steps.mask & ~ended
-        return problem, steps._replace(mask=mask, loss=jnp.where(mask[:, None], steps.loss, 0.0))
+        loss = jnp.where(mask[:, None], steps.loss, 0.0)
+        return problem, steps._replace(mask=mask, loss=loss, horizon=jnp.full_like(steps.horizon, steps.horizon[0]))
 
     def contribution(self, steps: Steps, e: Array, xi: Array) -> tuple[Array, Array]:
         """``e mean_t(delta_t) / (2 sigma^2)``; the accumulator stays zero."""

@@ -130,4 +130,3 @@ class Curriculum:
         done = jnp.clip(iteration.astype(jnp.float32) / self.over, 0.0, 1.0)
         bound = self.start * jnp.exp(done * math.log(self.high / self.start))
         return _log_uniform(key, float(self.low), bound)
-

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import os
 import time
 from collections.abc import Sequence
@@ -12,21 +11,24 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 import celo
-from celo.learned import LEARNED
-from celo.learned.base import LearnedOptimizer, check_theta
+from celo.learned.base import LearnedOptimizer
+from celo.names import unknown_name
+from meta import config_file
+from meta.initial_theta import check_recipe, initial_theta, stage_optimizer
 from meta.program import Measures, MetaState, StageProgram
 from meta.recipe import Recipe
 from meta.run import RunFolder
 from meta.signals import StopRequest, stop_on_signals
 from meta.tasks import make
-from meta.trackers import Tracker, make_tracker
+from meta.trackers import TRACKERS, Tracker, make_tracker
 from meta.validation import Validation
+from meta.wandb_tracker import MODES
 
 PyTree = Any
-MUTABLE = ("checkpoint_every",)
 THETA_FILE = "theta.safetensors"
 BEST_FILE = "theta_best.safetensors"
 
@@ -56,9 +58,14 @@ class Settings:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        """Checks the numbers."""
-        if self.checkpoint_every < 1:
-            raise ValueError(f"checkpoint_every is {self.checkpoint_every}; expected at least 1")
+        """Checks names and numbers."""
+        if self.tracker not in TRACKERS:
+            raise unknown_name("tracker", self.tracker, TRACKERS)
+        if self.tracker_mode not in MODES:
+            raise unknown_name("tracker mode", self.tracker_mode, MODES)
+        for name in ("checkpoint_every", "keep"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
 
 
 class Result(NamedTuple):
@@ -75,12 +82,6 @@ class Result(NamedTuple):
     theta: PyTree
     path: Path
     finished: bool
-
-
-def stage_optimizer(name: str, part: int) -> LearnedOptimizer:
-    """The learned optimizer as a stage trains it: without its scheduler in stage 1, if it has one."""
-    kind = LEARNED[name]
-    return kind(stage=part) if "stage" in inspect.signature(kind).parameters else kind()
 
 
 def meta_train(recipe: Recipe, run_dir: str | os.PathLike[str], settings: Settings | None = None) -> Result:
@@ -113,6 +114,8 @@ def meta_train(recipe: Recipe, run_dir: str | os.PathLike[str], settings: Settin
         True
     """
     settings = settings or Settings()
+    # Before there is a folder, nothing is left of a run that cannot be.
+    check_recipe(recipe, starts=not (Path(run_dir) / config_file.NAME).exists())
     data = {name: make(name, settings.data_dir) for name in (*recipe.tasks, *recipe.validation_tasks)}
     with RunFolder.open(run_dir, recipe.config(), keep=settings.keep) as run:
         options = (settings.tracker_mode, settings.project, None, settings.group)
@@ -145,14 +148,14 @@ class _Training:
 
     def go(self) -> Result:
         """Does all that is left of the run."""
-        found = self.run.restore_latest(lambda step: self.begin(self.stage_at(step), self.random_theta()))
-        step, state = found if found is not None else (0, self.begin(0, self.first_theta()))
+        found = self.run.restore_latest(lambda step: self.begin(self.stage_at(step), self.any_theta()))
+        step, state = found if found is not None else (0, self.begin(0, initial_theta(self.recipe)))
         total = self.ends[-1]
         bar = tqdm(
             total=total, initial=step, unit="it", disable=not self.settings.progress, dynamic_ncols=True
         )
         with bar:
-            while step < total and not self.stop.requested:
+            while step < total and not self.stopped():
                 done, state = self.advance(step, state)
                 bar.update(done - step)
                 bar.set_postfix_str(self.summary)
@@ -181,17 +184,15 @@ class _Training:
         """State before the first meta-iteration of a stage."""
         return self.program(number).begin(theta)
 
-    def random_theta(self) -> PyTree:
-        """Random meta-parameters."""
-        return self.optimizer(0).init(jax.random.fold_in(self.key, 0))
+    def any_theta(self) -> PyTree:
+        """Meta-parameters of the right shapes, for a state whose values are about to be replaced."""
+        return self.optimizer(0).init(self.key)
 
-    def first_theta(self) -> PyTree:
-        """The meta-parameters the recipe starts from."""
-        if not self.recipe.init:
-            return self.random_theta()
-        theta = celo.load(self.recipe.init)[1]
-        check_theta(self.optimizer(0), theta)
-        return theta
+    def stopped(self) -> bool:
+        """Whether a signal asked any of the processes to stop: they have to stop after the same call."""
+        if jax.process_count() == 1:
+            return self.stop.requested
+        return bool(np.any(multihost_utils.process_allgather(np.asarray(self.stop.requested))))
 
     def advance(self, step: int, state: MetaState) -> tuple[int, MetaState]:
         """One compiled call and what is due after it: validation, metrics, the next stage, a checkpoint."""
@@ -233,9 +234,9 @@ class _Training:
         """Writes the meta-parameters if the run has come to its end."""
         number = len(self.stages) - 1
         theta, learned = jax.device_get(state.theta), self.optimizer(number)
+        best = self.run.restore_best(theta, slot=f"best_stage{number + 1}") if finished else None
         if finished and self.run.is_writer:
             self.write(THETA_FILE, learned, theta)
-            best = self.run.restore_best(theta, slot=f"best_stage{number + 1}")
             if best is not None:
                 self.write(BEST_FILE, learned, best[1])
         return Result(learned, theta, self.run.path, finished)

@@ -38,7 +38,12 @@ def set_up(devices: Devices) -> None:
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         # Only the CPU's number of devices; an accelerator, where there is one, is used instead.
         jax.config.update("jax_num_cpu_devices", devices.host_devices or cores)
+    if not 0 <= devices.process_id < devices.num_processes:
+        raise ValueError(
+            f"process_id is {devices.process_id} and num_processes {devices.num_processes}; expected "
+            "0 <= process_id < num_processes"
+        )
+    if devices.num_processes > 1 and not devices.coordinator:
+        raise ValueError(f"num_processes is {devices.num_processes}; several processes need a coordinator")
     if devices.coordinator:
-        if not 0 <= devices.process_id < devices.num_processes:
-            raise ValueError(f"process_id is {devices.process_id}; expected 0 to {devices.num_processes - 1}")
         jax.distributed.initialize(devices.coordinator, devices.num_processes, devices.process_id)

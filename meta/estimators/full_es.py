@@ -33,7 +33,8 @@ class FullES(Antithetic):
         ended = jnp.cumsum(steps.done.astype(jnp.int32)) - steps.done.astype(jnp.int32) > 0
         mask = steps.mask & ~ended
         loss = jnp.where(mask[:, None], steps.loss, 0.0)
-        return problem, steps._replace(mask=mask, loss=loss, horizon=jnp.full_like(steps.horizon, steps.horizon[0]))
+        horizon = jnp.full_like(steps.horizon, steps.horizon[0])  # that of the training measured
+        return problem, steps._replace(mask=mask, loss=loss, horizon=horizon)
 
     def contribution(self, steps: Steps, e: Array, xi: Array) -> tuple[Array, Array]:
         """``e mean_t(delta_t) / (2 sigma^2)``; the accumulator stays zero."""

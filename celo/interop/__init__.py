@@ -17,6 +17,7 @@ from celo import names, trees
 from celo.interop import celo as celo_layout
 from celo.interop import celo_adam as celo_adam_layout
 from celo.interop import layout
+from celo.interop import velo as velo_layout
 from celo.interop.layout import Layout
 from celo.learned import LearnedOptimizer, base, learned_optimizer
 
@@ -26,6 +27,8 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     {
         "celo": celo_layout.LAYOUT,
         "celo_adam": celo_adam_layout.LAYOUT,
+        "velo": velo_layout.LAYOUT,
+        "velo_s": velo_layout.LAYOUT,
     }
 )
 """Name of a learned optimizer to its upstream layout; read-only."""

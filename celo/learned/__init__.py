@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -10,6 +11,7 @@ from celo import names
 from celo.learned.base import LearnedOptimizer
 from celo.learned.celo import Celo
 from celo.learned.celo_adam import CeloAdam
+from celo.learned.velo import Velo
 
 __all__ = ["LEARNED", "LearnedOptimizer", "learned_optimizer"]
 
@@ -17,6 +19,8 @@ LEARNED: Mapping[str, Callable[..., LearnedOptimizer]] = MappingProxyType(
     {
         "celo": Celo,
         "celo_adam": CeloAdam,
+        "velo": Velo,
+        "velo_s": functools.partial(Velo, hidden=64, bank=32),
     }
 )
 """Name to constructor of a configuration; read-only."""

@@ -54,6 +54,12 @@ def check_choice(what: str, value: object, choices: Sequence[object]) -> None:
         raise ValueError(f"{what} is {value!r}; expected one of {', '.join(map(repr, choices))}")
 
 
+def check_size(what: str, value: object) -> None:
+    """Raises ValueError unless ``value`` is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{what} is {value!r}; expected a whole number of at least 1")
+
+
 def check_num_steps(num_steps: float | Array) -> Array:
     """The horizon as a float32 scalar.
 

@@ -30,7 +30,7 @@ class Case:
         name: ours.
         config: our configuration, as items.
         tolerance: largest absolute error of a parameter at any of the 25 steps.
-        moves: whether the parameters move enough for the test to mean something on its own.
+        moves: False where the reference hardly moves: then the test means little on its own.
     """
 
     vectors: str
@@ -40,7 +40,12 @@ class Case:
     moves: bool = True
 
 
-CASES = (Case("released/celo_adam", "celo_adam", tolerance=1e-5),)
+CASES = (
+    Case("released/celo_adam", "celo_adam", tolerance=1e-5),
+    Case("random/velo_s", "velo_s", moves=False),
+    Case("random/velo_s_live", "velo_s"),
+    Case("random/velo_s_ffmult100", "velo_s", (("ff_mult", 100.0),), tolerance=1e-3),
+)
 
 
 @functools.cache
@@ -74,7 +79,7 @@ def test_parameters_over_the_trajectory(case: Case, tensor: str, parity: Callabl
     assert np.max(errors(case, parity)[tensor]) <= case.tolerance
     path = parity(case.vectors)[f"out_params/{tensor}"]
     moved = np.max(np.abs(path[-1] - path[0]))
-    assert (moved > 1000 * case.tolerance) == case.moves
+    assert not case.moves or moved > 10 * case.tolerance
 
 
 def test_table_of_errors(parity: Callable[[str], Vectors]):

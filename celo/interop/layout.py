@@ -84,6 +84,11 @@ def linear(target: str, source: str) -> Layout:
     return tuple(copy(f"{target}/{part}", f"{source}/{part}") for part in ("w", "b"))
 
 
+def mlp(target: str, prefix: str, layers: int) -> Layout:
+    """An MLP of which upstream keeps a linear layer each: ``prefix0/w``, ``prefix0/b``, ``prefix1/w``, ..."""
+    return tuple(copy(f"{target}/{part}{i}", f"{prefix}{i}/{part}") for i in range(layers) for part in "wb")
+
+
 def discard_linear(source: str, like: str) -> Layout:
     """Weight and bias of a linear layer that influences nothing, shaped like our layer ``like``."""
     return tuple(discard(f"{source}/{part}", f"{like}/{part}") for part in ("w", "b"))

@@ -14,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from celo import names, trees
+from celo.interop import adafac_mlp as adafac_mlp_layout
 from celo.interop import celo as celo_layout
 from celo.interop import celo_adam as celo_adam_layout
 from celo.interop import layout
+from celo.interop import mlp_lopt as mlp_lopt_layout
 from celo.interop import velo as velo_layout
 from celo.interop.layout import Layout
 from celo.learned import LearnedOptimizer, base, learned_optimizer
@@ -29,6 +31,8 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
         "celo_adam": celo_adam_layout.LAYOUT,
         "velo": velo_layout.LAYOUT,
         "velo_s": velo_layout.LAYOUT,
+        "adafac_mlp": adafac_mlp_layout.LAYOUT,
+        "mlp_lopt": mlp_lopt_layout.LAYOUT,
     }
 )
 """Name of a learned optimizer to its upstream layout; read-only."""

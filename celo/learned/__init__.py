@@ -8,9 +8,11 @@ from types import MappingProxyType
 from typing import Any
 
 from celo import names
+from celo.learned.adafac_mlp import AdafacMlp
 from celo.learned.base import LearnedOptimizer
 from celo.learned.celo import Celo
 from celo.learned.celo_adam import CeloAdam
+from celo.learned.mlp_lopt import MlpLopt
 from celo.learned.velo import Velo
 
 __all__ = ["LEARNED", "LearnedOptimizer", "learned_optimizer"]
@@ -21,6 +23,8 @@ LEARNED: Mapping[str, Callable[..., LearnedOptimizer]] = MappingProxyType(
         "celo_adam": CeloAdam,
         "velo": Velo,
         "velo_s": functools.partial(Velo, hidden=64, bank=32),
+        "adafac_mlp": AdafacMlp,
+        "mlp_lopt": MlpLopt,
     }
 )
 """Name to constructor of a configuration; read-only."""

@@ -45,6 +45,8 @@ CASES = (
     Case("random/velo_s", "velo_s", moves=False),
     Case("random/velo_s_live", "velo_s"),
     Case("random/velo_s_ffmult100", "velo_s", (("ff_mult", 100.0),), tolerance=1e-3),
+    Case("random/adafac_mlp", "adafac_mlp"),
+    Case("random/mlp_lopt", "mlp_lopt"),
 )
 
 

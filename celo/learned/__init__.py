@@ -13,6 +13,7 @@ from celo.learned.base import LearnedOptimizer
 from celo.learned.celo import Celo
 from celo.learned.celo_adam import CeloAdam
 from celo.learned.mlp_lopt import MlpLopt
+from celo.learned.nn_adam import NNAdam
 from celo.learned.velo import Velo
 
 __all__ = ["LEARNED", "LearnedOptimizer", "learned_optimizer"]
@@ -25,6 +26,7 @@ LEARNED: Mapping[str, Callable[..., LearnedOptimizer]] = MappingProxyType(
         "velo_s": functools.partial(Velo, hidden=64, bank=32),
         "adafac_mlp": AdafacMlp,
         "mlp_lopt": MlpLopt,
+        "nn_adam": NNAdam,
     }
 )
 """Name to constructor of a configuration; read-only."""

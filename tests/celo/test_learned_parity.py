@@ -47,6 +47,7 @@ CASES = (
     Case("random/velo_s_ffmult100", "velo_s", (("ff_mult", 100.0),), tolerance=1e-3),
     Case("random/adafac_mlp", "adafac_mlp"),
     Case("random/mlp_lopt", "mlp_lopt"),
+    Case("random/nnadam", "nn_adam"),
 )
 
 

@@ -210,11 +210,21 @@ def _load_ours(
     stored = header["optimizer"]
     if name not in (None, stored):
         raise ValueError(f"{where} holds meta-parameters of {stored}, not of {name}")
-    learned = _configured(stored, {**header["config"], **config})
+    learned = _overridden(stored, header["config"], config, where)
     trees.check_finite(flat, where)
     theta = jax.tree.map(jnp.asarray, trees.unflatten(flat))
     _check_fits(learned, theta, where)
     return learned, theta
+
+
+def _overridden(
+    name: str, stored: Mapping[str, Any], given: Mapping[str, Any], where: str
+) -> LearnedOptimizer:
+    try:
+        _configured(name, stored)
+    except (TypeError, ValueError) as error:  # the file's fault; of what was given the caller hears himself
+        raise ValueError(f"{where}: {error}") from error
+    return _configured(name, {**stored, **given})
 
 
 def _check_fits(learned: LearnedOptimizer, theta: Any, where: str) -> None:

@@ -66,12 +66,14 @@ def decode_header(data: bytes, where: str) -> Header:
         raise ValueError(f"{where} is corrupt: its header cannot be read ({error})") from error
     if not isinstance(header, dict):
         raise ValueError(
-            f"{where} is a safetensors file, but not one that celo.save wrote: its header names no optimizer"
+            f"{where} is a safetensors file, but not one that celo.save wrote (no optimizer in its header)"
         )
     if header.get("format") != FORMAT:
         raise ValueError(
             f"{where} has format version {header.get('format')!r}; this version of celo reads {FORMAT}"
         )
+    if not (isinstance(header.get("optimizer"), str) and isinstance(header.get("config"), dict)):
+        raise ValueError(f"{where} is corrupt: its header has no optimizer with a configuration")
     return header
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from celo import accumulators, mlp, mlp_context, time_features
+from celo import accumulators, mlp, mlp_context, time_features, wide_mlp
 from celo.learned import base
 from celo.learned.base import PyTree
 from celo.learned.transformation import transformation
@@ -84,7 +84,7 @@ class MlpLopt:
                 p, g = jnp.asarray(p, jnp.float32), base.bounded(g)
                 momenta = tuple(accumulators.average(m, g, d) for m, d in zip(momenta, DECAYS, strict=True))
                 inputs = [g, p, *momenta]
-                direction, magnitude = mlp.apply(conditioned, inputs, mlp.inverse_rms(inputs))
+                direction, magnitude = wide_mlp.apply(conditioned, inputs, mlp.inverse_rms(inputs))
                 return STEP_MULTIPLIER * direction * jnp.exp(MAGNITUDE_MULTIPLIER * magnitude), *momenta
 
             steps, *momenta = base.map_tensors(1 + len(DECAYS), rule, params, grads, *state.momenta)

@@ -1,4 +1,4 @@
-"""Adam whose hyperparameters an LSTM moves, tensor by tensor: NN-Adam (Metz et al. 2022, arXiv 2203.11860)."""
+"""NN-Adam: an LSTM moves Adam's hyperparameters, tensor by tensor (Metz et al. 2022, arXiv 2203.11860)."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from celo.interop import celo_adam as celo_adam_layout
 from celo.interop import layout
 from celo.interop import mlp_lopt as mlp_lopt_layout
 from celo.interop import nn_adam as nn_adam_layout
+from celo.interop import rnn_mlp as rnn_mlp_layout
 from celo.interop import velo as velo_layout
 from celo.interop.layout import Layout
 from celo.learned import LearnedOptimizer, base, learned_optimizer
@@ -35,6 +36,7 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
         "adafac_mlp": adafac_mlp_layout.LAYOUT,
         "mlp_lopt": mlp_lopt_layout.LAYOUT,
         "nn_adam": nn_adam_layout.LAYOUT,
+        "rnn_mlp": rnn_mlp_layout.LAYOUT,
     }
 )
 """Name of a learned optimizer to its upstream layout; read-only."""

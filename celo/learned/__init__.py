@@ -14,6 +14,7 @@ from celo.learned.celo import Celo
 from celo.learned.celo_adam import CeloAdam
 from celo.learned.mlp_lopt import MlpLopt
 from celo.learned.nn_adam import NNAdam
+from celo.learned.rnn_mlp import RnnMlp
 from celo.learned.velo import Velo
 
 __all__ = ["LEARNED", "LearnedOptimizer", "learned_optimizer"]
@@ -27,6 +28,7 @@ LEARNED: Mapping[str, Callable[..., LearnedOptimizer]] = MappingProxyType(
         "adafac_mlp": AdafacMlp,
         "mlp_lopt": MlpLopt,
         "nn_adam": NNAdam,
+        "rnn_mlp": RnnMlp,
     }
 )
 """Name to constructor of a configuration; read-only."""

@@ -48,6 +48,7 @@ CASES = (
     Case("random/adafac_mlp", "adafac_mlp"),
     Case("random/mlp_lopt", "mlp_lopt"),
     Case("random/nnadam", "nn_adam"),
+    Case("random/rnn_mlp", "rnn_mlp"),
 )
 
 

@@ -1,0 +1,225 @@
+"""Estimators of the meta-gradient against closed forms and each other, where SGD of a learned rate trains.
+
+With curvature c, rate a = exp(l) and x_0 ~ N(0, 1) the expected loss at step t is ``c/2 (1 - a c)^(2t)``, so
+the gradient with respect to l, and the part of it that one truncation's l contributes, are known.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from meta import partition
+from meta.augmentation import Augmentation
+from meta.estimators import ESTIMATORS, PES, Antithetic, FullES, TruncatedES
+from meta.horizons import Constant, LogUniform
+from meta.tasks import Quadratic, stack_tasks
+from meta.unroll import InnerTraining
+from tests.meta.learnable_sgd import LearnableSGD
+
+RATE, CURVATURE, LENGTH = 0.2, 0.7, 2
+THETA = {
+    "rule": {"log_rate": jnp.log(jnp.float32(RATE))},
+    "scheduler": {"slope": jnp.zeros((), jnp.float32)},
+}
+FAR = Constant(1_000_000)  # no training ends
+ZERO = jnp.zeros((), jnp.int32)
+
+
+def inner(horizon, stage=1):
+    return InnerTraining(LearnableSGD(stage), Augmentation("none"), horizon)
+
+
+def parts(stage=1):
+    return partition.split(THETA, LearnableSGD().trainable(THETA, stage))
+
+
+def tasks(noise=0.0):
+    return (stack_tasks([Quadratic.of([CURVATURE], noise=noise)]),)
+
+
+def begun(estimator, key):
+    """A state whose problems all begin at step 0, without the offset that keeps them apart."""
+    state = estimator.init(*parts(), tasks(), key)
+    return state._replace(problems=tuple(p._replace(step=jnp.zeros_like(p.step)) for p in state.problems))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def gradients(estimator, estimates, key):
+    """Meta-gradients of successive estimates from fresh problems, (100, estimates): rows are independent."""
+
+    def one(key):
+        key_begin, key_run = jax.random.split(key)
+
+        def body(state, key):
+            gradient, state, _ = estimator.estimate(*parts(), tasks(), state, key, ZERO)
+            return state, gradient[0]
+
+        return jax.lax.scan(body, begun(estimator, key_begin), jax.random.split(key_run, estimates))[1]
+
+    return jax.vmap(one)(jax.random.split(key, 100))
+
+
+def assert_mean(samples, expected, errors=3.0):
+    """The mean over rows is within some standard errors of what is expected."""
+    samples = np.asarray(samples)
+    error = np.std(samples, axis=0, ddof=1) / math.sqrt(len(samples))
+    np.testing.assert_array_less(np.abs(np.mean(samples, axis=0) - expected), errors * error + 1e-6)
+
+
+def slope_of_loss(t, steps):
+    """Derivative of the expected loss at step t with respect to the l of ``steps`` of the steps before."""
+    shrink = 1 - RATE * CURVATURE
+    return CURVATURE / 2 * shrink ** (2 * t) * 2 * steps * (-RATE * CURVATURE / shrink)
+
+
+def true_gradient(first, last):
+    """Gradient of the mean expected loss over the steps first .. last - 1."""
+    return np.mean([slope_of_loss(t, t) for t in range(first, last)])
+
+
+def test_pes_mean_is_the_gradient():
+    """Over several truncations: what an early perturbation does to late losses is in it."""
+    samples = gradients(PES(inner(FAR), problems=100, length=LENGTH), 4, jax.random.key(0))
+    assert_mean(samples, [true_gradient(2 * k, 2 * k + 2) for k in range(4)])
+
+
+def test_truncated_es_mean_lacks_the_past():
+    samples = gradients(TruncatedES(inner(FAR), problems=100, length=LENGTH), 4, jax.random.key(1))
+    assert_mean(samples, [np.mean([slope_of_loss(2 * k + i, i) for i in range(2)]) for k in range(4)])
+    error = np.std(samples[:, 3], ddof=1) / 10
+    assert abs(np.mean(samples[:, 3]) - true_gradient(6, 8)) > 10 * error, "no bias to be seen"
+
+
+def test_pes_where_trainings_end():
+    """Six steps and a reset: the last loss counts for its own truncation alone, as upstream has it."""
+    samples = gradients(PES(inner(Constant(6)), problems=100, length=LENGTH), 5, jax.random.key(2))
+    ending = (slope_of_loss(4, 4) + slope_of_loss(5, 1)) / 2
+    first_loss_of_the_next = 0.0
+    assert_mean(
+        samples,
+        [true_gradient(0, 2), true_gradient(2, 4), ending, first_loss_of_the_next, true_gradient(1, 3)],
+    )
+
+
+def test_full_es_mean_is_the_gradient():
+    samples = gradients(FullES(inner(Constant(6)), problems=100, length=1), 2, jax.random.key(3))
+    assert_mean(samples, [true_gradient(0, 6)] * 2)
+
+
+def test_full_es_over_random_horizons():
+    """Each training counts up to its own end: P(T = n) is log-uniform, floored."""
+    samples = gradients(FullES(inner(LogUniform(2, 6)), problems=100, length=1), 2, jax.random.key(4))
+    chances = [math.log((n + 1) / n) / math.log(3) for n in range(2, 6)]
+    expected = sum(p * true_gradient(0, n) for p, n in zip(chances, range(2, 6), strict=True))
+    assert_mean(samples, [expected] * 2)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_pes_is_full_es_when_the_truncation_is_the_horizon(stage):
+    """On equal keys, with noisy batches, and so is truncated ES."""
+    horizon, task = 5, tasks(noise=0.5)[0]
+    task = jax.tree.map(lambda x: x[0], task)
+    trained, frozen = parts(stage)
+    settings = (inner(Constant(horizon), stage), 1, horizon, 0.1)
+
+    def both(key):
+        key_e, key_full = jax.random.split(key)
+        key_begin, key_unroll = jax.random.split(key_full)
+        e, xi = 0.1 * jax.random.normal(key_e, (1,)), jnp.zeros(1)
+        full = FullES(*settings)
+        begin = full.inner.begin(full.pair(trained, e), frozen, task, key_begin, ZERO, offset=False)
+        found = [full.contribution(full.unroll(trained, frozen, task, begin, e, key_full, ZERO)[1], e, xi)]
+        for kind in (PES, TruncatedES):
+            estimator = kind(*settings)
+            _, steps = estimator.unroll(trained, frozen, task, begin, e, key_unroll, ZERO)
+            found.append(estimator.contribution(steps, e, xi))
+        return [gradient for gradient, _ in found]
+
+    full, pes, truncated = jax.jit(jax.vmap(both))(jax.random.split(jax.random.key(5), 20))
+    assert np.all(full != 0)
+    scale = np.max(np.abs(full))
+    np.testing.assert_allclose(pes, full, rtol=1e-6, atol=1e-6 * scale)
+    np.testing.assert_allclose(truncated, full, rtol=1e-6, atol=1e-6 * scale)
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS.values(), ids=ESTIMATORS)
+def test_contract(kind):
+    """State keeps structure, types and shapes; equal keys give equal estimates, other keys others."""
+    estimator = kind(inner(LogUniform(3, 6)), problems=3, length=4)
+    both = (stack_tasks([Quadratic.of([1.0, 2.0], noise=0.1), Quadratic.of([3.0, 1.0], noise=0.1)]),)
+    trained, frozen = parts()
+    state = jax.jit(estimator.init)(trained, frozen, both, jax.random.key(0))
+    estimate = jax.jit(lambda state, key: estimator.estimate(trained, frozen, both, state, key, ZERO))
+    gradient, after, (summary,) = estimate(state, jax.random.key(1))
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    for new, old in zip(jax.tree.leaves(after), jax.tree.leaves(state), strict=True):
+        assert (new.shape, new.dtype) == (old.shape, old.dtype)
+    assert gradient.shape == ravel_pytree(trained)[0].shape
+    assert all(field.shape == (2, 3) for field in summary)
+    assert np.all((summary.horizon >= 3) & (summary.horizon <= 6))
+    np.testing.assert_array_equal(estimate(state, jax.random.key(1))[0], gradient)
+    assert estimate(state, jax.random.key(2))[0] != gradient
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def first_estimate(estimator, trained, frozen, groups):
+    """What `estimate` returns right after `init`."""
+    key_begin, key = jax.random.split(jax.random.key(0))
+    state = estimator.init(trained, frozen, groups, key_begin)
+    return estimator.estimate(trained, frozen, groups, state, key, ZERO)
+
+
+class Probe(Antithetic):
+    """Takes the first loss of a problem for its gradient."""
+
+    def contribution(self, steps, e, xi):
+        return steps.loss[0, 0] * jnp.ones_like(e), xi
+
+
+def test_gradient_is_the_mean_over_families_of_all_groups():
+    """Two families in one group and one in another weigh the same."""
+    pair = [Quadratic.of([c, c]) for c in (1.0, 5.0)]
+    groups = (stack_tasks(pair), stack_tasks([Quadratic.of([9.0] * 3)]))
+    probe = Probe(inner(FAR), problems=3, length=1)
+    trained, frozen = parts()
+    gradient, _, summaries = first_estimate(probe, trained, frozen, groups)
+    losses = np.concatenate([summary.loss for summary in summaries])
+    assert losses.shape == (3, 3)
+    assert len(set(losses.ravel().tolist())) == 9, "problems share their randomness"
+    np.testing.assert_allclose(gradient, np.mean(losses), rtol=1e-6)
+
+
+class Broken(Antithetic):
+    """One entry of every gradient is not a number."""
+
+    def contribution(self, steps, e, xi):
+        return jnp.where(jnp.arange(e.size) == 0, jnp.nan, jnp.ones_like(e)), xi
+
+
+def test_nan_becomes_zero():
+    everything = jax.tree.map(lambda _: True, THETA)
+    trained, frozen = partition.split(THETA, everything)
+    broken = Broken(inner(FAR), problems=2, length=1)
+    gradient, _, _ = first_estimate(broken, trained, frozen, tasks())
+    np.testing.assert_array_equal(gradient, [0.0, 1.0])
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS.values(), ids=ESTIMATORS)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"problems": 0}, "problems is 0; expected at least 1"),
+        ({"length": 0}, "length is 0; expected at least 1"),
+        ({"sigma": 0.0}, "sigma is 0.0; expected a positive number"),
+        ({"sigma": math.nan}, "sigma is nan"),
+        ({"sigma": math.inf}, "sigma is inf"),
+    ],
+)
+def test_bad_numbers_are_refused(kind, settings, message):
+    with pytest.raises(ValueError, match=message):
+        kind(inner(FAR), **settings)

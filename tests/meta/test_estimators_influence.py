@@ -1,0 +1,106 @@
+"""Influence balancing (Vicol et al. 2021, Tallec and Ollivier 2017): short-term gain points the wrong way.
+
+The state of a linear system, ``s <- A s + theta (1, ..., 1, -1, ..., -1)``, is what is "trained"; the loss is
+``(s_1 - 1)^2 / 2``. Its first p = 10 entries are pushed by +theta, the other 13 by -theta. A push of entry i
+reaches s_1 after i steps, so s_1 first rises with theta and settles at ``s_1 = -6 theta``.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from meta.augmentation import Augmentation
+from meta.estimators import PES, TruncatedES
+from meta.horizons import Constant
+from meta.tasks import stack_tasks
+from meta.tasks.base import pytree
+from meta.unroll import InnerTraining
+
+SIZE, POSITIVE = 23, 10
+SIGNS = jnp.where(jnp.arange(SIZE) < POSITIVE, 1.0, -1.0)
+DYNAMICS = 0.5 * (jnp.eye(SIZE) + jnp.eye(SIZE, k=1))
+START = 0.5
+
+
+@pytree
+class FirstEntry:
+    """The loss of a state; there are no data."""
+
+    start: jax.Array
+
+    def init(self, key):
+        return {"s": self.start}, ()
+
+    def sample(self, key, split):
+        return jnp.zeros(())
+
+    def gather(self, split, sample):
+        return {}
+
+    def loss(self, params, model_state, key, batch):
+        return 0.5 * jnp.square(params["s"][0] - 1.0), model_state, {}
+
+    def normalizer(self, loss):
+        return loss
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearSystem:
+    """Moves the parameters by the dynamics, whatever the gradient."""
+
+    def init(self, key):
+        return {"theta": jnp.float32(START)}
+
+    def trainable(self, theta, stage):
+        return {"theta": True}
+
+    def optimizer(self, theta, num_steps):
+        def update(updates, state, params: Any = None, **extra):
+            s = params["s"]
+            return {"s": DYNAMICS @ s + theta["theta"] * SIGNS - s}, state
+
+        return optax.GradientTransformationExtraArgs(lambda params: (), update)
+
+
+def settled_loss(theta):
+    """The loss of the state that the system settles at."""
+    return 0.5 * (-6.0 * theta - 1.0) ** 2
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def descend(kind):
+    """Meta-training by plain gradient descent: theta at every meta-iteration."""
+    inner = InnerTraining(LinearSystem(), Augmentation("none"), Constant(200))
+    estimator = kind(inner, problems=200, length=5, sigma=0.1)
+    groups = (stack_tasks([FirstEntry(jnp.ones(SIZE))]),)
+    frozen = {"theta": None}
+
+    def body(carry, drawn):
+        trained, state = carry
+        iteration, key = drawn
+        gradient, state, _ = estimator.estimate(trained, frozen, groups, state, key, iteration)
+        trained = {"theta": trained["theta"] - 1e-3 * gradient[0]}
+        return (trained, state), trained["theta"]
+
+    trained = inner.learned.init(jax.random.key(0))
+    state = estimator.init(trained, frozen, groups, jax.random.key(0))
+    drawn = (jnp.arange(400), jax.random.split(jax.random.key(1), 400))
+    return jax.lax.scan(body, (trained, state), drawn)[1]
+
+
+def test_the_system_settles_where_it_should():
+    s = jnp.ones(SIZE)
+    for _ in range(300):
+        s = DYNAMICS @ s + START * SIGNS
+    np.testing.assert_allclose(0.5 * (s[0] - 1) ** 2, settled_loss(START), rtol=1e-5)
+
+
+def test_pes_descends_where_truncated_es_climbs():
+    pes, truncated = descend(PES), descend(TruncatedES)
+    assert settled_loss(pes[-1]) < 0.1 * settled_loss(START)
+    assert settled_loss(truncated[-1]) > 10 * settled_loss(START)

@@ -53,12 +53,18 @@ def adafactor_features(
 
 
 def celo_features(
-    g: Array, p: Array, momenta: Sequence[Array], v: Array, rows: Sequence[Array], cols: Sequence[Array]
+    g: Array,
+    p: Array,
+    momenta: Sequence[Array],
+    v: Array,
+    rows: Sequence[Array],
+    cols: Sequence[Array],
+    epsilon: float = EPSILON_RMS,
 ) -> list[Array]:
     """Celo's 30 features of one tensor, not normalised, in the order of the released weights.
 
     ``g; clip(g, 0.1); p; m_k; v; m_k r; r; y_k; g r; row_k; col_k; rsqrt(row_k); rsqrt(col_k);
-    m_k rf_k cf_k`` with ``r = rsqrt(v + 1e-6)``, ``y_k = g rf_k cf_k`` and k over three decays.
+    m_k rf_k cf_k`` with ``r = rsqrt(v + epsilon)``, ``y_k = g rf_k cf_k`` and k over three decays.
 
     Args:
         g: gradient, already clipped, float32.
@@ -67,11 +73,12 @@ def celo_features(
         v: second moment, updated with ``g``.
         rows: three row moments, updated with ``g``.
         cols: three column moments, updated with ``g``.
+        epsilon: added to v under the root.
 
     Returns:
         30 arrays broadcastable to the shape of ``g``.
     """
-    r = jax.lax.rsqrt(v + EPSILON_RMS)
+    r = jax.lax.rsqrt(v + epsilon)
     y, row, col, m_factored = adafactor_features(g, momenta, rows, cols)
     return [
         g,

@@ -68,7 +68,8 @@ def _check_finite(name: str, value: Any) -> None:
         raise ValueError(f"{name} is {value}; expected a finite number")
 
 
-def _check_learning_rate(learning_rate: Any) -> None:
+def check_learning_rate(learning_rate: Any) -> None:
+    """Refuses what is neither a scalar rate of at least 0, traced or not, nor a schedule."""
     if callable(learning_rate):
         return
     if isinstance(learning_rate, bool) or not isinstance(
@@ -101,7 +102,7 @@ def baseline(build: Build) -> Factory:
     def factory(
         learning_rate: optax.ScalarOrSchedule, **options: Any
     ) -> optax.GradientTransformationExtraArgs:
-        _check_learning_rate(learning_rate)
+        check_learning_rate(learning_rate)
         for name, value in options.items():
             _check_finite(name, value)
         options = {name: _widen(value) for name, value in options.items()}

@@ -16,6 +16,7 @@ import numpy as np
 from celo import names, trees
 from celo.interop import adafac_mlp as adafac_mlp_layout
 from celo.interop import celo as celo_layout
+from celo.interop import celo2 as celo2_layout
 from celo.interop import celo_adam as celo_adam_layout
 from celo.interop import layout
 from celo.interop import mlp_lopt as mlp_lopt_layout
@@ -37,6 +38,8 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
         "mlp_lopt": mlp_lopt_layout.LAYOUT,
         "nn_adam": nn_adam_layout.LAYOUT,
         "rnn_mlp": rnn_mlp_layout.LAYOUT,
+        "celo2": celo2_layout.LAYOUT,
+        "celo2_base": celo2_layout.LAYOUT,
     }
 )
 """Name of a learned optimizer to its upstream layout; read-only."""

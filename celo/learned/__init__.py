@@ -11,6 +11,8 @@ from celo import names
 from celo.learned.adafac_mlp import AdafacMlp
 from celo.learned.base import LearnedOptimizer
 from celo.learned.celo import Celo
+from celo.learned.celo2 import Celo2
+from celo.learned.celo2_base import Celo2Base
 from celo.learned.celo_adam import CeloAdam
 from celo.learned.mlp_lopt import MlpLopt
 from celo.learned.nn_adam import NNAdam
@@ -29,6 +31,8 @@ LEARNED: Mapping[str, Callable[..., LearnedOptimizer]] = MappingProxyType(
         "mlp_lopt": MlpLopt,
         "nn_adam": NNAdam,
         "rnn_mlp": RnnMlp,
+        "celo2": Celo2,
+        "celo2_base": Celo2Base,
     }
 )
 """Name to constructor of a configuration; read-only."""

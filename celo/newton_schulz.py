@@ -1,0 +1,35 @@
+"""Approximate orthogonalisation of matrices by matrix products alone (Jordan et al. 2024, Muon)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+ITERATIONS = 5
+EPSILON = 1e-8
+
+
+def orthogonalise(x: Array) -> Array:
+    """Moves all singular values of each matrix towards 1 and keeps its singular vectors.
+
+    ``X <- X / (|X|_F + 1e-8)``, then five times ``X <- a X + (b A + c A A) X`` with ``A = X X^T`` and
+    ``a, b, c = 3.4445, -4.7750, 2.0315``. Singular values end within about 0.7 and 1.2; those below about
+    0.002 of the norm stay smaller.
+
+    Args:
+        x: (..., rows, columns), float32.
+
+    Returns:
+        Matrices of the shape of ``x``.
+    """
+    a, b, c = COEFFICIENTS
+    x = x / (jnp.sqrt(jnp.sum(jnp.square(x), axis=(-2, -1), keepdims=True)) + EPSILON)
+    wide = x.shape[-2] <= x.shape[-1]  # the products are cheaper on the shorter side
+    x = x if wide else x.mT
+    for _ in range(ITERATIONS):
+        gram = jnp.matmul(x, x.mT, precision=jax.lax.Precision.HIGHEST)
+        polynomial = b * gram + c * jnp.matmul(gram, gram, precision=jax.lax.Precision.HIGHEST)
+        x = a * x + jnp.matmul(polynomial, x, precision=jax.lax.Precision.HIGHEST)
+    return x if wide else x.mT

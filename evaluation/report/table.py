@@ -1,0 +1,131 @@
+"""The table of a comparison, as aligned text, Markdown and HTML, and its findings in words."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from evaluation.outcome import Outcome, Trainings, final_loss, spread
+
+
+class Table(NamedTuple):
+    """Cells as text; the first column is left-aligned, the others right-aligned."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def text(self) -> str:
+        """Aligned with spaces, for a terminal."""
+        rule = tuple("-" * width for width in self._widths())
+        return "\n".join(self._line(row, "  ") for row in (self.header, rule, *self.rows))
+
+    def markdown(self) -> str:
+        """A Markdown table, aligned in its source too."""
+        widths = self._widths()
+        rule = ("-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:]))
+        return "\n".join(f"| {self._line(row, ' | ')} |" for row in (self.header, rule, *self.rows))
+
+    def html(self) -> str:
+        """An HTML table."""
+        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.header)
+        body = "\n".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows
+        )
+        return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+    def _widths(self) -> list[int]:
+        return [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
+
+    def _line(self, row: Sequence[str], separator: str) -> str:
+        first, *others = self._widths()
+        cells = [row[0].ljust(first), *(c.rjust(w) for c, w in zip(row[1:], others, strict=True))]
+        return separator.join(cells).rstrip() if separator.isspace() else separator.join(cells)
+
+
+def comparison_table(outcomes: Sequence[Outcome]) -> Table:
+    """A row per task: Adam's best rate and its final loss, each learned optimizer's final loss and score.
+
+    Args:
+        outcomes: one per task, with the same labels of learned optimizers.
+
+    Returns:
+        The table. Final losses are means over seeds with the standard deviation; a score is
+        ``L_Adam* / L_opt``, its mean over seeds; "beats" counts Adam's rates that end higher; "diverged"
+        counts trainings, Adam's of all rates first.
+
+    Raises:
+        ValueError: if there is no outcome.
+    """
+    if not outcomes:
+        raise ValueError("a table needs at least one task, got none")
+    labels = list(outcomes[0].learned)
+    header = ["task", "steps", "Adam's rate", "Adam"]
+    for label in labels:
+        header += [label, "score", "beats"]
+    return Table((*header, "diverged"), tuple(_row(outcome, labels) for outcome in outcomes))
+
+
+def _row(outcome: Outcome, labels: Sequence[str]) -> tuple[str, ...]:
+    rate, rates = outcome.learning_rates[outcome.best], len(outcome.learning_rates)
+    cells = [outcome.task, str(outcome.num_steps), f"{rate:.2g}", _loss(outcome.best_adam)]
+    for label in labels:
+        score = float(outcome.scores(label).mean())
+        cells += [_loss(outcome.learned[label]), _score(score), f"{outcome.rates_beaten(label)} of {rates}"]
+    every = [outcome.adam, *(outcome.learned[label] for label in labels)]
+    cells.append(" + ".join(f"{t.diverged.sum()}/{t.final.size}" for t in every))
+    return tuple(cells)
+
+
+def _loss(trainings: Trainings) -> str:
+    mean, deviation = float(final_loss(trainings)), spread(trainings)
+    if not math.isfinite(mean):
+        return "diverged"
+    return f"{mean:.3g}" if math.isnan(deviation) else f"{mean:.3g} ± {deviation:.2g}"
+
+
+def _score(score: float) -> str:
+    if math.isnan(score):
+        return "none"
+    return f"{score:.2f}" if score < 100 else f"{score:.0f}"
+
+
+def findings(outcomes: Sequence[Outcome], label: str) -> list[str]:
+    """What a comparison says about one learned optimizer, wins and losses alike, in sentences.
+
+    Args:
+        outcomes: one per task.
+        label: which learned optimizer.
+
+    Returns:
+        A sentence on where it ends lower than the best Adam, one on where it does not, and warnings about
+        best rates at the end of the grid and about divergence.
+    """
+    better = [o.task for o in outcomes if final_loss(o.learned[label]) < final_loss(o.best_adam)]
+    worse = [o.task for o in outcomes if o.task not in better]
+    rates = len(outcomes[0].learning_rates)
+    sentences = []
+    if better:
+        sentences.append(
+            f"{label}, trained once and not tuned, ends lower than the best of Adam's {rates} rates on: "
+            f"{', '.join(better)}."
+        )
+    if worse:
+        sentences.append(f"{label} does not reach the best of Adam's {rates} rates on: {', '.join(worse)}.")
+    edge = [o.task for o in outcomes if o.best in (0, rates - 1)]
+    if edge:
+        sentences.append(
+            "Adam's best rate is at the end of the grid, so a better one may lie beyond, on: "
+            f"{', '.join(edge)}."
+        )
+    failed = [o.task for o in outcomes if o.learned[label].diverged.any()]
+    if failed:
+        sentences.append(f"{label} diverged on at least one seed (score 0 there) on: {', '.join(failed)}.")
+    return sentences
+
+
+def described(outcomes: Sequence[Outcome]) -> str:
+    """The table and the findings about every learned optimizer, as text for a terminal."""
+    said = [sentence for label in outcomes[0].learned for sentence in findings(outcomes, label)]
+    return "\n".join([comparison_table(outcomes).text(), "", *said])

@@ -1,0 +1,97 @@
+"""Finished trainings on disk, each under a fingerprint of everything that decides its result."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from celo.files import write_atomically
+from evaluation.outcome import Trainings
+
+_FINGERPRINT = "fingerprint"
+
+
+def fingerprint(**inputs: Any) -> str:
+    """A digest of named inputs: equal digests mean that the same was asked for.
+
+    Args:
+        inputs: numbers, strings, configurations, and pytrees of arrays (tasks with their data, theta).
+
+    Returns:
+        SHA-256 in hexadecimal.
+
+    Example:
+        >>> fingerprint(num_steps=10, rate=np.float32(0.1)) == fingerprint(rate=np.float32(0.1), num_steps=10)
+        True
+        >>> fingerprint(num_steps=10) == fingerprint(num_steps=11)
+        False
+    """
+    total = hashlib.sha256()
+    for name in sorted(inputs):
+        leaves, structure = jax.tree.flatten(inputs[name])
+        total.update(f"\n{name} {structure}".encode())
+        for leaf in leaves:
+            array = np.asarray(leaf)
+            if array.dtype.kind == "O":  # a configuration: its repr names every field
+                total.update(f"\n{leaf!r}".encode())
+            else:
+                total.update(f"\n{array.dtype.str}{array.shape}".encode() + array.tobytes())
+    return total.hexdigest()
+
+
+class TrainingStore:
+    """A folder of trainings, a file each; read back only if it holds what is asked for.
+
+    Args:
+        folder: where the files are; created when the first is written.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def path(self, name: str) -> Path:
+        """The file of a training."""
+        return self.folder / f"{name}.npz"
+
+    def load(self, name: str, asked: str) -> Trainings | None:
+        """Reads trainings back.
+
+        Args:
+            name: name of the file.
+            asked: `fingerprint` of what they should be trainings of.
+
+        Returns:
+            The trainings; None if there is no such file, if it is of something else, or is damaged: all three
+            mean that they have to be done.
+        """
+        try:
+            with open(self.path(name), "rb") as file, np.load(file, allow_pickle=False) as content:
+                arrays = dict(content)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            return None
+        if str(arrays.pop(_FINGERPRINT, "")) != asked:
+            return None
+        return Trainings(**arrays)
+
+    def save(self, name: str, asked: str, trainings: Trainings) -> None:
+        """Writes trainings as a whole, replacing those of the same name.
+
+        Args:
+            name: name of the file.
+            asked: `fingerprint` of what they are trainings of.
+            trainings: the result.
+        """
+        arrays: dict[str, Any] = {
+            key: value for key, value in trainings._asdict().items() if value is not None
+        }
+        arrays[_FINGERPRINT] = np.asarray(asked)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path(name), buffer.getvalue())

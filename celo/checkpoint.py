@@ -55,7 +55,7 @@ def save(
         ...     save(f"{folder}/mine.safetensors", "celo", {"stage": 2}, theta, {"tasks": "digits"})
         ...     learned, theta = load(f"{folder}/mine.safetensors")
         >>> learned
-        Celo(stage=2, form='exp')
+        Celo(stage=2, form='exp', tensor_features=False)
     """
     path = Path(path)
     if not path.parent.is_dir():

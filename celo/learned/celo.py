@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo import features, gradient_statistics, mlp, scheduler
+from celo import features, gradient_statistics, mlp, scheduler, tensor_scheduler
 from celo.gradient_statistics import Decays, TensorStatistics
 from celo.learned import base
 from celo.learned.base import PyTree
@@ -33,7 +33,8 @@ class CeloState(NamedTuple):
         num_steps: () float32, the horizon; replace it to go on for longer.
         statistics: running averages of the gradient.
         scheduler: state of the scheduler; None in stage 1, which has none.
-        eta: () float32, step size of the last step, 1 in stage 1 and before the first step.
+        eta: () float32, step size of the last step, 1 in stage 1 and before the first step; (tensors,), one
+            step size per tensor, where the scheduler sees tensors.
     """
 
     count: Array
@@ -80,20 +81,25 @@ class Celo:
     Attributes:
         stage: 1 = update rule alone, 2 = with the scheduler. Meta-parameters have the same structure in both.
         form: how the scheduler's output becomes a step size: "exp", "linear" or "linear_clip".
+        tensor_features: whether the scheduler is VeLO's (`celo.tensor_scheduler`), which sees features of
+            each tensor and gives each its own step size; the paper shows that this gains nothing.
     """
 
     stage: int = 2
     form: str = "exp"
+    tensor_features: bool = False
 
     def __post_init__(self) -> None:
         """Checks the configuration."""
         base.check_stage(self.stage)
         base.check_choice("form", self.form, scheduler.FORMS)
+        base.check_choice("tensor_features", self.tensor_features, (False, True))
 
     def init(self, key: Array) -> dict[str, PyTree]:
         """Random meta-parameters: ``{"mlp": ..., "scheduler": ...}``, float32, about 36,000 numbers."""
         key_mlp, key_scheduler = jax.random.split(key)
-        return {"mlp": mlp.init(key_mlp, MLP_SIZES), "scheduler": scheduler.init(key_scheduler)}
+        inputs = tensor_scheduler.NUM_INPUTS if self.tensor_features else scheduler.NUM_INPUTS
+        return {"mlp": mlp.init(key_mlp, MLP_SIZES), "scheduler": scheduler.init(key_scheduler, inputs)}
 
     def trainable(self, theta: dict[str, PyTree], stage: int) -> PyTree:
         """Stage 1 trains the MLP, stage 2 the scheduler with its learned initial state."""
@@ -121,19 +127,43 @@ class Celo:
         horizon = base.check_num_steps(num_steps)
 
         def init(params: PyTree) -> PyTree:
-            start = scheduler.init_state(theta["scheduler"], horizon) if self.stage == 2 else None
-            statistics, one = gradient_statistics.init(params), jnp.ones((), jnp.float32)
-            return CeloState(jnp.zeros((), jnp.int32), horizon, statistics, start, one)
+            start, eta = self._init_scheduler(theta["scheduler"], params, horizon)
+            return CeloState(jnp.zeros((), jnp.int32), horizon, gradient_statistics.init(params), start, eta)
 
         def step(grads: PyTree, state: CeloState, params: PyTree, loss: Any) -> tuple[PyTree, CeloState]:
-            eta, memory = state.eta, state.scheduler
-            if memory is not None:
-                eta, memory = scheduler.step(
-                    theta["scheduler"], memory, loss, state.count, state.num_steps, self.form
-                )
+            eta, memory = self._step_sizes(theta["scheduler"], state, params, loss)
             rule = functools.partial(step_tensor, theta["mlp"])
             steps, statistics = gradient_statistics.map_tensors(rule, params, grads, state.statistics)
-            steps = jax.tree.map(lambda s: eta * s, steps)
+            if eta.ndim:
+                etas = jax.tree.structure(params).unflatten(list(eta))
+                steps = jax.tree.map(jnp.multiply, etas, steps)
+            else:
+                steps = jax.tree.map(lambda s: eta * s, steps)
             return steps, CeloState(state.count + 1, state.num_steps, statistics, memory, eta)
 
         return transformation(init, step, reads_loss=self.stage == 2)
+
+    def _init_scheduler(
+        self, theta: dict[str, PyTree], params: PyTree, horizon: Array
+    ) -> tuple[scheduler.SchedulerState | None, Array]:
+        """State of the scheduler, if there is one, and the step size before the first step."""
+        if self.stage == 1:
+            return None, jnp.ones((), jnp.float32)
+        if not self.tensor_features:
+            return scheduler.init_state(theta, horizon), jnp.ones((), jnp.float32)
+        tensors = len(jax.tree.leaves(params))
+        return tensor_scheduler.init_state(theta, tensors, horizon), jnp.ones((tensors,), jnp.float32)
+
+    def _step_sizes(
+        self, theta: dict[str, PyTree], state: CeloState, params: PyTree, loss: Any
+    ) -> tuple[Array, scheduler.SchedulerState | None]:
+        """Step size of this step, () or (tensors,), and the new state of the scheduler."""
+        if state.scheduler is None:
+            return state.eta, None
+        if not self.tensor_features:
+            return scheduler.step(theta, state.scheduler, loss, state.count, state.num_steps, self.form)
+        seen = tensor_scheduler.all_features(params, state.statistics)
+        hidden, memory = tensor_scheduler.step(
+            theta, state.scheduler, seen, loss, state.count, state.num_steps
+        )
+        return scheduler.step_size(theta["step_size"], hidden, self.form), memory

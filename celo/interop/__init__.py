@@ -19,9 +19,11 @@ from celo.interop import celo as celo_layout
 from celo.interop import celo2 as celo2_layout
 from celo.interop import celo_adam as celo_adam_layout
 from celo.interop import layout
+from celo.interop import learnable as learnable_layout
 from celo.interop import mlp_lopt as mlp_lopt_layout
 from celo.interop import nn_adam as nn_adam_layout
 from celo.interop import rnn_mlp as rnn_mlp_layout
+from celo.interop import star as star_layout
 from celo.interop import velo as velo_layout
 from celo.interop.layout import Layout
 from celo.learned import LearnedOptimizer, base, learned_optimizer
@@ -40,6 +42,9 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
         "rnn_mlp": rnn_mlp_layout.LAYOUT,
         "celo2": celo2_layout.LAYOUT,
         "celo2_base": celo2_layout.LAYOUT,
+        "star": star_layout.LAYOUT,
+        "learnable_adam": learnable_layout.ADAM,
+        "learnable_sgd": learnable_layout.SGD,
     }
 )
 """Name of a learned optimizer to its upstream layout; read-only."""

@@ -14,9 +14,11 @@ from celo.learned.celo import Celo
 from celo.learned.celo2 import Celo2
 from celo.learned.celo2_base import Celo2Base
 from celo.learned.celo_adam import CeloAdam
+from celo.learned.learnable import LearnableAdam, LearnableSGD
 from celo.learned.mlp_lopt import MlpLopt
 from celo.learned.nn_adam import NNAdam
 from celo.learned.rnn_mlp import RnnMlp
+from celo.learned.star import Star
 from celo.learned.velo import Velo
 
 __all__ = ["LEARNED", "LearnedOptimizer", "learned_optimizer"]
@@ -33,6 +35,9 @@ LEARNED: Mapping[str, Callable[..., LearnedOptimizer]] = MappingProxyType(
         "rnn_mlp": RnnMlp,
         "celo2": Celo2,
         "celo2_base": Celo2Base,
+        "star": Star,
+        "learnable_adam": LearnableAdam,
+        "learnable_sgd": LearnableSGD,
     }
 )
 """Name to constructor of a configuration; read-only."""

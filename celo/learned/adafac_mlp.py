@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -85,21 +86,46 @@ def adafac_features(g: Array, p: Array, averages: TensorStatistics) -> list[Arra
     return [g, p, *momenta, v, *scaled, r, *y, *row, *col, *row_roots, *col_roots, *m_factored]
 
 
-def outputs(theta: mlp.Weights, g: Array, p: Array, averages: TensorStatistics, time: Array) -> list[Array]:
-    """Outputs of the MLP at every parameter of one tensor, from its features and the time.
+def per_parameter(
+    theta: dict[str, PyTree], step_of: Callable[[list[Array], Array, TensorStatistics], Array]
+) -> optax.GradientTransformationExtraArgs:
+    """The optimizer whose MLP sees the 28 features and the time; `star` has the same.
 
     Args:
-        theta: weights of the MLP, 39 inputs.
-        g: gradient, float32.
-        p: parameters before the step, float32.
-        averages: running averages of the gradient, updated with ``g``.
-        time: (11,) time features, not normalised.
+        theta: ``{"mlp": weights of an MLP of 39 inputs, "decays": see `learned_decays`}``.
+        step_of: ``step_of(outputs, p, averages)``, the step of one tensor from the outputs of the MLP.
 
     Returns:
-        One array per output, of the shape of ``g``.
+        An optax transformation.
     """
-    inputs = adafac_features(g, p, averages)
-    return mlp.apply(mlp_context.condition(theta, time), inputs, mlp.inverse_rms(inputs))
+
+    def init(params: PyTree) -> PyTree:
+        return AdafacMlpState(jnp.zeros((), jnp.int32), gradient_statistics.init(params))
+
+    def step(
+        grads: PyTree, state: AdafacMlpState, params: PyTree, loss: None
+    ) -> tuple[PyTree, AdafacMlpState]:
+        del loss
+        decays = learned_decays(theta["decays"])
+        weights = mlp_context.condition(theta["mlp"], time_features.tanh_features(state.count))
+
+        def rule(p: Array, g: Array, averages: TensorStatistics) -> tuple[Array, TensorStatistics]:
+            p, g = jnp.asarray(p, jnp.float32), base.bounded(g)
+            averages = gradient_statistics.update(averages, g, decays)
+            inputs = adafac_features(g, p, averages)
+            outputs = mlp.apply(weights, inputs, mlp.inverse_rms(inputs))
+            return step_of(outputs, p, averages), averages
+
+        steps, statistics = gradient_statistics.map_tensors(rule, params, grads, state.statistics)
+        return steps, AdafacMlpState(state.count + 1, statistics)
+
+    return transformation(init, step, reads_loss=False)
+
+
+def _step_tensor(outputs: list[Array], p: Array, averages: TensorStatistics) -> Array:
+    del p, averages  # direction and magnitude are all this step depends on
+    direction, magnitude = outputs
+    return STEP_MULTIPLIER * direction * jnp.exp(MAGNITUDE_MULTIPLIER * magnitude)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,22 +163,4 @@ class AdafacMlp:
         base.check_theta(self, theta)
         base.check_num_steps(num_steps)
 
-        def init(params: PyTree) -> PyTree:
-            return AdafacMlpState(jnp.zeros((), jnp.int32), gradient_statistics.init(params))
-
-        def step(
-            grads: PyTree, state: AdafacMlpState, params: PyTree, loss: None
-        ) -> tuple[PyTree, AdafacMlpState]:
-            del loss
-            decays, time = learned_decays(theta["decays"]), time_features.tanh_features(state.count)
-
-            def rule(p: Array, g: Array, averages: TensorStatistics) -> tuple[Array, TensorStatistics]:
-                p, g = jnp.asarray(p, jnp.float32), base.bounded(g)
-                averages = gradient_statistics.update(averages, g, decays)
-                direction, magnitude = outputs(theta["mlp"], g, p, averages, time)
-                return STEP_MULTIPLIER * direction * jnp.exp(MAGNITUDE_MULTIPLIER * magnitude), averages
-
-            steps, statistics = gradient_statistics.map_tensors(rule, params, grads, state.statistics)
-            return steps, AdafacMlpState(state.count + 1, statistics)
-
-        return transformation(init, step, reads_loss=False)
+        return per_parameter(theta, _step_tensor)

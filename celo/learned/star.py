@@ -1,0 +1,96 @@
+"""STAR (Harrison et al. 2022, arXiv 2209.11208): the small MLP beside a step that needs no learning."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from celo import features, mlp
+from celo.gradient_statistics import TensorStatistics
+from celo.learned import adafac_mlp, base
+from celo.learned.adafac_mlp import MAGNITUDE_MULTIPLIER, STEP_MULTIPLIER
+from celo.learned.base import PyTree
+
+OUTPUTS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Star:
+    """The update rule of `adafac_mlp`, preconditioned, beside a nominal step of Adam at three momenta.
+
+    With ``r = rsqrt(v + 1e-6)`` and the outputs d, m_b, m_g, m_w of one MLP, 39 -> 4 -> 4 -> 4:
+    ``p <- p - 0.001 d r exp(0.001 m_b) - nominal_step exp(0.001 m_g) mean_k(m_k r) - weight_decay exp(0.001
+    m_w) p``. Theta of zeros gives the nominal step alone. It reads neither the loss nor the horizon.
+
+    The heavy regularisation that the paper's name stands for is decay of theta in meta-training: the weight
+    decay of the outer optimizer.
+
+    Attributes:
+        nominal_step: size of the nominal step.
+        weight_decay: part of every parameter lost in a step, in [0, 1).
+        precondition: whether r multiplies the learned direction.
+    """
+
+    nominal_step: float = 0.001
+    weight_decay: float = 0.0
+    precondition: bool = True
+
+    def __post_init__(self) -> None:
+        """Checks the configuration."""
+        if not (math.isfinite(self.nominal_step) and self.nominal_step >= 0.0):
+            raise ValueError(f"nominal_step is {self.nominal_step}; expected a number of at least 0")
+        if not 0.0 <= self.weight_decay < 1.0:
+            raise ValueError(f"weight_decay is {self.weight_decay}; expected a number in [0, 1)")
+
+    def init(self, key: Array) -> dict[str, PyTree]:
+        """Random meta-parameters: ``{"mlp": ..., "decays": ...}``, float32, 207 numbers."""
+        sizes = (adafac_mlp.MLP_INPUTS, *adafac_mlp.MLP_HIDDEN, OUTPUTS)
+        return {"mlp": mlp.init(key, sizes), "decays": adafac_mlp.init_decays()}
+
+    def trainable(self, theta: dict[str, PyTree], stage: int) -> PyTree:
+        """Either stage trains all of theta: there is no scheduler."""
+        base.check_stage(stage)
+        return base.mask(theta, tuple(theta))
+
+    def optimizer(
+        self, theta: dict[str, PyTree], num_steps: float | Array
+    ) -> optax.GradientTransformationExtraArgs:
+        """The optimizer with these meta-parameters.
+
+        Args:
+            theta: meta-parameters, structured as `init` makes them.
+            num_steps: number of steps of the training ahead, at least 1; checked, and not used.
+
+        Returns:
+            An optax transformation; it ignores ``value=``.
+
+        Raises:
+            ValueError: if theta does not fit or num_steps is below 1; by ``update``, without parameters.
+        """
+        base.check_theta(self, theta)
+        base.check_num_steps(num_steps)
+        return adafac_mlp.per_parameter(theta, self.step_tensor)
+
+    def step_tensor(self, outputs: list[Array], p: Array, averages: TensorStatistics) -> Array:
+        """The step of one tensor from the outputs of the MLP.
+
+        Args:
+            outputs: direction, and the logarithmic magnitudes of the learned step, the nominal step and the
+                weight decay, each times 1000.
+            p: parameters before the step, float32.
+            averages: running averages of the gradient.
+
+        Returns:
+            The step, to be subtracted from ``p``.
+        """
+        direction, *magnitudes = outputs
+        learned, nominal, decay = (jnp.exp(MAGNITUDE_MULTIPLIER * m) for m in magnitudes)
+        r = jax.lax.rsqrt(averages.v + features.EPSILON_RMS)
+        step = STEP_MULTIPLIER * direction * learned * (r if self.precondition else 1.0)
+        adam = r * sum(averages.momenta[1:], averages.momenta[0]) / len(averages.momenta)
+        return step + self.nominal_step * nominal * adam + self.weight_decay * decay * p

@@ -100,6 +100,8 @@ class StageProgram:
             theta: meta-parameters to start from.
         """
         trained, frozen = self._split(theta)
+        # `run` uses its state up, and placing an array where it already is makes no copy.
+        theta = jax.tree.map(jnp.array, theta)
         theta, trained, frozen = sharding.replicate((theta, trained, frozen), self.mesh)
         specs = (sharding.REPLICATED,) * 4
         begin = jit(self._shard(self._estimator.init, specs, sharding.BY_PROBLEM))

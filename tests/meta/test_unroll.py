@@ -1,4 +1,4 @@
-"""Inner training: what members of a pair share, when problems are drawn anew, what divergence leaves behind."""
+"""Inner training: what members of a pair share, when problems are drawn anew, what divergence leaves."""
 
 import functools
 

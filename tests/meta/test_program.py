@@ -1,0 +1,178 @@
+"""A stage as a compiled program: compiled once, split into any calls, on any devices, half of it frozen."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+
+from celo.learned.celo import Celo
+from meta import sharding
+from meta.program import StageProgram, group_tasks
+from meta.recipe import Stage
+from meta.tasks import Quadratic
+from tests.meta.learnable_sgd import LearnableSGD
+
+pytestmark = pytest.mark.lenient(reason="optax raises a Python float to the power of an int32 count")
+
+STAGE = Stage(
+    1,
+    iterations=50,
+    learning_rate=0.01,
+    schedule="cosine",
+    clip_norm=1.0,
+    problems=4,
+    truncation=5,
+    horizon_low=3,
+    horizon_high=9,
+    augmentation_low=0.5,
+    augmentation_high=2.0,
+)
+TASKS = (
+    Quadratic.of([0.5, 2.0], target=1.0, noise=0.1, name="first pair"),
+    Quadratic.of([0.5, 1.0, 2.0], noise=0.1, name="triple"),
+    Quadratic.of([3.0, 0.1], target=2.0, noise=0.1, name="second pair"),
+)
+THETA = LearnableSGD().init(jax.random.key(3))
+
+
+def program(stage=STAGE, tasks=TASKS, most=13, learned=None):
+    return StageProgram(
+        stage, learned or LearnableSGD(stage.part), tasks, jax.random.key(7), most_iterations=most
+    )
+
+
+def trained(made, *calls):
+    """The state after some calls, on the host, and the measures of each."""
+    state, measures = made.begin(THETA), []
+    for iterations in calls:
+        state, measured = made.run(state, iterations)
+        measures.append(measured)
+    return jax.device_get(state), measures
+
+
+def join(measures):
+    return jax.tree.map(lambda *x: np.concatenate(x), *measures)
+
+
+def assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.fixture(scope="module")
+def on_two_devices():
+    """A program that has done 20 meta-iterations in calls of 13 and 7, and what came of it."""
+    made = program()
+    assert made.mesh.size == 2
+    return made, *trained(made, 13, 7)
+
+
+def test_any_split_into_calls_is_the_same_bit_for_bit(on_two_devices):
+    made, state, measures = on_two_devices
+    other, others = trained(made, 1, 12, 5, 2)
+    assert int(state.iteration) == int(other.iteration) == 20
+    assert_same(other, state)
+    assert_same(join(others), join(measures))
+    assert join(measures).gradient_norm.shape == (20,)
+
+
+def test_it_compiles_once(on_two_devices):
+    made, _, _ = on_two_devices
+    trained(made, 3, 4)
+    assert made._run._cache_size() == 1
+
+
+def test_theta_moves_and_the_frozen_part_does_not(on_two_devices):
+    _, state, _ = on_two_devices
+    assert np.isfinite(state.theta["rule"]["log_rate"])
+    assert state.theta["rule"]["log_rate"] != THETA["rule"]["log_rate"]
+    np.testing.assert_array_equal(state.theta["scheduler"]["slope"], THETA["scheduler"]["slope"])
+
+
+def test_one_device_gives_what_two_give(on_two_devices, monkeypatch):
+    _, state, measures = on_two_devices
+    one = Mesh(jax.devices()[:1], (sharding.AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
+    monkeypatch.setattr(sharding, "problem_mesh", lambda problems: one)
+    made = program()
+    assert made.mesh.size == 1
+    single, singles = trained(made, 13, 7)
+    for found, expected in ((single, state), (join(singles), join(measures))):
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), found, expected)
+
+
+def test_states_are_donated_and_theta_is_not(on_two_devices):
+    made, _, _ = on_two_devices
+    theta = jax.tree.map(jnp.array, THETA)
+    before = made.begin(theta)
+    after, _ = made.run(before, 1)
+    kept = [leaf for leaf in jax.tree.leaves(before) if not leaf.is_deleted()]
+    assert not kept, "buffers that were not given up are held twice"
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((after, theta)))
+
+
+def test_theta_outlives_the_run_on_one_device(monkeypatch):
+    """Where theta is already in its place, placing it there makes no copy."""
+    one = Mesh(jax.devices()[:1], (sharding.AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
+    monkeypatch.setattr(sharding, "problem_mesh", lambda problems: one)
+    made = program()
+    theta = sharding.replicate(jax.tree.map(jnp.array, THETA), one)
+    made.run(made.begin(theta), 1)
+    assert_same(theta, THETA)
+
+
+def test_meta_training_lowers_the_meta_loss():
+    """One family, a rate far too small: it grows."""
+    theta = {"rule": {"log_rate": jnp.log(jnp.float32(0.01))}, "scheduler": THETA["scheduler"]}
+    stage = dataclasses.replace(STAGE, learning_rate=0.1, schedule="constant", augmentation="none")
+    made = program(stage, [Quadratic.of([0.5, 2.0], target=1.0)], 50)
+    state, _ = made.run(made.begin(theta), 50)
+    assert np.exp(state.theta["rule"]["log_rate"]) > 0.1
+
+
+def test_groups_and_names():
+    """Tasks of equal shapes train together; names follow the groups."""
+    assert group_tasks(TASKS) == [[0, 2], [1]]
+    assert program().names == ("first pair", "second pair", "triple")
+
+
+def test_measures_are_per_family_and_problem(on_two_devices):
+    _, _, measures = on_two_devices
+    pairs, triple = measures[0].groups
+    assert pairs.loss.shape == (13, 2, 4)
+    assert triple.loss.shape == (13, 1, 4)
+    for group in (pairs, triple):
+        assert np.all((group.horizon >= 3) & (group.horizon <= 9))
+        assert np.all(group.diverged == 0)
+        assert np.all(group.eta_low == 1)
+    assert np.ptp(pairs.loss, axis=2).min() > 0, "problems are copies of each other"
+
+
+@pytest.mark.parametrize("problems", [1, 2, 3, 6])
+def test_mesh_uses_the_devices_that_divide_the_problems(problems):
+    assert sharding.problem_mesh(problems).size == (2 if problems % 2 == 0 else 1)
+
+
+@pytest.mark.parametrize("iterations", [0, 14])
+def test_iterations_of_a_call_are_checked(on_two_devices, iterations):
+    made, _, _ = on_two_devices
+    with pytest.raises(ValueError, match=f"iterations is {iterations}; expected 1 to 13"):
+        made.run(made.begin(THETA), iterations)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", [1, 2])
+def test_stages_of_celo_train_their_part_alone(part):
+    """The other part stays bit for bit; eta is 1 without the scheduler."""
+    learned = Celo(stage=part)
+    theta = learned.init(jax.random.key(0))
+    stage = dataclasses.replace(STAGE, part=part)
+    made = program(stage, TASKS[:1], 3, learned)
+    state, measures = made.run(made.begin(theta), 3)
+    moving, still = ("mlp", "scheduler") if part == 1 else ("scheduler", "mlp")
+    assert_same(state.theta[still], theta[still])
+    moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), state.theta[moving], theta[moving])
+    assert all(jax.tree.leaves(moved))
+    assert np.all(measures.groups[0].eta_mean == 1) == (part == 1)

@@ -120,16 +120,20 @@ def step(
     grads: Tree,
     state: Tree,
     params: Tree,
-    loss: float | Array = 0.7,
+    loss: Any = 0.7,
 ) -> Tree:
     """One update with the loss and an argument no optimizer knows."""
     return optimizer.update(grads, state, params, value=jnp.float32(loss), no_optimizer_knows_this=1)
 
 
+# What is compiled here runs a few times on a few numbers: half the time to compile is worth more than speed.
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
 @functools.cache
 def compiled(row: Row) -> Any:
     """The row's update, compiled; it owns and reuses the buffers of the state."""
-    return jax.jit(functools.partial(step, row.build(learning_rate=row.rate)), donate_argnums=1)
+    return quick_jit(functools.partial(step, row.build(learning_rate=row.rate)), donate_argnums=1)
 
 
 def describe(tree: Tree) -> Tree:
@@ -237,7 +241,7 @@ def test_accumulated_gradients_give_the_step_of_their_mean(row: Row):
     wrapped = optax.MultiSteps(optimizer, 2)
     params = small()
     grads, other = gradients_like(params), params
-    update = jax.jit(functools.partial(wrapped.update, value=jnp.float32(0.7)))
+    update = quick_jit(functools.partial(wrapped.update, value=jnp.float32(0.7)))
     first, state = update(grads, wrapped.init(params), params)
     second, _ = update(other, state, params)
     mean = jax.tree.map(lambda a, b: (a + b) / 2.0, grads, other)
@@ -280,7 +284,7 @@ def test_state_follows_the_sharding_of_the_parameters(row: Row):
     optimizer = row.build(learning_rate=row.rate)
     params, grads = jax.device_put((small(), gradients_like(small())), (placement, placement))
     state = optimizer.init(params)
-    update: Any = jax.jit(functools.partial(step, optimizer))
+    update: Any = quick_jit(functools.partial(step, optimizer))
     # Of a loss that stands still a scheduler sees nothing but rounding errors, so it falls.
     *first, last = (np.float32(loss) for loss in (0.7, 0.6, 0.5))
     for loss in first:  # the first step places what init could not know

@@ -74,7 +74,9 @@ def test_the_header_says_everything(tmp_path: Path):
     celo.save(path, "celo", {"stage": 1}, THETA, about)
     header = checkpoint.read_header(path)
     assert (header["format"], header["optimizer"]) == (1, "celo")
-    assert header["config"] == {"stage": 1, "form": "exp"}, "defaults are written too: they may change"
+    assert header["config"] == {"stage": 1, "form": "exp", "tensor_features": False}, (
+        "defaults are written too: they may change"
+    )
     expected = {**about, "tasks": ["mnist", "svhn"], "celo_version": celo.__version__}
     assert header["provenance"] == expected | {"jax_version": jax.__version__}
     with safetensors.safe_open(path, framework="numpy") as file:  # any program can read it

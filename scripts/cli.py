@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             "scripts.meta_train", "meta-train a learned optimizer; resumes an existing run", "train"
         ),
         "evaluate": Command("scripts.evaluate", "train suites of tasks and store the results", "eval"),
+        "compare": Command("scripts.compare", "compare checkpoints with tuned Adam on named tasks", "eval"),
         "report": Command("scripts.report", "turn stored results into scores, tables and figures", "eval"),
         "ablate": Command("scripts.ablate", "run the grid of changes to the recipe", "eval"),
         "benchmark": Command("scripts.benchmark", "measure time and memory on this machine", "train"),

@@ -78,7 +78,7 @@ def _pictures(
         )
     ]
     for number, label in enumerate(outcomes[0].learned):
-        if all(outcome.learned[label].eta is not None for outcome in outcomes):
+        if _has_schedule(outcomes, label):
             name = "schedule" if len(outcomes[0].learned) == 1 else f"schedule_{number + 1}"
             caption = (
                 f"The step size that {label} chooses at every step, from the loss and the progress alone."
@@ -93,6 +93,12 @@ def _pictures(
     for name, figure, _, _ in made:
         style.save(figure, folder / name)
     return [Picture(folder / f"{name}.svg", title, caption) for name, _, title, caption in made]
+
+
+def _has_schedule(outcomes: Sequence[Outcome], label: str) -> bool:
+    """Whether a learned optimizer sets step sizes: without a scheduler they are all 1."""
+    etas = [outcome.learned[label].eta for outcome in outcomes]
+    return any(eta is not None and bool((eta != 1).any()) for eta in etas)
 
 
 def _notes(comparison: Comparison, made_with: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,284 @@
+"""What meta-training survives, with real processes: whatever happens, the same command gives the same."""
+
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from meta.config_file import read_config
+from tests.meta.trainer_child import (
+    ROOT,
+    command,
+    environment,
+    held,
+    options,
+    rows,
+    theta_bytes,
+    wait_for_rows,
+)
+
+Start = Callable[..., subprocess.Popen[str]]
+CALLS = 7
+
+
+class Expected(NamedTuple):
+    """What an uninterrupted run leaves."""
+
+    theta: bytes
+    best: bytes
+    rows: list[dict[str, Any]]
+
+
+@pytest.fixture
+def start() -> Generator[Start, None, None]:
+    """Start a command; whatever still runs at the end of the test is killed."""
+    children: list[subprocess.Popen[str]] = []
+
+    def started(argv: list[str], *program: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        child = subprocess.Popen(
+            [*prefix, *command(argv, *program)],
+            cwd=ROOT,
+            env=environment(),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        children.append(child)
+        return child
+
+    yield started
+    for child in children:
+        child.kill()
+        child.communicate()
+
+
+def result(run_dir: Path) -> Expected:
+    """What a finished run has left."""
+    return Expected(theta_bytes(run_dir), (run_dir / "theta_best.safetensors").read_bytes(), rows(run_dir))
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Expected:
+    """The result of a run that nothing interrupts."""
+    run_dir = tmp_path_factory.mktemp("uninterrupted") / "run"
+    done = subprocess.run(
+        command(options(run_dir)), cwd=ROOT, env=environment(), text=True, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"theta: {run_dir / 'theta.safetensors'}\n" in done.stdout
+    assert held(run_dir) == [10, 12, 14]
+    found = result(run_dir)
+    assert [row["step"] for row in found.rows] == [2, 4, 6, 8, 10, 12, 14]
+    assert [row["stage"] for row in found.rows] == [1] * 4 + [2] * 3
+    assert [row["step"] for row in found.rows if "validation" in row] == [4, 8, 12, 14]
+    return found
+
+
+def finish(start: Start, run_dir: Path, expected: Expected, **changed: Any) -> tuple[str, str]:
+    """Go on with a run to its end, compare it with the uninterrupted one, and return its output."""
+    child = start(options(run_dir, **changed))
+    out, errors = child.communicate()
+    assert child.returncode == 0, errors
+    assert result(run_dir) == expected
+    return out, errors
+
+
+@pytest.mark.parametrize(
+    ("kills", "seed"), [(1, 0), pytest.param(10, 1, marks=pytest.mark.slow)], ids=["few", "many"]
+)
+def test_killed_again_and_again(
+    start: Start, tmp_path: Path, expected: Expected, kills: int, seed: int
+) -> None:
+    """First in the middle of writing a checkpoint, then at random moments."""
+    run_dir, chance = tmp_path / "run", random.Random(seed)
+    child = start(options(run_dir), "die", "manifest", "after", "3")
+    child.communicate()
+    assert child.returncode == -signal.SIGKILL
+    assert len(list((run_dir / "checkpoints").glob(".writing-*"))) == 1
+    for _ in range(kills):
+        resumed_at = max(held(run_dir), default=0)
+        child = start(options(run_dir))
+        wait_for_rows(run_dir, min(resumed_at // 2 + 1, CALLS), lambda c=child: c.poll() is None)
+        time.sleep(chance.uniform(0.0, 0.4))
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+    finish(start, run_dir, expected)
+
+
+PLACES = [
+    ("save", "before", 2, [2]),
+    ("save", "after", 2, [2, 4]),
+    ("digest", "after", 9, None),
+    ("manifest", "before", 3, None),
+    ("manifest", "after", 3, None),
+    ("remove", "before", 1, [2, 4, 6, 8]),
+    ("remove", "after", 1, [4, 6, 8]),
+    ("row", "after", 3, [2, 4]),
+]
+
+
+@pytest.mark.parametrize(
+    ("place", "when", "count", "left"),
+    [pytest.param(*row, id="-".join(map(str, row[:3])), marks=pytest.mark.slow) for row in PLACES],
+)
+def test_killed_while_writing(
+    start: Start,
+    tmp_path: Path,
+    expected: Expected,
+    place: str,
+    when: str,
+    count: int,
+    left: list[int] | None,
+) -> None:
+    run_dir = tmp_path / "run"
+    child = start(options(run_dir), "die", place, when, str(count))
+    child.communicate()
+    assert child.returncode == -signal.SIGKILL
+    assert not (run_dir / "theta.safetensors").exists()
+    if left is not None:
+        assert held(run_dir) == left
+    finish(start, run_dir, expected)
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_of_a_row(start: Start, tmp_path: Path, expected: Expected) -> None:
+    run_dir = tmp_path / "run"
+    child = start(options(run_dir), "write_half_a_row", "4")
+    child.communicate()
+    assert child.returncode == -signal.SIGKILL
+    assert not (run_dir / "metrics.jsonl").read_bytes().endswith(b"\n")
+    finish(start, run_dir, expected)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_signal_stops_at_a_checkpoint(
+    start: Start, tmp_path: Path, expected: Expected, number: signal.Signals
+) -> None:
+    run_dir = tmp_path / "run"
+    child = start(options(run_dir, checkpoint_every=100))
+    wait_for_rows(run_dir, 1, lambda: child.poll() is None)
+    child.send_signal(number)
+    out, errors = child.communicate()
+    assert child.returncode == 0, errors
+    assert f"{number.name}: stopping at the next checkpoint" in errors
+    assert out == f"stopped by a signal; a checkpoint is in {run_dir}, the same command goes on from it\n"
+    assert "Traceback" not in errors
+    (step,) = held(run_dir)
+    assert rows(run_dir)[-1]["step"] == step < 14
+    assert not (run_dir / "theta.safetensors").exists()
+    finish(start, run_dir, expected, checkpoint_every=100)
+    assert held(run_dir) == [step, 14], "the run began anew"
+
+
+@pytest.mark.slow
+def test_corrupt_checkpoint(start: Start, tmp_path: Path, expected: Expected) -> None:
+    """The one before is used, and it is said; with none undamaged nothing is changed."""
+    run_dir = tmp_path / "run"
+    child = start(options(run_dir), "die", "save", "after", "4")
+    child.communicate()
+    assert held(run_dir) == [4, 6, 8]
+    shutil.copytree(run_dir, tmp_path / "all damaged")
+
+    def damage(run_dir: Path, step: int) -> None:
+        largest = max((run_dir / "checkpoints" / f"{step:08d}").rglob("*"), key=lambda p: p.stat().st_size)
+        content = bytearray(largest.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        largest.write_bytes(content)
+
+    damage(run_dir, 8)
+    _, errors = finish(start, run_dir, expected)
+    assert "the checkpoint at step 8" in errors
+    assert "is damaged" in errors
+    assert "using the one before, at step 6" in errors
+
+    for step in (4, 6, 8):
+        damage(tmp_path / "all damaged", step)
+    child = start(options(tmp_path / "all damaged"))
+    out, errors = child.communicate()
+    assert child.returncode == 2, out
+    assert errors.splitlines()[0].startswith("error: every checkpoint in")
+    assert held(tmp_path / "all damaged") == [4, 6, 8]
+
+
+@pytest.mark.slow
+def test_changed_configuration_is_refused(start: Start, tmp_path: Path, expected: Expected) -> None:
+    run_dir = tmp_path / "run"
+    child = start(options(run_dir), "die", "save", "after", "2")
+    child.communicate()
+    before = sorted((path, path.stat().st_mtime_ns) for path in run_dir.rglob("*"))
+    child = start(options(run_dir, seed=1, stage2__learning_rate=0.5))
+    _, errors = child.communicate()
+    assert child.returncode == 2
+    assert errors.startswith(f"error: {run_dir} is a run of another configuration:\n")
+    assert "\n  seed: 0 in the run, 1 asked for\n" in errors
+    assert "\n  stage2.learning_rate: 0.001 in the run, 0.5 asked for\n" in errors
+    assert "Traceback" not in errors
+    assert sorted((path, path.stat().st_mtime_ns) for path in run_dir.rglob("*")) == before
+    finish(start, run_dir, expected)
+    assert read_config(run_dir)["config"]["seed"] == 0
+
+
+@pytest.mark.slow
+def test_no_room_for_a_checkpoint(start: Start, tmp_path: Path, expected: Expected) -> None:
+    """The error says what is left; with room again the run goes on from there."""
+    run_dir = tmp_path / "run"
+    child = start(options(run_dir), "limit_files", "3", "4096")
+    _, errors = child.communicate()
+    assert child.returncode == 2, errors
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith("error: the checkpoint at step 6 could not be written")
+    assert "File too large. Earlier checkpoints are intact (step 2, 4)" in last
+    assert "Traceback" not in errors
+    assert held(run_dir) == [2, 4]
+    finish(start, run_dir, expected)
+
+
+@pytest.mark.slow
+def test_full_disk(start: Start, tmp_path: Path) -> None:
+    """A real one, that ends with its process."""
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
+        pytest.skip("needs a mount namespace of its own (unshare -rm) for a small disk")
+    mount = f"mount -t tmpfs -o size=3m tmpfs '{tmp_path}' && exec \"$@\""
+    prefix = ("unshare", "-rm", "sh", "-c", mount, "-")
+    child = start(options(tmp_path / "run"), "fill_disk", "3", str(tmp_path), prefix=prefix)
+    _, errors = child.communicate()
+    assert child.returncode == 2, errors
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "No space left on device. Earlier checkpoints are intact (step 2, 4)" in last
+    assert "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_another_process_is_kept_out(start: Start, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    first = start(options(run_dir, stage1__iterations=100_000))
+    wait_for_rows(run_dir, 1, lambda: first.poll() is None)
+    second = start(options(run_dir, stage1__iterations=100_000))
+    _, errors = second.communicate()
+    assert second.returncode == 2
+    assert f"in use by process {first.pid}" in errors
+
+
+@pytest.mark.slow
+def test_celo_killed_between_its_stages(start: Start, tmp_path: Path) -> None:
+    """The optimizer whose stages train different parts, killed in both and right at their border."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    child = start(options(whole, optimizer="celo"))
+    _, errors = child.communicate()
+    assert child.returncode == 0, errors
+    for saves in ("2", "2", "1", "1"):
+        child = start(options(cut, optimizer="celo"), "die", "save", "after", saves)
+        child.communicate()
+        assert child.returncode == -signal.SIGKILL
+    assert held(cut) == [8, 10, 12]
+    child = start(options(cut, optimizer="celo"))
+    _, errors = child.communicate()
+    assert child.returncode == 0, errors
+    assert result(cut) == result(whole)

@@ -1,0 +1,187 @@
+"""Meta-training in processes of its own: a tiny recipe, and programs that die or run out of room on purpose.
+
+Programs are called as ``python -m tests.meta.trainer_child PROGRAM ARGUMENTS... -- COMMAND LINE``, and hand
+the command line to `scripts.meta_train` once the fault is in place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from meta import checkpoints, manifest, metrics
+from meta.metrics import read_metrics
+from scripts import meta_train
+
+ROOT = Path(__file__).resolve().parents[2]
+
+TINY = {"problems": 2, "truncation": 3, "horizon-low": 4, "horizon-high": 8}
+ITERATIONS = {"stage1.iterations": 8, "stage2.iterations": 6}
+OPTIONS = {
+    "optimizer": "learnable_adam",
+    "tasks": "ImageMLP_Digits8_Relu16_bs64",
+    "validate-every": 4,
+    "validation-steps": 5,
+    "validation-seeds": 1,
+    "iterations-per-call": 2,
+    "checkpoint-every": 2,
+    "host-devices": 2,
+    **ITERATIONS,
+    **{f"stage{n}.{name}": value for n in (1, 2) for name, value in TINY.items()},
+}
+_TIMES = ("time", "seconds_per_meta_iteration")
+
+
+def options(run_dir: Path, **changed: Any) -> list[str]:
+    """The command line of a tiny run: 8 and 6 meta-iterations, 7 compiled calls, a checkpoint after each.
+
+    Args:
+        run_dir: the run folder.
+        **changed: other options, underscores for hyphens and two of them for a dot; None leaves one out.
+    """
+    named = {name.replace("__", ".").replace("_", "-"): value for name, value in changed.items()}
+    merged = {"run-dir": run_dir, **OPTIONS, **named}
+    return [
+        "--no-progress",
+        *(part for k, v in merged.items() if v is not None for part in (f"--{k}", str(v))),
+    ]
+
+
+def command(argv: list[str], *program: str) -> list[str]:
+    """How to start the command line, under one of the `PROGRAMS` if one is named."""
+    if not program:
+        return [sys.executable, "-m", "scripts.meta_train", *argv]
+    return [sys.executable, "-m", "tests.meta.trainer_child", *program, "--", *argv]
+
+
+def environment() -> dict[str, str]:
+    """The environment of a started process: the CPU, and compiled programs kept however quickly compiled."""
+    return os.environ | {"JAX_PLATFORMS": "cpu", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+
+def theta_bytes(run_dir: Path) -> bytes:
+    """The result of a run."""
+    return (run_dir / "theta.safetensors").read_bytes()
+
+
+def rows(run_dir: Path) -> list[dict[str, Any]]:
+    """The metrics of a run, without what the clock says."""
+    found = read_metrics(run_dir / "metrics.jsonl")
+    return [{name: value for name, value in row.items() if name not in _TIMES} for row in found]
+
+
+def held(run_dir: Path) -> list[int]:
+    """Steps of the checkpoints of a run."""
+    return checkpoints.Checkpoints(run_dir / "checkpoints").steps()
+
+
+def wait_for_rows(run_dir: Path, count: int, alive: Callable[[], bool], seconds: float = 120.0) -> None:
+    """Waits until a run has logged some rows."""
+    file, until = run_dir / "metrics.jsonl", time.monotonic() + seconds
+    while not file.exists() or file.read_bytes().count(b"\n") < count:
+        assert alive(), f"the process ended before row {count}"
+        assert time.monotonic() < until, f"no row {count} within {seconds} s"
+        time.sleep(0.005)
+
+
+def _kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _on_call(
+    owner: Any, name: str, count: int, before: Callable[[], None], after: Callable[[], None]
+) -> None:
+    """Replaces a function by one that does something around its count-th call."""
+    original, calls = getattr(owner, name), 0
+
+    def replacement(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == count:
+            before()
+        result = original(*args, **kwargs)
+        if calls == count:
+            after()
+        return result
+
+    setattr(owner, name, replacement)
+
+
+PLACES: dict[str, tuple[Any, str]] = {
+    "save": (checkpoints.Checkpoints, "save"),
+    "manifest": (manifest, "write"),
+    "digest": (manifest.files, "sync_and_digest"),
+    "remove": (checkpoints.files, "remove_folder"),
+    "row": (metrics.JsonlTracker, "_append"),
+}
+
+
+def die(place: str, when: str, count: str) -> None:
+    """Kill -9 before or after the count-th call of a function that writes."""
+    at = {"before": lambda: None, "after": lambda: None} | {when: _kill}
+    _on_call(*PLACES[place], int(count), at["before"], at["after"])
+
+
+def write_half_a_row(count: str) -> None:
+    """Kill -9 in the middle of the count-th row of metrics."""
+
+    def append(self: Any, line: bytes) -> None:
+        os.write(self._descriptor, line[: len(line) // 2])
+        _kill()
+
+    def arm() -> None:
+        metrics.JsonlTracker._append = append  # type: ignore[method-assign]
+
+    _on_call(metrics.JsonlTracker, "log", int(count), arm, lambda: None)
+
+
+def limit_files(count: str, size: str) -> None:
+    """From the count-th checkpoint on no file can grow beyond a size in bytes."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), int(size)))
+
+    _on_call(checkpoints.Checkpoints, "save", int(count), limit, lambda: None)
+
+
+def fill_disk(count: str, folder: str) -> None:
+    """Before the count-th checkpoint whatever room a folder has left is taken."""
+
+    def fill() -> None:
+        with open(Path(folder) / "filler", "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+            except OSError:
+                pass
+
+    _on_call(checkpoints.Checkpoints, "save", int(count), fill, lambda: None)
+
+
+def tell_devices() -> None:
+    """Say at the end which processes and devices there were."""
+    import atexit
+
+    import jax
+
+    def tell() -> None:
+        print(json.dumps({"processes": jax.process_count(), "devices": jax.device_count()}))
+
+    atexit.register(tell)
+
+
+PROGRAMS = {
+    program.__name__: program for program in (die, write_half_a_row, limit_files, fill_disk, tell_devices)
+}
+
+if __name__ == "__main__":
+    split = sys.argv.index("--")
+    PROGRAMS[sys.argv[1]](*sys.argv[2:split])
+    sys.exit(meta_train.main(sys.argv[split + 1 :]))

@@ -184,10 +184,10 @@ PRESETS: dict[str, Recipe] = {
     "quick": Recipe(
         tasks=("ImageMLP_Digits8_Relu32_bs64",),
         stage1=Stage(
-            1, iterations=1500, learning_rate=2e-3, schedule="cosine", horizon_high=500, problems=16
+            1, iterations=1000, learning_rate=1e-3, schedule="cosine", horizon_high=500, problems=16
         ),
         stage2=Stage(2, iterations=500, learning_rate=1e-3, schedule="cosine", horizon_high=500, problems=16),
-        validate_every=500,
+        validate_every=250,
         validation_steps=500,
     ),
     "cpu": Recipe(

@@ -26,5 +26,5 @@ def apply(theta: dict[str, Array], x: Array) -> Array:
     Returns:
         (..., outputs).
     """
-    y = x @ theta["w"]
+    y = jnp.matmul(x, theta["w"], precision="highest")
     return y + theta["b"].reshape((1,) * (y.ndim - 1) + (-1,))

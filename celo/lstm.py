@@ -42,7 +42,8 @@ def step(theta: dict[str, Array], x: Array, state: LSTMState) -> LSTMState:
     Returns:
         State after the step; its ``hidden`` is the output.
     """
-    gates = jnp.concatenate([x, state.hidden], axis=-1) @ theta["w"]
+    inputs = jnp.concatenate([x, state.hidden], axis=-1)
+    gates = jnp.matmul(inputs, theta["w"], precision="highest")
     i, g, f, o = jnp.split(gates + theta["b"].reshape((1,) * (gates.ndim - 1) + (-1,)), 4, axis=-1)
     cell = jax.nn.sigmoid(f + 1.0) * state.cell + jax.nn.sigmoid(i) * jnp.tanh(g)
     return LSTMState(jax.nn.sigmoid(o) * jnp.tanh(cell), cell)

@@ -26,7 +26,7 @@ STACKED_SIZE = 128
 
 def truncated_normal(key: Array, shape: tuple[int, ...], fan_in: int) -> Array:
     """Normal of sigma ``1/sqrt(fan_in)``, cut at two sigma and not rescaled (haiku's default for a layer)."""
-    return jax.random.truncated_normal(key, -2.0, 2.0, shape) * np.float32(fan_in**-0.5)
+    return jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32) * np.float32(fan_in**-0.5)
 
 
 def init(key: Array, sizes: Sequence[int]) -> Weights:

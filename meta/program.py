@@ -87,7 +87,9 @@ class StageProgram:
         groups = group_tasks(tasks)
         self.names = tuple(tasks[i].name for group in groups for i in group)
         stacked = tuple(stack_tasks([tasks[i] for i in group]) for group in groups)
-        self._tasks, self._key = sharding.replicate((stacked, key), self.mesh)
+        # Typed keys cannot be put on devices of other processes; the numbers they are made of can.
+        self._tasks, data = sharding.replicate((stacked, jax.random.key_data(key)), self.mesh)
+        self._key = jax.random.wrap_key_data(data)
         self.learned, self._stage, self._most = learned, stage, most_iterations
         self._estimator = stage.gradient_estimator(learned, sharding.AXIS)
         self._outer = stage.outer_optimizer()

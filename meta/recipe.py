@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import math
 from typing import Any
 
 import optax
 
-from celo.learned import LEARNED
+from celo import names
+from celo.learned import LEARNED, learned_optimizer
 from celo.learned.base import LearnedOptimizer
 from celo.names import unknown_name
 from meta.augmentation import Augmentation
@@ -27,8 +29,9 @@ class Stage:
     """One stage of meta-training.
 
     Attributes:
-        part: which part of theta it trains: 1 = the update rule, 2 = the scheduler (`trainable(theta,
-            part)`).
+        part: which part of theta it trains: 1 = the update rule, 2 = the scheduler.
+        tasks: names of its task families; () = those of the recipe.
+        init: checkpoint it starts from, a path or a name for `celo.load`; "" = the stage before.
         iterations: meta-iterations.
         learning_rate: of AdamW on theta.
         weight_decay: of AdamW, decoupled.
@@ -49,6 +52,8 @@ class Stage:
     """
 
     part: int = 1
+    tasks: tuple[str, ...] = ()
+    init: str = ""
     iterations: int = 100_000
     learning_rate: float = 3e-4
     weight_decay: float = 1e-4
@@ -123,9 +128,10 @@ class Recipe:
 
     Attributes:
         optimizer: name of the learned optimizer, see `celo.LEARNED`.
+        options: its configuration as NAME=VALUE, for example form=linear.
         tasks: names of the task families, see `meta.tasks.TASKS`.
         stage1: the first stage.
-        stage2: the second stage; its `iterations` may be 0 only through `stages`.
+        stage2: the second stage.
         stages: how many stages to run, 1 or 2.
         init: checkpoint to start from (a path or a name for `celo.load`); "" = random meta-parameters.
         seed: of everything random.
@@ -137,6 +143,7 @@ class Recipe:
     """
 
     optimizer: str = "celo"
+    options: tuple[str, ...] = ()
     tasks: tuple[str, ...] = META_TRAINING
     stage1: Stage = Stage(part=1)
     stage2: Stage = Stage(part=2)
@@ -153,14 +160,15 @@ class Recipe:
         """Checks names and numbers; what they name is checked when it is built."""
         if self.optimizer not in LEARNED:
             raise unknown_name("optimizer", self.optimizer, LEARNED)
-        for name in (*self.tasks, *self.validation_tasks):
+        self.learned(self.stage1.part)
+        for name in self.task_names():
             if name not in TASKS:
                 raise unknown_name("task", name, TASKS)
         if not self.tasks:
             raise ValueError("a recipe needs at least one task family, got none")
-        for names in (self.tasks, self.validation_tasks):
-            if len(set(names)) < len(names):
-                raise ValueError(f"a task is named twice: {', '.join(names)}")
+        for group in (self.tasks, self.stage1.tasks, self.stage2.tasks, self.validation_tasks):
+            if len(set(group)) < len(group):
+                raise ValueError(f"a task is named twice: {', '.join(group)}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed is {self.seed}; expected 0 to 2**32 - 1")
         if self.stages not in (1, 2):
@@ -175,9 +183,47 @@ class Recipe:
         """The stages to run, in order."""
         return (self.stage1, self.stage2)[: self.stages]
 
+    def learned(self, part: int) -> LearnedOptimizer:
+        """The learned optimizer as a stage trains it: without its scheduler in stage 1, if it has one.
+
+        Args:
+            part: part of theta that the stage trains.
+
+        Raises:
+            ValueError: if an option is not of the form NAME=VALUE, or its value is not possible.
+            TypeError: if the optimizer has no such option.
+        """
+        config = dict(_option(text) for text in self.options)
+        if "stage" in names.options(LEARNED[self.optimizer]):
+            config["stage"] = part
+        return learned_optimizer(self.optimizer, **config)
+
+    def families(self, number: int) -> tuple[str, ...]:
+        """Names of the task families of a stage, counted from 0."""
+        return self.plan()[number].tasks or self.tasks
+
+    def checkpoint(self, number: int) -> str:
+        """The checkpoint a stage starts from; "" = random for the first, the stage before for the second."""
+        return self.plan()[number].init or (self.init if number == 0 else "")
+
+    def task_names(self) -> tuple[str, ...]:
+        """Names of all tasks of the recipe."""
+        return (*self.tasks, *self.stage1.tasks, *self.stage2.tasks, *self.validation_tasks)
+
     def config(self) -> dict[str, Any]:
         """The recipe as nested JSON-able dictionaries."""
         return dataclasses.asdict(self)
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """Name and value of NAME=VALUE; the value is a Python literal, or else a string."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise ValueError(f"option {text!r} of the optimizer is not of the form NAME=VALUE")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
 
 
 PRESETS: dict[str, Recipe] = {

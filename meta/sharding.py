@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import warnings
 from typing import Any
 
 import jax
@@ -26,7 +26,13 @@ def problem_mesh(problems: int) -> Mesh:
         ValueError: with several processes, if not every process would have a device in it.
     """
     devices = jax.devices()
-    used = math.gcd(problems, len(devices))
+    used = max(n for n in range(1, len(devices) + 1) if problems % n == 0)
+    if used < len(devices):
+        warnings.warn(
+            f"{len(devices) - used} of {len(devices)} devices stay idle: they do not divide {problems} "
+            "problems per family evenly",
+            stacklevel=3,
+        )
     if jax.process_count() > 1 and used < len(devices):
         raise ValueError(
             f"{problems} problems per family do not divide evenly among {len(devices)} devices of "

@@ -31,7 +31,7 @@ class StopRequest:
     def exit_code(self) -> int:
         """128 plus the number of the signal, as shells have it (SIGINT 130, SIGTERM 143), or 0 without one.
 
-        A stopped run is not a finished one: ``train && evaluate`` must not go on to evaluate it.
+        For callers to whom a stopped run must not look like a finished one.
         """
         return 0 if self.signal is None else 128 + self.signal
 

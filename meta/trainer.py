@@ -15,10 +15,11 @@ from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 import celo
+from celo import names
+from celo.learned import LEARNED
 from celo.learned.base import LearnedOptimizer
-from celo.names import unknown_name
 from meta import config_file
-from meta.initial_theta import check_recipe, initial_theta, stage_optimizer
+from meta.initial_theta import check_recipe, initial_theta
 from meta.program import Measures, MetaState, StageProgram
 from meta.recipe import Recipe
 from meta.run import RunFolder
@@ -60,9 +61,9 @@ class Settings:
     def __post_init__(self) -> None:
         """Checks names and numbers."""
         if self.tracker not in TRACKERS:
-            raise unknown_name("tracker", self.tracker, TRACKERS)
+            raise names.unknown_name("tracker", self.tracker, TRACKERS)
         if self.tracker_mode not in MODES:
-            raise unknown_name("tracker mode", self.tracker_mode, MODES)
+            raise names.unknown_name("tracker mode", self.tracker_mode, MODES)
         for name in ("checkpoint_every", "keep"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
@@ -116,7 +117,7 @@ def meta_train(recipe: Recipe, run_dir: str | os.PathLike[str], settings: Settin
     settings = settings or Settings()
     # Before there is a folder, nothing is left of a run that cannot be.
     check_recipe(recipe, starts=not (Path(run_dir) / config_file.NAME).exists())
-    data = {name: make(name, settings.data_dir) for name in (*recipe.tasks, *recipe.validation_tasks)}
+    data = {name: make(name, settings.data_dir) for name in recipe.task_names()}
     with RunFolder.open(run_dir, recipe.config(), keep=settings.keep) as run:
         options = (settings.tracker_mode, settings.project, None, settings.group)
         with make_tracker(settings.tracker, run, *options) as tracker, stop_on_signals() as stop:
@@ -139,11 +140,9 @@ class _Training:
         self.tracker, self.stop, self.stages = tracker, stop, recipe.plan()
         self.ends = np.cumsum([stage.iterations for stage in self.stages]).tolist()
         self.key = jax.random.key(recipe.seed)
-        self.tasks = [data[name] for name in recipe.tasks]
-        names = recipe.validation_tasks or recipe.tasks
-        self.validation = Validation(
-            [data[n] for n in names], recipe.validation_steps, recipe.validation_seeds
-        )
+        self.data = data
+        validated = [data[name] for name in recipe.validation_tasks or recipe.tasks]
+        self.validation = Validation(validated, recipe.validation_steps, recipe.validation_seeds)
         self._programs: dict[int, StageProgram] = {}
 
     def go(self) -> Result:
@@ -169,14 +168,15 @@ class _Training:
 
     def optimizer(self, number: int) -> LearnedOptimizer:
         """The learned optimizer of a stage."""
-        return stage_optimizer(self.recipe.optimizer, self.stages[number].part)
+        return self.recipe.learned(self.stages[number].part)
 
     def program(self, number: int) -> StageProgram:
         """The compiled programs of a stage."""
         if number not in self._programs:
             key = jax.random.fold_in(self.key, number + 1)
+            tasks = [self.data[name] for name in self.recipe.families(number)]
             self._programs[number] = StageProgram(
-                self.stages[number], self.optimizer(number), self.tasks, key, self.recipe.iterations_per_call
+                self.stages[number], self.optimizer(number), tasks, key, self.recipe.iterations_per_call
             )
         return self._programs[number]
 
@@ -198,8 +198,7 @@ class _Training:
         """One compiled call and what is due after it: validation, metrics, the next stage, a checkpoint."""
         number = self.stage_at(step)
         size = self.recipe.iterations_per_call
-        # Calls end at multiples of their size, wherever a run was resumed, so that rows of metrics are the
-        # same.
+        # Calls end at multiples of their size, wherever a run resumed, so that rows of metrics are the same.
         done = min((step // size + 1) * size, self.ends[number])
         began = time.perf_counter()
         state, measures = self.program(number).run(state, done - step)
@@ -212,7 +211,9 @@ class _Training:
             row |= self.validate(number, done, state.theta)
         self.tracker.log(done, row)
         if ended and done < self.ends[-1]:
-            state = self.begin(number + 1, jax.device_get(state.theta))
+            chosen = self.recipe.checkpoint(number + 1)
+            theta = initial_theta(self.recipe, number + 1) if chosen else jax.device_get(state.theta)
+            state = self.begin(number + 1, theta)
         if self.due(self.settings.checkpoint_every, step, done):
             self.run.save(done, state)
         return done, state
@@ -243,22 +244,22 @@ class _Training:
 
     def write(self, file: str, learned: LearnedOptimizer, theta: PyTree) -> None:
         """Writes a checkpoint of meta-parameters that says where it comes from."""
-        config = dataclasses.asdict(learned)  # type: ignore[call-overload]
+        config = {name: getattr(learned, name) for name in names.options(LEARNED[self.recipe.optimizer])}
         celo.save(
             self.run.path / file, self.recipe.optimizer, config, theta, provenance={"recipe": self.run.config}
         )
 
 
-def describe(measures: Measures, names: Sequence[str]) -> dict[str, Any]:
+def describe(measures: Measures, families: Sequence[str]) -> dict[str, Any]:
     """The row of metrics of one compiled call.
 
     Args:
         measures: of the meta-iterations of the call.
-        names: of the task families, in the order of the groups.
+        families: names of the task families, in the order of the groups.
 
     Returns:
         Means over the meta-iterations: ``meta_loss``, ``loss/FAMILY``, ``gradient_norm``, ``diverged`` (share
-        of inner steps); and arrays over meta-iterations, families and problems: ``eta``, ``horizon``.
+        of problems); and arrays over meta-iterations, families and problems: ``eta``, ``horizon``.
     """
     groups = measures.groups
     loss = np.concatenate([np.mean(group.loss, axis=(0, 2)) for group in groups])
@@ -267,7 +268,7 @@ def describe(measures: Measures, names: Sequence[str]) -> dict[str, Any]:
         "meta_loss": float(np.mean(loss)),
         "gradient_norm": float(np.mean(measures.gradient_norm)),
         "diverged": float(np.mean(np.concatenate([np.ravel(group.diverged) for group in groups]))),
-        **{f"loss/{name}": float(value) for name, value in zip(names, loss, strict=True)},
+        **{f"loss/{name}": float(value) for name, value in zip(families, loss, strict=True)},
         "eta": np.concatenate([np.ravel(x) for x in eta]),
         "horizon": np.concatenate([np.ravel(group.horizon) for group in groups]),
     }

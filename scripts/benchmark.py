@@ -1,10 +1,10 @@
 """Measure the machine: `celo benchmark meta --json OUT`.
 
 meta: seconds per meta-iteration at the Celo paper's scale (4 task families x 8 problems x both signs x 50
-    inner steps,
-MLP 64-32-10, batch 64), and seconds from the start of a process to its first meta-iteration done, with
+inner steps, MLP 64-32-10, batch 64), and seconds from the start of a process to its first meta-iteration done, with
 nothing cached. The images are random numbers of the four datasets' shapes and sizes: arithmetic does not
-depend on them, and no data need be at hand.
+depend on them, and no data need be at hand. A meta-iteration is the whole compiled call: sampling of data, inner
+training, meta-gradient, AdamW on theta, and its measures back on the host.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 import tyro
 
+from celo.files import write_atomically
 from scripts.devices import Devices, set_up
 from scripts.errors import exit_with
 
@@ -45,6 +46,12 @@ class Meta:
     iterations: int = 10
     host_devices: int = 0
 
+    def __post_init__(self) -> None:
+        """Checks the numbers and the place for the figures before minutes are spent."""
+        check_counts(self.calls, self.iterations)
+        if self.json and not Path(self.json).absolute().parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {Path(self.json).absolute().parent} for {self.json}")
+
     def run(self) -> None:
         """Times both stages and prints the figures."""
         stages = {f"stage{part}": self._stage(part) for part in (1, 2)}
@@ -54,9 +61,10 @@ class Meta:
             "peak_memory_mib": max(s["peak_memory_mib"] for s in stages.values()),
             "hours_for_the_papers_200000_meta_iterations": round(hours, 2),
         }
+        text = json.dumps(figures, indent=2)
+        print(text)
         if self.json:
-            Path(self.json).write_text(json.dumps(figures, indent=2) + "\n")
-        print(json.dumps(figures, indent=2))
+            write_atomically(Path(self.json), f"{text}\n".encode())
 
     def _stage(self, part: int) -> dict[str, Any]:
         """Runs `MetaStage` in a child process and takes its figures from the last line it prints."""
@@ -88,6 +96,10 @@ class MetaStage:
     host_devices: int = 0
     began: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        check_counts(self.calls, self.iterations)
+
     def run(self) -> None:
         """Times the stage and prints its figures as one line of JSON."""
         began = self.began or time.time()
@@ -114,6 +126,12 @@ class MetaStage:
         print(json.dumps(figures))
 
 
+def check_counts(calls: int, iterations: int) -> None:
+    """Raises ValueError unless there is something to time."""
+    if calls < 1 or iterations < 1:
+        raise ValueError(f"calls is {calls} and iterations {iterations}; expected at least 1 of each")
+
+
 def paper_program(part: int, most_iterations: int) -> Any:
     """A stage of the paper's recipe on random images."""
     import jax
@@ -123,7 +141,6 @@ def paper_program(part: int, most_iterations: int) -> Any:
     from meta.program import StageProgram
     from meta.recipe import preset
     from meta.tasks import ImageMLP
-    from meta.trainer import stage_optimizer
 
     rng = np.random.default_rng(0)
 
@@ -138,8 +155,7 @@ def paper_program(part: int, most_iterations: int) -> Any:
     tasks = [family(name, size) for name, size in FAMILIES.items()]
     recipe = preset("paper")
     stage = recipe.plan()[part - 1]
-    learned = stage_optimizer(recipe.optimizer, stage.part)
-    return StageProgram(stage, learned, tasks, jax.random.key(0), most_iterations)
+    return StageProgram(stage, recipe.learned(part), tasks, jax.random.key(0), most_iterations)
 
 
 def main(argv: list[str] | None = None) -> int:

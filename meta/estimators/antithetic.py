@@ -43,7 +43,7 @@ class Summary(NamedTuple):
 
     Attributes:
         loss: mean normalised loss over the unmasked steps and both members: the meta-loss of the problem.
-        diverged: share of the unmasked steps and members at which the raw loss was not finite.
+        diverged: 1 if the raw loss of a member was not finite at any unmasked step, else 0.
         eta_low: smallest step size of the scheduler over the steps and members.
         eta_mean: mean step size.
         eta_high: largest step size.
@@ -65,7 +65,7 @@ def summarise(steps: Steps) -> Summary:
     finite = jnp.isfinite(steps.raw_loss) | ~steps.mask[:, None]
     return Summary(
         loss=jnp.sum(weights * jnp.mean(steps.loss, axis=1)) / total,
-        diverged=jnp.sum(jnp.mean((~finite).astype(jnp.float32), axis=1)) / total,
+        diverged=jnp.any(~finite).astype(jnp.float32),
         eta_low=jnp.min(steps.eta),
         eta_mean=jnp.mean(steps.eta),
         eta_high=jnp.max(steps.eta),

@@ -24,7 +24,7 @@ from typing import Any
 import optax
 from jax import Array
 
-from celo import interop
+from celo import interop, wrappers
 from celo.checkpoint import load, packaged, save
 from celo.hand_designed import HAND_DESIGNED, eval_params, hand_designed
 from celo.learned import LEARNED, learned_optimizer
@@ -41,6 +41,7 @@ __all__ = [
     "learned_optimizer",
     "load",
     "save",
+    "wrappers",
 ]
 
 __version__ = importlib.metadata.version("celo")

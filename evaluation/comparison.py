@@ -22,6 +22,7 @@ import numpy as np
 from jax import Array
 
 from celo.learned.base import LearnedOptimizer, check_theta
+from evaluation.code_identity import code_identity
 from evaluation.outcome import Outcome, Trainings
 from evaluation.programs import train_adam, train_learned
 from evaluation.training_store import TrainingStore, fingerprint
@@ -152,12 +153,18 @@ class _Job(NamedTuple):
         return f"{_slug(self.task.name)}--{_slug(self.label)}"
 
     def asked(self, comparison: Comparison) -> str:
-        """The fingerprint of all that decides the result, but for the code."""
+        """The fingerprint of all that decides the result, the code included."""
         optimizer: Any = comparison.learning_rates
         if self.entry is not None:
             optimizer = (repr(self.entry.learned), self.entry.theta)
         seeds = (comparison.seeds, comparison.seed)
-        return fingerprint(task=self.task, num_steps=self.num_steps, seeds=seeds, optimizer=optimizer)
+        return fingerprint(
+            task=self.task,
+            num_steps=self.num_steps,
+            seeds=seeds,
+            optimizer=optimizer,
+            code=code_identity(),
+        )
 
 
 def _check(entries: Sequence[Entry], tasks: Sequence[Task], num_steps: int | Sequence[int]) -> list[int]:
@@ -200,7 +207,8 @@ def _carry_out(jobs: Sequence[_Job], comparison: Comparison) -> list[Trainings]:
 
 def _do(job: _Job, comparison: Comparison, devices: Devices) -> Trainings:
     """Does one job on a free device, or reads its result if it was done before."""
-    store = None if comparison.folder is None else TrainingStore(comparison.folder / "trainings")
+    folder = comparison.folder
+    store = None if folder is None else TrainingStore(folder / "trainings", comparison.log)
     asked = job.asked(comparison)
     found = None if store is None else store.load(job.file, asked)
     if found is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +50,12 @@ class TrainingStore:
 
     Args:
         folder: where the files are; created when the first is written.
+        log: gets a line about every damaged file.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, log: Callable[[str], None]):
         self.folder = folder
+        self.log = log
 
     def path(self, name: str) -> Path:
         """The file of a training."""
@@ -69,15 +71,21 @@ class TrainingStore:
         Returns:
             The trainings; None if there is no such file, if it is of something else, or is damaged: all three
             mean that they have to be done.
+
+        Raises:
+            OSError: the file is there but cannot be read, as for want of permission.
         """
+        path = self.path(name)
         try:
-            with open(self.path(name), "rb") as file, np.load(file, allow_pickle=False) as content:
-                arrays = dict(content)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            data = path.read_bytes()
+        except FileNotFoundError:
             return None
-        if str(arrays.pop(_FINGERPRINT, "")) != asked:
+        # Damage shows as whatever the parsers of zip, deflate, and array headers happen to stumble over.
+        try:
+            return _parse(data, asked)
+        except Exception as error:
+            self.log(f"{path} is damaged ({type(error).__name__}: {error}); its trainings are done again")
             return None
-        return Trainings(**arrays)
 
     def save(self, name: str, asked: str, trainings: Trainings) -> None:
         """Writes trainings as a whole, replacing those of the same name.
@@ -95,3 +103,10 @@ class TrainingStore:
         np.savez_compressed(buffer, **arrays)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path(name), buffer.getvalue())
+
+
+def _parse(data: bytes, asked: str) -> Trainings | None:
+    """The trainings in a file's content; None if they are of something else."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as content:
+        arrays = dict(content)
+    return Trainings(**arrays) if str(arrays.pop(_FINGERPRINT)) == asked else None

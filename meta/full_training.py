@@ -29,7 +29,8 @@ class Curve(NamedTuple):
 
     Attributes:
         loss: (num_steps,) float32 training loss of each step's batch, before that step.
-        eta: (num_steps,) float32 step size of the optimizer's scheduler at each step, 1 where it has none.
+        eta: (num_steps,) float32 step size of the optimizer's scheduler at each step as `step_size` gives it, 1
+            where it has none.
         params: parameters after the last step, as the optimizer trains them; judge them by `evaluate_end`.
         model_state: state of the model after the last step.
         opt_state: state of the optimizer after the last step.
@@ -109,10 +110,15 @@ def step_size(opt_state: PyTree) -> Array:
     """The step size ``eta`` that a learned scheduler set last, from an optimizer's state at any depth.
 
     Returns:
-        () float32: the state's ``eta``; 1 if it has none, or several, which are no one step size.
+        () float32: the state's ``eta``; where each of n tensors has its own, the geometric mean of their
+        magnitudes ``exp(1/n sum_i log |eta_i|)``, for step sizes differ by factors; 1 if the state has no
+        ``eta``, or several, which are no one step size.
     """
     found = optax.tree_utils.tree_get_all_with_path(opt_state, "eta")
-    return found[0][1] if len(found) == 1 else jnp.ones((), jnp.float32)
+    if len(found) != 1:
+        return jnp.ones((), jnp.float32)
+    eta = found[0][1]
+    return eta if eta.ndim == 0 else jnp.exp(jnp.mean(jnp.log(jnp.abs(eta))))
 
 
 def evaluate(

@@ -73,10 +73,13 @@ def entry(checkpoint: str) -> Entry:
 
     Args:
         checkpoint: CHECKPOINT or LABEL=CHECKPOINT; without a label it is called by its class and its place.
+            A path may hold "=" too, as in runs/lr=1e-3/theta.safetensors: what names an existing file, or has
+            a "/" before the "=", has no label.
     """
     label, equals, place = checkpoint.partition("=")
-    learned, theta = celo.load(place if equals else checkpoint)
-    return Entry(label if equals else f"{type(learned).__name__} ({checkpoint})", learned, theta)
+    labelled = bool(equals) and "/" not in label and not Path(checkpoint).is_file()
+    learned, theta = celo.load(place if labelled else checkpoint)
+    return Entry(label if labelled else f"{type(learned).__name__} ({checkpoint})", learned, theta)
 
 
 def main(argv: list[str] | None = None) -> int:

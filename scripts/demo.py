@@ -14,15 +14,15 @@ from pathlib import Path
 
 import tyro
 
+from evaluation.code_identity import code_identity
 from evaluation.comparison import Comparison, Entry, compare
-from evaluation.outcome import Outcome
 from evaluation.report.table import described
 from evaluation.report.write import write_report
 from meta.full_training import check_num_steps
 from meta.metrics import read_metrics
 from meta.recipe import preset
 from meta.tasks import make
-from meta.trainer import Result, meta_train
+from meta.trainer import meta_train
 from scripts.devices import Devices, set_up
 from scripts.errors import exit_with
 
@@ -65,29 +65,27 @@ class Demo:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; 0 = the report is written, 1 = a signal stopped the meta-training."""
+    """Runs the command; 0 = the report is written, or a signal stopped it and a checkpoint is written."""
     began = time.perf_counter()
     with exit_with():
         command = tyro.cli(Demo, args=argv, description=__doc__, prog="celo demo")
         recipe, comparison = preset(command.preset), command.comparison()
         set_up(Devices(command.host_devices))
+        code_identity()  # now, as files may change while it meta-trains with what was imported
+        unseen = [make(name) for name in UNSEEN]  # now, as missing data should not show after minutes
         print(f"1. Meta-training on {', '.join(recipe.tasks)}, in {command.run_dir}", flush=True)
         result = meta_train(recipe, command.run_dir)
         if not result.finished:
             print(f"stopped by a signal; a checkpoint is in {result.path}, the same command goes on from it")
-            return 1
+            return 0
         print("2. Training problems it has not seen, with it and with Adam", flush=True)
-        outcomes = _compare(command, result, comparison)
+        entry = Entry("Celo", result.learned, result.theta)
+        outcomes = compare([entry], unseen, command.steps, comparison)
         print(f"3. Results\n\n{described(outcomes)}\n", flush=True)
         metrics = read_metrics(result.path / "metrics.jsonl")
         page = write_report(command.out, TITLE, outcomes, comparison, metrics)
     print(f"Report with pictures: {page}  ({time.perf_counter() - began:.0f} s in all)")
     return 0
-
-
-def _compare(command: Demo, result: Result, comparison: Comparison) -> list[Outcome]:
-    entry = Entry("Celo", result.learned, result.theta)
-    return compare([entry], [make(name) for name in UNSEEN], command.steps, comparison)
 
 
 if __name__ == "__main__":

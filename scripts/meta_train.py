@@ -2,7 +2,7 @@
 
 `celo meta-train --preset quick --run-dir runs/mine` starts a run, or goes on with it where it stopped.
 Presets: quick (embedded digits, minutes), cpu (real datasets, about an hour on two cores), paper (the Celo
-paper's). Every field of the preset can be overridden: `--stage1.iterations 2000 --tasks ImageMLP_Mnist8_Relu32_bs64`.
+paper's). Every field of the preset can be overridden: `--stage1.iterations 2000 --tasks NAME NAME`.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ class CeloAdamState(NamedTuple):
         num_steps: () float32, the horizon; replace it to go on for longer.
         m: first moments, float32, without bias correction.
         v: second moments, float32, without bias correction.
+        gradients: () int32, gradients in those averages; it stays what it is when ``count`` is reset.
         scheduler: state of the scheduler.
         eta: () float32, step size of the last step, 1 before the first.
     """
@@ -39,6 +40,7 @@ class CeloAdamState(NamedTuple):
     num_steps: Array
     m: PyTree
     v: PyTree
+    gradients: Array
     scheduler: scheduler.SchedulerState
     eta: Array
 
@@ -92,7 +94,8 @@ class CeloAdam:
         def init(params: PyTree) -> PyTree:
             zeros, one = base.float32_zeros(params), jnp.ones((), jnp.float32)
             start = scheduler.init_state(theta["scheduler"], horizon)
-            return CeloAdamState(jnp.zeros((), jnp.int32), horizon, zeros, zeros, start, one)
+            zero = jnp.zeros((), jnp.int32)
+            return CeloAdamState(zero, horizon, zeros, zeros, zero, start, one)
 
         def step(
             grads: PyTree, state: CeloAdamState, params: PyTree, loss: Any
@@ -100,14 +103,15 @@ class CeloAdam:
             eta, memory = scheduler.step(
                 theta["scheduler"], state.scheduler, loss, state.count, state.num_steps
             )
-            count = (state.count + 1).astype(jnp.float32)
-            correction = (1.0 - B1**count, 1.0 - B2**count)
+            gradients = state.gradients + 1
+            exponent = gradients.astype(jnp.float32)
+            correction = (1.0 - B1**exponent, 1.0 - B2**exponent)
 
             def rule(p: Array, g: Array, m: Array, v: Array) -> tuple[Array, ...]:
                 return adam_step(p, g, m, v, correction)
 
             steps, m, v = base.map_tensors(3, rule, params, grads, state.m, state.v)
             steps = jax.tree.map(lambda s: STEP_MULTIPLIER * eta * s, steps)
-            return steps, CeloAdamState(state.count + 1, state.num_steps, m, v, memory, eta)
+            return steps, CeloAdamState(state.count + 1, state.num_steps, m, v, gradients, memory, eta)
 
         return transformation(init, step)

@@ -8,6 +8,8 @@ import pytest
 
 from celo.hand_designed import eval_params, hand_designed
 from celo.learned.celo import Celo
+from evaluation.outcome import Outcome, Trainings
+from evaluation.report.schedule import schedules
 from meta.compile import jit
 from meta.full_training import check_num_steps, evaluate, evaluate_end, smooth, step_size, train
 from meta.tasks import Quadratic, make
@@ -104,6 +106,30 @@ def test_step_size_is_found_at_any_depth(key):
     assert step_size((optax.EmptyState(), (state,))) == 0.25
     assert step_size(optax.sgd(0.1).init(params)) == 1
     assert step_size((state, state)) == 1
+
+
+def test_one_step_size_is_the_geometric_mean_over_tensors(key):
+    learned = Celo(tensor_features=True)
+    state = learned.optimizer(learned.init(key), 4).init({"a": jnp.ones(2), "b": jnp.ones((2, 3))})
+    assert state.eta.shape == (2,)
+    with_eta = state._replace(eta=jnp.array([0.01, 1.0]))
+    np.testing.assert_allclose(step_size(with_eta), 0.1, rtol=1e-6)
+    assert step_size(state._replace(eta=jnp.array([0.0, 1.0]))) == 0
+    assert step_size(state._replace(eta=jnp.array([-0.25]))) == 0.25
+
+
+def test_step_sizes_of_tensors_are_one_curve_and_are_drawn(digits, key):
+    learned = Celo(tensor_features=True)
+    program = jit(lambda task, theta: train(task, learned.optimizer(theta, 3), key, 3))
+    curve = program(digits, learned.init(key))
+    assert curve.opt_state.eta.shape == (len(jax.tree.leaves(curve.params)),)
+    assert len(curve.opt_state.eta) > 1
+    assert curve.eta.shape == (3,)
+    np.testing.assert_allclose(curve.eta[-1], np.exp(np.log(curve.opt_state.eta).mean()), rtol=1e-5)
+    trainings = Trainings(np.asarray(curve.loss)[None], np.ones(1), np.asarray(curve.eta)[None])
+    outcome = Outcome(digits.name, "nats", 3, np.ones(1), trainings, {"mine": trainings})
+    line = schedules([outcome], "mine").axes[0].lines[0]
+    np.testing.assert_array_equal(line.get_ydata(), curve.eta)
 
 
 def test_schedule_free_is_judged_at_its_average(key):

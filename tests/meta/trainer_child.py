@@ -22,7 +22,7 @@ from scripts import meta_train
 
 ROOT = Path(__file__).resolve().parents[2]
 
-TINY = {"problems": 2, "truncation": 3, "horizon-low": 4, "horizon-high": 8}
+TINY = {"learning-rate": 0.001, "problems": 2, "truncation": 3, "horizon-low": 4, "horizon-high": 8}
 ITERATIONS = {"stage1.iterations": 8, "stage2.iterations": 6}
 OPTIONS = {
     "optimizer": "learnable_adam",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import jax
 import pytest
@@ -78,7 +79,7 @@ def table_of(printed):
 def test_a_stopped_meta_training_is_not_compared(calls, monkeypatch, tmp_path, capsys):
     stopped = Result(LEARNED, LEARNED.init(jax.random.key(0)), tmp_path / "run", finished=False)
     monkeypatch.setattr(demo, "meta_train", lambda recipe, run_dir: stopped)
-    assert demo.main(arguments(tmp_path)) == 1
+    assert demo.main(arguments(tmp_path)) == 0
     assert "the same command goes on from it" in capsys.readouterr().out
     assert not (tmp_path / "report").exists()
 
@@ -96,6 +97,18 @@ def test_bad_arguments_are_refused_before_meta_training(calls, tmp_path, capsys,
         demo.main(arguments(tmp_path, *bad))
     assert error.value.code == 2
     assert message in capsys.readouterr().err
+    assert calls == []
+
+
+def test_missing_data_shows_before_meta_training(calls, monkeypatch, tmp_path, capsys):
+    def absent(name):
+        raise FileNotFoundError(f"no data for {name}")
+
+    monkeypatch.setattr(demo, "make", absent)
+    with pytest.raises(SystemExit) as error:
+        demo.main(arguments(tmp_path))
+    assert error.value.code == 2
+    assert f"no data for {TASK}" in capsys.readouterr().err
     assert calls == []
 
 
@@ -127,6 +140,17 @@ def test_checkpoints_are_compared_under_their_labels(monkeypatch, tmp_path, caps
     assert "mine does not reach the best of Adam's 14 rates" in capsys.readouterr().out
     assert not (out / "meta_loss.svg").exists()
     assert compare.entry(str(place)).label == f"Celo ({place})"
+
+
+def test_a_path_may_hold_an_equals_sign(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place in ("runs/lr=1e-3/theta.safetensors", "lr=1e-3.safetensors"):
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        celo.save(place, "celo", dataclasses.asdict(LEARNED), LEARNED.init(jax.random.key(0)))
+        assert compare.entry(place).label == f"Celo ({place})"
+        assert compare.entry(f"mine={place}").label == "mine"
+    with pytest.raises(FileNotFoundError, match="runs/lr=1e-4/theta.safetensors"):
+        compare.entry("runs/lr=1e-4/theta.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_counting_anew_leaves_the_bias_correction_of_celo_adam():
     assert_trees(np.testing.assert_array_equal, found, expected)
 
 
-@pytest.mark.parametrize("name", ["celo", "velo_s"])
+@pytest.mark.parametrize("name", ["celo", "celo_adam"])  # VeLO-S with random weights hardly moves
 def test_moving_the_horizon_is_having_had_it_but_for_the_averages_of_the_loss(name: str):
     _, params, state = trained(name)
     moved = wrappers.increase_steps(state, 50)

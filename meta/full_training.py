@@ -29,8 +29,8 @@ class Curve(NamedTuple):
 
     Attributes:
         loss: (num_steps,) float32 training loss of each step's batch, before that step.
-        eta: (num_steps,) float32 step size of the optimizer's scheduler at each step as `step_size` gives it, 1
-            where it has none.
+        eta: (num_steps,) float32 step size at each step as `step_size` reads it from the optimizer's state, 1
+            where that has none.
         params: parameters after the last step, as the optimizer trains them; judge them by `evaluate_end`.
         model_state: state of the model after the last step.
         opt_state: state of the optimizer after the last step.

@@ -12,7 +12,8 @@ from evaluation.outcome import Trainings
 from evaluation.training_store import TrainingStore
 from meta.tasks import Quadratic
 
-TRAININGS = Trainings(np.linspace(2.0, 1.0, 6, dtype=np.float32).reshape(2, 3), np.float32([0.5, 0.25]))
+LOSS = np.linspace(2.0, 1.0, 6, dtype=np.float32).reshape(2, 3)
+TRAININGS = Trainings(LOSS, np.array([0.5, 0.25], np.float32))
 MADE_WITH = {
     "created": "2026-01-01T00:00:00+00:00",
     "versions": {"jax": "1.0", "optax": None},

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from celo.hand_designed import eval_params, hand_designed
-from celo.learned.celo import Celo
+from celo.learned.celo import Celo, CeloState
 from evaluation.outcome import Outcome, Trainings
 from evaluation.report.schedule import schedules
 from meta.compile import jit
@@ -111,6 +111,7 @@ def test_step_size_is_found_at_any_depth(key):
 def test_one_step_size_is_the_geometric_mean_over_tensors(key):
     learned = Celo(tensor_features=True)
     state = learned.optimizer(learned.init(key), 4).init({"a": jnp.ones(2), "b": jnp.ones((2, 3))})
+    assert isinstance(state, CeloState)
     assert state.eta.shape == (2,)
     with_eta = state._replace(eta=jnp.array([0.01, 1.0]))
     np.testing.assert_allclose(step_size(with_eta), 0.1, rtol=1e-6)

@@ -149,7 +149,7 @@ def test_a_path_may_hold_an_equals_sign(tmp_path, monkeypatch):
         celo.save(place, "celo", dataclasses.asdict(LEARNED), LEARNED.init(jax.random.key(0)))
         assert compare.entry(place).label == f"Celo ({place})"
         assert compare.entry(f"mine={place}").label == "mine"
-    with pytest.raises(FileNotFoundError, match="runs/lr=1e-4/theta.safetensors"):
+    with pytest.raises(FileNotFoundError, match="runs/lr=1e-4/theta"):
         compare.entry("runs/lr=1e-4/theta.safetensors")
 
 

@@ -1,10 +1,10 @@
 """Measure the machine: `celo benchmark meta --json OUT`.
 
 meta: seconds per meta-iteration at the Celo paper's scale (4 task families x 8 problems x both signs x 50
-inner steps, MLP 64-32-10, batch 64), and seconds from the start of a process to its first meta-iteration done,
-with nothing cached. The images are random numbers of the four datasets' shapes and sizes: arithmetic does not
-depend on them, and no data need be at hand. A meta-iteration is the whole compiled call: sampling of data,
-inner training, meta-gradient, AdamW on theta, and its measures back on the host.
+inner steps, MLP 64-32-10, batch 64), and seconds from the start of a process to its first meta-iteration
+done, with nothing cached. The images are random numbers of the shapes and sizes of the four datasets:
+arithmetic does not depend on them, and no data need be at hand. A meta-iteration is the whole compiled call:
+sampling of data, inner training, meta-gradient, AdamW on theta, and its measures back on the host.
 """
 
 from __future__ import annotations

@@ -194,6 +194,8 @@ class Recipe:
             TypeError: if the optimizer has no such option.
         """
         config = dict(_option(text) for text in self.options)
+        if "stage" in config:
+            raise ValueError("option 'stage' of the optimizer follows from the part that a stage trains")
         if "stage" in names.options(LEARNED[self.optimizer]):
             config["stage"] = part
         return learned_optimizer(self.optimizer, **config)

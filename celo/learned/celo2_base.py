@@ -59,7 +59,10 @@ def direction(
     inputs = features.celo_features(g, p, *averages, epsilon=EPSILON_FEATURES)
     if g.ndim < 2:
         inputs, theta = inputs[:VECTOR_FEATURES], {**theta, "w0": theta["w0"][:VECTOR_FEATURES]}
-    (out,) = mlp.apply(theta, [x * _inverse_rms(x) for x in inputs], outputs=1)
+    if g.ndim <= 2:  # one normaliser per feature, which then costs nothing per parameter
+        (out,) = mlp.apply(theta, inputs, mlp.inverse_rms(inputs, EPSILON_RMS), outputs=1)
+    else:
+        (out,) = mlp.apply(theta, [x * _inverse_rms(x) for x in inputs], outputs=1)
     if orthogonalise and g.ndim >= 2:
         out = newton_schulz.orthogonalise(out)
     return out * _inverse_rms(out)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax import Array
 
 from celo import interop, learned_optimizer
 
@@ -56,8 +57,8 @@ CASES = (
 
 
 @functools.cache
-def errors(case: Case, load: Callable[[str], Vectors]) -> dict[str, np.ndarray]:
-    """Absolute error of each parameter after each step, and how far the reference moved it, by tensor."""
+def trajectory(case: Case, load: Callable[[str], Vectors]) -> tuple[dict[str, np.ndarray], Any]:
+    """Parameters after each step, by tensor, and the last state."""
     vectors, config = load(case.vectors), dict(case.config)
     flat = {path.removeprefix("theta/"): x for path, x in vectors.items() if path.startswith("theta/")}
     theta = interop.from_upstream(case.name, flat, **config)
@@ -74,10 +75,16 @@ def errors(case: Case, load: Callable[[str], Vectors]) -> dict[str, np.ndarray]:
             after = optax.apply_updates(before, updates)
             return (after, state), after
 
-        return jax.lax.scan(body, (params, optimizer.init(params)), (grads, losses))[1]
+        (_, state), path = jax.lax.scan(body, (params, optimizer.init(params)), (grads, losses))
+        return path, state
 
-    found = train(theta, params, grads, vectors["loss"], vectors["num_steps"])
-    return {n: np.abs(np.asarray(found[n]) - vectors[f"out_params/{n}"][1:]) for n in NAMES}
+    return jax.tree.map(np.asarray, train(theta, params, grads, vectors["loss"], vectors["num_steps"]))
+
+
+def errors(case: Case, load: Callable[[str], Vectors]) -> dict[str, np.ndarray]:
+    """Absolute error of each parameter after each step, by tensor."""
+    path, _ = trajectory(case, load)
+    return {n: np.abs(path[n] - load(case.vectors)[f"out_params/{n}"][1:]) for n in NAMES}
 
 
 @pytest.mark.parametrize("tensor", NAMES)
@@ -87,6 +94,50 @@ def test_parameters_over_the_trajectory(case: Case, tensor: str, parity: Callabl
     path = parity(case.vectors)[f"out_params/{tensor}"]
     moved = np.max(np.abs(path[-1] - path[0]))
     assert not case.moves or moved > 10 * case.tolerance
+
+
+def memory_of_lstms(state: Any) -> dict[str, Array]:
+    return {f"lstm_hidden_state/{part}": getattr(state, part) for part in ("hidden", "cell")}
+
+
+def averages_of_the_loss(state: Any) -> dict[str, Array]:
+    return {"loss_buffer/means": state.means, "loss_buffer/running_min": state.minima}
+
+
+def states_of_nn_adam(state: Any) -> dict[str, Array]:
+    controls = {
+        f"per_layer_{part}/{n}": state.controls[i, j]
+        for i, n in enumerate(NAMES)
+        for j, part in enumerate(("lr", "beta1", "beta2", "epsilon"))
+    }
+    return memory_of_lstms(state.lstm) | controls
+
+
+def states_of_rnn_mlp(state: Any) -> dict[str, Array]:
+    words = {f"from_mlp/{n}": state.from_mlp[i] for i, n in enumerate(NAMES)} | {"from_lstm": state.from_lstm}
+    loss = {"train_loss_accum/mean": state.loss.mean, "train_loss_accum/var": state.loss.variance}
+    return memory_of_lstms(state.lstm) | words | loss | {"dynamic_clip/value": state.gradient_size}
+
+
+@pytest.mark.parametrize(
+    ("vectors", "states"),
+    [
+        (
+            "random/velo_s_live",
+            lambda s: memory_of_lstms(s.scheduler.lstm) | averages_of_the_loss(s.scheduler.loss),
+        ),
+        ("random/nnadam", states_of_nn_adam),
+        ("random/rnn_mlp", states_of_rnn_mlp),
+    ],
+    ids=["velo_s_live", "nnadam", "rnn_mlp"],
+)
+def test_what_is_remembered_after_the_last_step(
+    vectors: str, states: Callable[[Any], dict[str, Array]], parity: Callable[[str], Vectors]
+):
+    (case,) = (case for case in CASES if case.vectors == vectors)
+    for path, found in states(trajectory(case, parity)[1]).items():
+        expected = parity(vectors)[f"state/{path}"]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5, err_msg=path)
 
 
 def test_table_of_errors(parity: Callable[[str], Vectors]):

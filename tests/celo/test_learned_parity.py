@@ -42,6 +42,9 @@ class Case:
 
 
 CASES = (
+    Case("random/celo_rand", "celo", tolerance=1e-5, moves=False),
+    Case("released/celo", "celo", tolerance=1e-5),
+    Case("released/celo_phase1", "celo", (("stage", 1),), tolerance=1e-5),
     Case("released/celo_adam", "celo_adam", tolerance=1e-5),
     Case("random/velo_s", "velo_s", moves=False),
     Case("random/velo_s_live", "velo_s"),
@@ -137,7 +140,7 @@ def test_what_is_remembered_after_the_last_step(
     (case,) = (case for case in CASES if case.vectors == vectors)
     for path, found in states(trajectory(case, parity)[1]).items():
         expected = parity(vectors)[f"state/{path}"]
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5, err_msg=path)
+        np.testing.assert_allclose(found, expected, rtol=5e-5, atol=5e-5, err_msg=path)
 
 
 def test_table_of_errors(parity: Callable[[str], Vectors]):

@@ -1,0 +1,203 @@
+"""What `meta_train` is given and cannot use: refused with one clear error, nothing compiled, nothing left."""
+
+import dataclasses
+import logging
+
+import datasets
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import celo
+from celo import safetensors_file, trees
+from meta import trainer
+from meta.config_file import NAME
+from meta.datasets import DatasetNotFoundError
+from meta.initial_theta import check_recipe
+from meta.recipe import Stage, preset
+from meta.trainer import Settings, meta_train
+
+STAGE = Stage(iterations=2, problems=2, truncation=2, horizon_low=2, horizon_high=4)
+RECIPE = dataclasses.replace(
+    preset("quick"),
+    stage1=STAGE,
+    stage2=dataclasses.replace(STAGE, part=2),
+    tasks=("ImageMLP_Digits8_Relu16_bs64",),
+    validate_every=0,
+)
+QUIET = Settings(progress=False)
+
+
+@pytest.fixture(autouse=True)
+def _compiles_nothing(caplog):
+    """No program is; single operations may be, as data are put in their places."""
+    with jax.log_compiles(), caplog.at_level(logging.WARNING, logger="jax"):
+        yield
+    messages = [record.getMessage() for record in caplog.get_records("call")]
+    programs = ("_iterate", "init", "values", "shard_map")  # of a stage, of its beginning, of validation
+    assert [
+        text for text in messages if text.startswith(tuple(f"Compiling jit({x})" for x in programs))
+    ] == []
+
+
+@pytest.fixture(autouse=True)
+def _builds_no_stage(monkeypatch):
+    def built(*args, **kwargs):
+        raise AssertionError("a stage was built for a recipe that cannot be")
+
+    monkeypatch.setattr(trainer, "StageProgram", built)
+
+
+def refused(tmp_path, error, message, recipe=RECIPE, settings=QUIET):
+    """Meta-training raises, and leaves nothing behind."""
+    run_dir = tmp_path / "run"
+    with pytest.raises(error, match=message):
+        meta_train(recipe, run_dir, settings)
+    assert not run_dir.exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"tracker": "wandbb"}, r"Unknown tracker 'wandbb'\. Did you mean 'wandb'\?"),
+        ({"tracker_mode": "ofline"}, r"Unknown tracker mode 'ofline'\. Did you mean 'offline'"),
+        ({"checkpoint_every": 0}, "checkpoint_every is 0; expected at least 1"),
+        ({"keep": 0}, "keep is 0; expected at least 1"),
+    ],
+)
+def test_bad_settings(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Settings(**fields)
+
+
+def test_missing_data(tmp_path, monkeypatch):
+    """The one error that names the set, the folder and the ways to get it."""
+
+    def unreachable(*args, **kwargs):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    monkeypatch.setenv("CELO_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "data").mkdir()
+    recipe = dataclasses.replace(RECIPE, validation_tasks=("ImageMLP_Mnist8_Relu32_bs64",))
+    settings = dataclasses.replace(QUIET, data_dir=str(tmp_path / "data"))
+    refused(tmp_path, DatasetNotFoundError, f"(?s)'mnist'.*{tmp_path / 'data'}.*CELO_DATA", recipe, settings)
+
+
+def test_run_folder_of_something_else(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"is not a run: it has no config\.json, but holds notes\.txt"):
+        meta_train(RECIPE, tmp_path, QUIET)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    with pytest.raises(NotADirectoryError, match=r"notes\.txt is a file; a run needs a folder"):
+        meta_train(RECIPE, tmp_path / "notes.txt", QUIET)
+
+
+def test_run_folder_of_another_recipe(tmp_path):
+    run_dir = tmp_path / "run"
+    with pytest.raises(AssertionError, match="a stage was built"):
+        meta_train(RECIPE, run_dir, QUIET)
+    before = (run_dir / NAME).read_bytes()
+    other = dataclasses.replace(RECIPE, stage1=dataclasses.replace(STAGE, sigma=0.02))
+    with pytest.raises(
+        ValueError, match=r"another configuration:\n  stage1\.sigma: 0\.01 in the run, 0\.02 asked"
+    ):
+        meta_train(other, run_dir, QUIET)
+    assert (run_dir / NAME).read_bytes() == before
+
+
+def test_damaged_configuration_of_a_run(tmp_path):
+    (tmp_path / NAME).write_text('{"config": {')
+    with pytest.raises(ValueError, match=r"config\.json is not readable"):
+        meta_train(RECIPE, tmp_path, QUIET)
+
+
+@pytest.fixture(scope="module")
+def theta():
+    return celo.learned_optimizer("celo").init(jax.random.key(0))
+
+
+@pytest.fixture
+def saved(theta, tmp_path):
+    path = tmp_path / "theta.safetensors"
+    celo.save(path, "celo", {"stage": 1}, theta)
+    return path
+
+
+def starting_from(path, **fields):
+    return dataclasses.replace(RECIPE, init=str(path), **fields)
+
+
+def test_missing_checkpoint(tmp_path, saved):
+    refused(
+        tmp_path,
+        FileNotFoundError,
+        "no file .*thet.safetensors.*Did you mean 'theta.safetensors'",
+        starting_from(tmp_path / "thet.safetensors"),
+    )
+    refused(tmp_path, FileNotFoundError, "no packaged weights and no file 'cello'", starting_from("cello"))
+
+
+def test_checkpoint_of_another_optimizer(tmp_path, saved):
+    recipe = starting_from(saved, optimizer="learnable_adam")
+    refused(tmp_path, ValueError, r"holds meta-parameters of Celo\(.*not of LearnableAdam", recipe)
+
+
+def test_checkpoint_of_another_configuration(tmp_path, theta):
+    path = tmp_path / "linear.safetensors"
+    celo.save(path, "celo", {"form": "linear"}, theta)
+    refused(tmp_path, ValueError, "form='linear'.*not of .*form='exp'", starting_from(path))
+
+
+def test_checkpoint_of_the_second_stage(tmp_path, theta):
+    path = tmp_path / "linear.safetensors"
+    celo.save(path, "celo", {"form": "linear"}, theta)
+    stage = dataclasses.replace(RECIPE.stage2, init=str(path))
+    refused(tmp_path, ValueError, "form='linear'", dataclasses.replace(RECIPE, stage2=stage))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x.at[0].set(jnp.nan), "mlp/b0.*not finite|not finite.*mlp/b0"),
+        (lambda x: x[:-1], r"theta does not fit|b0"),
+    ],
+    ids=["not-finite", "another-shape"],
+)
+def test_checkpoint_with_wrong_numbers(tmp_path, theta, saved, change, message):
+    """Files that `celo.save` would not write, with a valid checksum."""
+    flat = trees.flatten({**theta, "mlp": {**theta["mlp"], "b0": change(theta["mlp"]["b0"])}})
+    header = safetensors_file.decode_header(saved.read_bytes(), "saved")
+    header = {name: header[name] for name in ("optimizer", "config", "provenance")}
+    saved.write_bytes(safetensors_file.encode(header, {path: np.asarray(x) for path, x in flat.items()}))
+    refused(tmp_path, ValueError, message, starting_from(saved))
+
+
+def test_truncated_checkpoint(tmp_path, saved):
+    saved.write_bytes(saved.read_bytes()[:-100])
+    refused(tmp_path, ValueError, "truncated or corrupt", starting_from(saved))
+
+
+def test_a_run_under_way_does_not_need_its_checkpoint(tmp_path):
+    """It is read when the run begins; the folder holds what came of it."""
+    recipe = starting_from(tmp_path / "gone.safetensors")
+    check_recipe(recipe, starts=False)
+    with pytest.raises(FileNotFoundError):
+        check_recipe(recipe, starts=True)
+
+
+class Nothing:
+    """A learned optimizer none of which the second stage trains."""
+
+    def init(self, key):
+        return {"rule": jnp.zeros(())}
+
+    def trainable(self, theta, stage):
+        return {"rule": stage == 1}
+
+
+def test_stage_with_nothing_to_train(tmp_path, monkeypatch):
+    """Found before the first stage, not after it."""
+    monkeypatch.setattr(type(RECIPE), "learned", lambda self, part: Nothing())
+    refused(tmp_path, ValueError, "no leaf of theta is trainable in this stage")

@@ -9,6 +9,7 @@ import jax
 import celo
 from celo.learned.base import theta_shapes
 from meta import partition, sharding
+from meta.compile import jit
 from meta.recipe import Recipe
 
 PyTree = Any
@@ -29,7 +30,7 @@ def initial_theta(recipe: Recipe, number: int = 0) -> PyTree:
     learned = recipe.learned(recipe.plan()[number].part)
     checkpoint = recipe.checkpoint(number)
     if not checkpoint:
-        return learned.init(jax.random.fold_in(jax.random.key(recipe.seed), 0))
+        return jit(learned.init)(jax.random.fold_in(jax.random.key(recipe.seed), 0))
     loaded, theta = celo.load(checkpoint)
     # A theta is the same whether its scheduler is in use or not.
     if loaded not in (recipe.learned(1), recipe.learned(2)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -149,12 +148,12 @@ class StageProgram:
         self, tasks: PyTree, key: Array, state: MetaState, count: Array
     ) -> tuple[MetaState, Measures]:
         """``count`` meta-iterations; measures are written into buffers of the most there can be."""
-        one = functools.partial(self._meta_iteration, tasks, key)
-        shapes = jax.eval_shape(one, state)[1]
-        buffers = jax.tree.map(lambda x: jnp.zeros((self._most, *x.shape), x.dtype), shapes)
+        sizes = [(self._most, len(jax.tree.leaves(task)[0]), self._stage.problems) for task in tasks]
+        # Spelled out: tracing a meta-iteration for the shapes of its measures would take seconds.
+        buffers = Measures(jnp.zeros((self._most,)), tuple(Summary.zeros(size) for size in sizes))
 
         def body(i: Array, carry: tuple[MetaState, Measures]) -> tuple[MetaState, Measures]:
-            state, measured = one(carry[0])
+            state, measured = self._meta_iteration(tasks, key, carry[0])
             return state, jax.tree.map(lambda buffer, x: buffer.at[i].set(x), carry[1], measured)
 
         return jax.lax.fori_loop(0, count, body, (state, buffers))

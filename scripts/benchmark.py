@@ -105,9 +105,11 @@ class MetaStage:
         began = self.began or time.time()
         import jax
 
+        from meta.compile import jit
+
         set_up(Devices(host_devices=self.host_devices))
         program = paper_program(self.part, self.iterations)
-        state = program.begin(program.learned.init(jax.random.key(1)))
+        state = program.begin(jit(program.learned.init)(jax.random.key(1)))
         state, _ = program.run(state, 1)
         to_first = time.time() - began
         seconds = []

@@ -34,10 +34,6 @@ def set_up(devices: Devices) -> None:
     """
     if devices.host_devices < 0:
         raise ValueError(f"host_devices is {devices.host_devices}; expected 0 (one per core) or more")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        # Only the CPU's number of devices; an accelerator, where there is one, is used instead.
-        jax.config.update("jax_num_cpu_devices", devices.host_devices or cores)
     if not 0 <= devices.process_id < devices.num_processes:
         raise ValueError(
             f"process_id is {devices.process_id} and num_processes {devices.num_processes}; expected "
@@ -45,5 +41,9 @@ def set_up(devices: Devices) -> None:
         )
     if devices.num_processes > 1 and not devices.coordinator:
         raise ValueError(f"num_processes is {devices.num_processes}; several processes need a coordinator")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        # Only the CPU's number of devices; an accelerator, where there is one, is used instead.
+        jax.config.update("jax_num_cpu_devices", devices.host_devices or cores)
     if devices.coordinator:
         jax.distributed.initialize(devices.coordinator, devices.num_processes, devices.process_id)

@@ -57,6 +57,12 @@ class Summary(NamedTuple):
     eta_high: Array
     horizon: Array
 
+    @classmethod
+    def zeros(cls, shape: tuple[int, ...]) -> Summary:
+        """A summary of zeros, each field of this shape: room for the summaries of several estimates."""
+        zeros = jnp.zeros(shape)
+        return cls(zeros, zeros, zeros, zeros, zeros, jnp.zeros(shape, jnp.int32))
+
 
 def summarise(steps: Steps) -> Summary:
     """The `Summary` of one problem's unroll."""

@@ -25,7 +25,7 @@ class Star:
 
     With ``r = rsqrt(v + 1e-6)`` and the outputs d, m_b, m_g, m_w of one MLP, 39 -> 4 -> 4 -> 4:
     ``p <- p - 0.001 d r exp(0.001 m_b) - nominal_step exp(0.001 m_g) mean_k(m_k r) - weight_decay exp(0.001
-    m_w) p``. Theta of zeros gives the nominal step alone. It reads neither the loss nor the horizon.
+    m_w) p``. Outputs of zero leave the nominal step alone. It reads neither the loss nor the horizon.
 
     The heavy regularisation that the paper's name stands for is decay of theta in meta-training: the weight
     decay of the outer optimizer.
@@ -48,9 +48,13 @@ class Star:
             raise ValueError(f"weight_decay is {self.weight_decay}; expected a number in [0, 1)")
 
     def init(self, key: Array) -> dict[str, PyTree]:
-        """Random meta-parameters: ``{"mlp": ..., "decays": ...}``, float32, 207 numbers."""
-        sizes = (adafac_mlp.MLP_INPUTS, *adafac_mlp.MLP_HIDDEN, OUTPUTS)
-        return {"mlp": mlp.init(key, sizes), "decays": adafac_mlp.init_decays()}
+        """Random meta-parameters: ``{"mlp": ..., "decays": ...}``, float32, 207 numbers.
+
+        The last layer is zero: meta-training starts from the nominal step, since a random direction times r,
+        which is up to 1000, diverges.
+        """
+        weights = mlp.init(key, (adafac_mlp.MLP_INPUTS, *adafac_mlp.MLP_HIDDEN, OUTPUTS))
+        return {"mlp": {**weights, "w2": jnp.zeros_like(weights["w2"])}, "decays": adafac_mlp.init_decays()}
 
     def trainable(self, theta: dict[str, PyTree], stage: int) -> PyTree:
         """Either stage trains all of theta: there is no scheduler."""

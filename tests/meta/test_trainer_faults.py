@@ -206,12 +206,17 @@ def test_corrupt_checkpoint(start: Start, tmp_path: Path, expected: Expected) ->
     assert held(tmp_path / "all damaged") == [4, 6, 8]
 
 
+def modified(run_dir: Path) -> dict[Path, int]:
+    """When each file of a run was last written; every process writes its number into the lock."""
+    return {path: path.stat().st_mtime_ns for path in run_dir.rglob("*") if path.name != ".lock"}
+
+
 @pytest.mark.slow
 def test_changed_configuration_is_refused(start: Start, tmp_path: Path, expected: Expected) -> None:
     run_dir = tmp_path / "run"
     child = start(options(run_dir), "die", "save", "after", "2")
     child.communicate()
-    before = sorted((path, path.stat().st_mtime_ns) for path in run_dir.rglob("*"))
+    before = modified(run_dir)
     child = start(options(run_dir, seed=1, stage2__learning_rate=0.5))
     _, errors = child.communicate()
     assert child.returncode == 2
@@ -219,9 +224,14 @@ def test_changed_configuration_is_refused(start: Start, tmp_path: Path, expected
     assert "\n  seed: 0 in the run, 1 asked for\n" in errors
     assert "\n  stage2.learning_rate: 0.001 in the run, 0.5 asked for\n" in errors
     assert "Traceback" not in errors
-    assert sorted((path, path.stat().st_mtime_ns) for path in run_dir.rglob("*")) == before
+    assert modified(run_dir) == before
     finish(start, run_dir, expected)
     assert read_config(run_dir)["config"]["seed"] == 0
+
+
+def not_ours(errors: str) -> bool:
+    """Whether no traceback leads here; tensorstore's own threads may print one when a write fails."""
+    return f'File "{ROOT}/meta' not in errors and f'File "{ROOT}/scripts' not in errors
 
 
 @pytest.mark.slow
@@ -234,7 +244,7 @@ def test_no_room_for_a_checkpoint(start: Start, tmp_path: Path, expected: Expect
     last = errors.strip().splitlines()[-1]
     assert last.startswith("error: the checkpoint at step 6 could not be written")
     assert "File too large. Earlier checkpoints are intact (step 2, 4)" in last
-    assert "Traceback" not in errors
+    assert not_ours(errors)
     assert held(run_dir) == [2, 4]
     finish(start, run_dir, expected)
 
@@ -252,7 +262,7 @@ def test_full_disk(start: Start, tmp_path: Path) -> None:
     last = errors.strip().splitlines()[-1]
     assert last.startswith("error: ")
     assert "No space left on device. Earlier checkpoints are intact (step 2, 4)" in last
-    assert "Traceback" not in errors
+    assert not_ours(errors)
 
 
 @pytest.mark.slow

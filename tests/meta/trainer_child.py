@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from meta import checkpoints, manifest, metrics
+from meta import checkpoints, manifest, metrics, run
 from meta.metrics import read_metrics
 from scripts import meta_train
 
@@ -115,7 +115,7 @@ def _on_call(
 
 
 PLACES: dict[str, tuple[Any, str]] = {
-    "save": (checkpoints.Checkpoints, "save"),
+    "save": (run.RunFolder, "save"),  # of a checkpoint; the best theta is saved by another
     "manifest": (manifest, "write"),
     "digest": (manifest.files, "sync_and_digest"),
     "remove": (checkpoints.files, "remove_folder"),
@@ -148,7 +148,7 @@ def limit_files(count: str, size: str) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), int(size)))
 
-    _on_call(checkpoints.Checkpoints, "save", int(count), limit, lambda: None)
+    _on_call(*PLACES["save"], int(count), limit, lambda: None)
 
 
 def fill_disk(count: str, folder: str) -> None:
@@ -162,7 +162,7 @@ def fill_disk(count: str, folder: str) -> None:
             except OSError:
                 pass
 
-    _on_call(checkpoints.Checkpoints, "save", int(count), fill, lambda: None)
+    _on_call(*PLACES["save"], int(count), fill, lambda: None)
 
 
 def tell_devices() -> None:

@@ -1,0 +1,219 @@
+"""The command line of meta-training: presets, overrides, exit codes, and one clear message for bad input."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from meta.config_file import read_config
+from meta.metrics import read_metrics
+from meta.recipe import PRESETS, preset
+from meta.trainer import Result, Settings
+from scripts import cli, meta_train
+from scripts.devices import Devices, set_up
+from tests.meta.trainer_child import ROOT, command, environment, options, theta_bytes
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """Instead of training, note what was asked for; `finished` is what training says."""
+    seen = {"finished": True}
+
+    def train(recipe, run_dir, settings):
+        seen.update(recipe=recipe, run_dir=run_dir, settings=settings)
+        return Result(None, None, Path(run_dir), seen["finished"])  # type: ignore[arg-type]  # not looked at
+
+    monkeypatch.setattr(meta_train, "meta_train", train)
+    monkeypatch.setattr(meta_train, "set_up", lambda devices: seen.update(devices=devices))
+    return seen
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_alone(called, name, capsys):
+    assert meta_train.main(["--preset", name]) == 0
+    assert called["recipe"] == preset(name)
+    assert called["run_dir"] == Path("runs") / name
+    assert called["settings"] == Settings()
+    assert called["devices"] == Devices()
+    assert capsys.readouterr().out == f"theta: runs/{name}/theta.safetensors\n"
+
+
+def test_quick_is_the_default(called):
+    assert meta_train.main([]) == 0
+    assert called["recipe"] == preset("quick")
+
+
+def test_overrides_take_effect(called):
+    """Of each stage, of the recipe, of how it is carried out, and of where; the rest is the preset's."""
+    line = (
+        "--preset cpu --run-dir mine --stage1.iterations 5 --stage2.learning-rate 0.5 "
+        "--stage1.horizon constant --stage2.estimator truncated_es "
+        "--tasks ImageMLP_Digits8_Relu32_bs64 ImageMLP_Digits8_Tanh32_bs64 "
+        "--stage2.tasks ImageMLP_Digits8_Relu16_bs64 --options form=linear --seed 3 --stages 1 --init there "
+        "--tracker wandb --tracker-mode offline --data-dir data --keep 2 --no-progress "
+        "--host-devices 3 --coordinator 127.0.0.1:1234 --num-processes 2 --process-id 1"
+    )
+    assert meta_train.main(list(line.split())) == 0
+    cpu = preset("cpu")
+    assert called["recipe"] == dataclasses.replace(
+        cpu,
+        stage1=dataclasses.replace(cpu.stage1, iterations=5, horizon="constant"),
+        stage2=dataclasses.replace(
+            cpu.stage2,
+            learning_rate=0.5,
+            estimator="truncated_es",
+            tasks=("ImageMLP_Digits8_Relu16_bs64",),
+        ),
+        tasks=("ImageMLP_Digits8_Relu32_bs64", "ImageMLP_Digits8_Tanh32_bs64"),
+        options=("form=linear",),
+        seed=3,
+        stages=1,
+        init="there",
+    )
+    assert called["run_dir"] == Path("mine")
+    assert called["settings"] == Settings("data", "wandb", "offline", keep=2, progress=False)
+    assert called["devices"] == Devices(3, "127.0.0.1:1234", 2, 1)
+
+
+def test_a_stopped_run_is_said(called, capsys):
+    called["finished"] = False
+    assert meta_train.main(["--run-dir", "mine"]) == 0
+    text = "stopped by a signal; a checkpoint is in mine, the same command goes on from it\n"
+    assert capsys.readouterr().out == text
+
+
+def test_it_is_a_subcommand(called):
+    assert cli.main(["meta-train", "--preset", "paper"]) == 0
+    assert called["recipe"] == preset("paper")
+
+
+def failed(argv, capsys):
+    """The message of a command that ends with exit code 2, without line breaks and frames."""
+    with pytest.raises(SystemExit) as raised:
+        meta_train.main(argv)
+    assert raised.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    return " ".join(captured.err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--preset qick", "error: Unknown preset 'qick'. Did you mean 'quick'? Known: cpu, paper, quick."),
+        ("--preset=papre", "error: Unknown preset 'papre'. Did you mean 'paper'?"),
+        ("--optimizer cello", "Unknown optimizer 'cello'. Did you mean 'celo'"),
+        ("--options from=linear", "celo has no option 'from'. Did you mean 'form'"),
+        ("--tasks ImageMLP_Digit8_Relu32_bs64", "Did you mean 'ImageMLP_Digits8_Relu32_bs64'"),
+        ("--stage1.estimator pess", "Unknown estimator 'pess'. Did you mean 'pes'?"),
+        ("--stage2.horizon constnt", "Unknown horizon 'constnt'. Did you mean 'constant'?"),
+        ("--stage2.schedule cosin", "Unknown schedule 'cosin'. Did you mean 'cosine'?"),
+        ("--stage1.augmentation globl", "Unknown augmentation level 'globl'. Did you mean 'global'"),
+        ("--tracker wandbb", "Unknown tracker 'wandbb'. Did you mean 'wandb'?"),
+        ("--tracker-mode of", "Unknown tracker mode 'of'."),
+        ("--stage1.iterations 0", "iterations is 0; expected at least 1"),
+        ("--stage1.problems 0", "problems is 0; expected at least 1"),
+        ("--stage2.truncation 0", "truncation is 0; expected at least 1"),
+        ("--stage2.sigma 0", "sigma is 0.0; expected a positive number"),
+        ("--stage1.learning-rate -0.1", "learning_rate is -0.1; expected a positive number"),
+        ("--stage1.horizon-low 900", "horizon range is [900, 500]; expected 1 <= low <= high"),
+        ("--seed -1", "seed is -1; expected 0 to 2**32 - 1"),
+        ("--stage1.iterations many", "invalid literal for int() with base 10: 'many'"),
+        ("--stage1.lerning-rate 1", "Unrecognized options: --stage1.lerning-rate"),
+    ],
+)
+def test_bad_command_lines(called, capsys, line, message):
+    assert message in failed(line.split(), capsys)
+    assert "recipe" not in called
+
+
+@pytest.mark.parametrize(
+    ("devices", "message"),
+    [
+        (Devices(host_devices=-1), r"host_devices is -1; expected 0 \(one per core\) or more"),
+        (
+            Devices(coordinator="127.0.0.1:1", num_processes=2, process_id=2),
+            "process_id is 2 and num_processes 2",
+        ),
+        (Devices(coordinator="127.0.0.1:1", num_processes=0), "num_processes 0"),
+        (Devices(num_processes=2), "num_processes is 2; several processes need a coordinator"),
+    ],
+)
+def test_bad_devices(devices, message):
+    with pytest.raises(ValueError, match=message):
+        set_up(devices)
+
+
+def test_errors_of_training_are_one_line(called, capsys, monkeypatch, tmp_path):
+    def train(*arguments):
+        raise FileNotFoundError("no file theta.safetensors")
+
+    monkeypatch.setattr(meta_train, "meta_train", train)
+    assert failed([], capsys) == "error: no file theta.safetensors"
+    monkeypatch.setenv("CELO_TRACEBACK", "1")
+    with pytest.raises(FileNotFoundError):
+        meta_train.main([])
+
+
+def test_help_shows_every_field_with_its_default(capsys):
+    """The preset's defaults, not the classes'."""
+    with pytest.raises(SystemExit) as raised:
+        meta_train.main(["--preset", "cpu", "--help"])
+    assert raised.value.code == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for part in (
+        "--stage1.iterations INT",
+        "--stage2.sigma FLOAT",
+        "--run-dir",
+        "--tracker-mode",
+        "--coordinator",
+    ):
+        assert part in text
+    assert f"meta-iterations. (default: {preset('cpu').stage1.iterations})" in text
+
+
+def test_real_process_with_bad_input_leaves_nothing(tmp_path):
+    """As a user sees it: exit code 2, one line, no folder."""
+    run_dir = tmp_path / "run"
+    arguments = ["--run-dir", str(run_dir), "--init", str(tmp_path / "none.safetensors"), "--no-progress"]
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.meta_train", *arguments],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == f"error: no file {tmp_path / 'none.safetensors'}.\n"
+    assert done.stdout == ""
+    assert not run_dir.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["offline", "disabled"])
+def test_wandb_keeps_its_id_over_a_resumption(tmp_path, mode):
+    """Stopped after its first stage, gone on with: one id, two folders of wandb's own when offline."""
+    pytest.importorskip("wandb")
+    run_dir = tmp_path / "run"
+    quiet = {f"WANDB_{name}_DIR": str(tmp_path / name) for name in ("CACHE", "CONFIG", "DATA")}
+    env = environment() | quiet | {"WANDB_SILENT": "true", "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    argv = options(run_dir, tracker="wandb", tracker_mode=mode)
+    ids = []
+    for program, code in ((("die", "save", "after", "3"), -9), ((), 0)):
+        done = subprocess.run(
+            command(argv, *program), cwd=ROOT, env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, done.stderr
+        ids.append(json.loads((run_dir / "wandb.json").read_bytes())["id"])
+    assert ids[0] == ids[1]
+    folders = sorted(path.name for path in run_dir.glob("wandb/offline-run-*"))
+    assert len(folders) == (2 if mode == "offline" else 0)
+    assert all(name.endswith(ids[0]) for name in folders)
+    assert [row["step"] for row in read_metrics(run_dir / "metrics.jsonl")] == [2, 4, 6, 8, 10, 12, 14]
+    assert theta_bytes(run_dir)
+    assert read_config(run_dir)["config"]["optimizer"] == "learnable_adam"

@@ -27,7 +27,7 @@ class VeloState(NamedTuple):
         num_steps: () float32, the horizon; replace it to go on for longer.
         statistics: running averages of the gradient, as Celo has them.
         scheduler: state of the scheduler, with one LSTM state per tensor.
-        step_sizes: (tensors,) step size of each tensor in the last step, in the order of the tree's leaves; 0
+        eta: (tensors,) step size of each tensor in the last step, in the order of the tree's leaves; 0
             before the first.
     """
 
@@ -35,7 +35,7 @@ class VeloState(NamedTuple):
     num_steps: Array
     statistics: TensorStatistics
     scheduler: scheduler.SchedulerState
-    step_sizes: Array
+    eta: Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Velo:
             hidden, memory = tensor_scheduler.step(
                 theta["scheduler"], state.scheduler, seen, loss, state.count, state.num_steps
             )
-            step_sizes = dense.apply(theta["scheduler"]["step_size"], hidden)[:, 0]
+            eta = dense.apply(theta["scheduler"]["step_size"], hidden)[:, 0]
             rules = mlp_bank.mix(theta["bank"], dense.apply(theta["controls"], hidden), self.ff_mult)
             structure = jax.tree.structure(params)
             steps, statistics = gradient_statistics.map_tensors(
@@ -120,9 +120,9 @@ class Velo:
                 grads,
                 state.statistics,
                 structure.unflatten(rules),
-                structure.unflatten(list(step_sizes)),
+                structure.unflatten(list(eta)),
             )
-            return steps, VeloState(state.count + 1, state.num_steps, statistics, memory, step_sizes)
+            return steps, VeloState(state.count + 1, state.num_steps, statistics, memory, eta)
 
         return transformation(init, step)
 

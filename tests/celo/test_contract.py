@@ -68,7 +68,11 @@ def learned_row(name: str, **config: Any) -> Row:
     return Row("-".join([name, *(f"{field}_{value}" for field, value in config.items())]), build, None)
 
 
-LEARNED_ROWS = [*map(learned_row, LEARNED), learned_row("celo", stage=1)]
+LEARNED_ROWS = [
+    *map(learned_row, LEARNED),
+    learned_row("celo", stage=1),
+    learned_row("celo", tensor_features=True),
+]
 ROWS = [*HAND_DESIGNED_ROWS, *LEARNED_ROWS]
 
 # Clauses a row is known to break, with the reason. Each must really fail: xfail is strict here.

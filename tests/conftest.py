@@ -61,8 +61,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Run a test marked lenient, with its fixtures, under JAX's own promotion rules."""
-    if item.get_closest_marker("lenient") is None:
+    """Run a test marked lenient, and every example of a docstring, under JAX's own promotion rules.
+
+    An example shows what a user sees, who has not turned strictness on.
+    """
+    if item.get_closest_marker("lenient") is None and not isinstance(item, pytest.DoctestItem):
         return (yield)
     _configure_jax(_LENIENT)
     try:

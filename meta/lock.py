@@ -1,4 +1,4 @@
-"""A lock on a folder that ends with the process that holds it."""
+"""Locks that end with the process that holds them."""
 
 from __future__ import annotations
 
@@ -10,32 +10,30 @@ from pathlib import Path
 _LOCK = ".lock"
 
 
-class FolderLock:
-    """An exclusive lock on a folder, held from construction until `release` or the end of the process.
+class FileLock:
+    """An exclusive lock on a file, held from construction until `release` or the end of the process.
 
     The kernel keeps it (flock) and drops it however the process ends, so nothing stale is ever left to clean
-    up.
+    up. It is its own context manager.
 
     Args:
-        folder: an existing folder.
+        path: the file; it is created in an existing folder, and stays there.
+        wait: whether to wait until the lock is free.
 
     Raises:
-        BlockingIOError: another process holds the lock; the message names it.
+        BlockingIOError: another process holds the lock, and it was not to be waited for; ``args[0]`` says
+            who, as "process 17 on host".
     """
 
-    def __init__(self, folder: Path):
-        path = folder / _LOCK
+    def __init__(self, path: Path, wait: bool = False):
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             holder = os.read(self._descriptor, 200).decode(errors="replace").strip()
             os.close(self._descriptor)
-            raise BlockingIOError(
-                f"{folder} is in use by {holder or 'another process'}; wait for it, stop it, or use another "
-                "folder"
-            ) from None
-        except OSError:
+            raise BlockingIOError(holder or "another process") from None
+        except BaseException:
             os.close(self._descriptor)
             raise
         os.ftruncate(self._descriptor, 0)
@@ -47,3 +45,28 @@ class FolderLock:
             # The file stays: deleting it would let two processes lock two files of one name.
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def __enter__(self) -> FileLock:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+
+class FolderLock(FileLock):
+    """`FileLock` on a folder as a whole.
+
+    Args:
+        folder: an existing folder.
+
+    Raises:
+        BlockingIOError: another process holds the lock; the message names it.
+    """
+
+    def __init__(self, folder: Path):
+        try:
+            super().__init__(folder / _LOCK)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                f"{folder} is in use by {error.args[0]}; wait for it, stop it, or use another folder"
+            ) from None

@@ -5,7 +5,7 @@ from meta.tasks.image_autoencoder import ImageAutoencoder
 from meta.tasks.image_mlp import ImageMLP
 from meta.tasks.quadratic import Quadratic
 from meta.tasks.recurrent_lm import RecurrentLM
-from meta.tasks.registry import META_TRAINING, TASKS, make
+from meta.tasks.registry import META_TRAINING, TASKS, make, parameter_shapes
 
 __all__ = [
     "META_TRAINING",
@@ -16,5 +16,6 @@ __all__ = [
     "RecurrentLM",
     "Task",
     "make",
+    "parameter_shapes",
     "stack_tasks",
 ]

@@ -1,110 +1,34 @@
-"""Tasks by name, in the style of the fixed tasks of learned_optimization.
+"""Tasks by name: those of learned_optimization that VeLOdrome and the Celo paper use, and small ones of ours.
 
 A name gives the kind of task, the data and their size, the architecture and the batch. A published name keeps
-its published batch of 128; the families of the Celo paper train on 64, which their names say. "BW" is an
-image averaged to one channel.
+its published batch, 128 if it says none; the families of the Celo paper train on 64, which their names say.
+"BW" is an image averaged to one channel. The tables are in `meta.tasks.families`; docs/tasks.md lists them.
+
+Not here: the three NeRF tasks (`JAXNeRF_*`), whose images and model come from another project.
 """
 
-import dataclasses
 import os
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any
 
 from celo.names import unknown_name
-from meta.datasets.images import load_images
-from meta.datasets.text import load_text
-from meta.tasks.base import Task
-from meta.tasks.image_autoencoder import ImageAutoencoder
-from meta.tasks.image_mlp import ImageMLP
-from meta.tasks.recurrent_lm import RecurrentLM
+from meta.tasks.base import Params, Task
+from meta.tasks.families import ENTRIES, META_TRAINING, Entry
+
+__all__ = ["META_TRAINING", "TASKS", "Entry", "make", "parameter_shapes"]
+
+TASKS: Mapping[str, Entry] = ENTRIES
+"""Name to entry; read-only. An entry has `family`, `dataset` and `parameter_shapes()`, and loads no data."""
 
 
-@dataclasses.dataclass(frozen=True)
-class ImageTask:
-    """An image task: a dataset at a size, and the configuration of the task.
+def find(name: str) -> Entry:
+    """Look an entry up.
 
-    Attributes:
-        kind: the task's class.
-        dataset: short name of the dataset.
-        size: height and width in pixels, or None for the dataset's own.
-        channels: 1, 3, or None for the dataset's own.
-        config: arguments of `kind.of`.
+    Raises:
+        ValueError: an unknown name; the nearest names are in the message.
     """
-
-    kind: type[ImageMLP] | type[ImageAutoencoder]
-    dataset: str
-    size: int | None
-    channels: int | None
-    config: Mapping[str, Any]
-
-    def make(self, name: str, folders: Mapping[str, Any]) -> Task:
-        """Load the data and build the task."""
-        data = load_images(self.dataset, self.size, self.channels, **folders)
-        return self.kind.of(data, name=name, **self.config)
-
-
-@dataclasses.dataclass(frozen=True)
-class TextTask:
-    """A language model on the bytes of a corpus.
-
-    Attributes:
-        dataset: short name of the dataset.
-        config: arguments of `RecurrentLM.of`.
-    """
-
-    dataset: str
-    config: Mapping[str, Any]
-
-    def make(self, name: str, folders: Mapping[str, Any]) -> Task:
-        """Load the data and build the task."""
-        return RecurrentLM.of(load_text(self.dataset, **folders), name=name, **self.config)
-
-
-def _mlp(dataset: str, size: int | None, channels: int | None, *hidden: int, **config: Any) -> ImageTask:
-    return ImageTask(ImageMLP, dataset, size, channels, {"hidden": hidden, **config})
-
-
-def _autoencoder(dataset: str, *hidden: int, **config: Any) -> ImageTask:
-    return ImageTask(ImageAutoencoder, dataset, None, None, {"hidden": hidden, **config})
-
-
-# The four families of the Celo paper, section 4.
-META_TRAINING = (
-    "ImageMLP_Mnist8_Relu32_bs64",
-    "ImageMLP_FashionMnist8_Relu32_bs64",
-    "ImageMLP_SvhnBW8_Relu32_bs64",
-    "ImageMLP_Cifar10BW8_Relu32_bs64",
-)
-
-TASKS: Mapping[str, ImageTask | TextTask] = MappingProxyType(
-    {
-        "ImageMLP_Mnist8_Relu32_bs64": _mlp("mnist", 8, 1, 32),
-        "ImageMLP_FashionMnist8_Relu32_bs64": _mlp("fashion_mnist", 8, 1, 32),
-        "ImageMLP_SvhnBW8_Relu32_bs64": _mlp("svhn", 8, 1, 32),
-        "ImageMLP_Cifar10BW8_Relu32_bs64": _mlp("cifar10", 8, 1, 32),
-        "ImageMLP_FashionMnist8_Relu32": _mlp("fashion_mnist", 8, 1, 32, batch_size=128),
-        "ImageMLP_Cifar10BW8_Relu32": _mlp("cifar10", 8, 1, 32, batch_size=128),
-        "ImageMLP_Cifar10_8_Relu32": _mlp("cifar10", 8, 3, 32, batch_size=128),
-        "ImageMLP_Mnist_128x128x128_Relu": _mlp("mnist", None, None, 128, 128, 128, batch_size=128),
-        "ImageMLP_FashionMnist_Relu128x128": _mlp("fashion_mnist", None, None, 128, 128, batch_size=128),
-        "ImageMLPAE_Mnist_128x32x128_bs128": _autoencoder("mnist", 128, 32, 128),
-        "ImageMLPAE_FashionMnist_128x32x128_bs128": _autoencoder("fashion_mnist", 128, 32, 128),
-        "ImageMLP_Digits8_Relu32_bs64": _mlp("digits", 8, 1, 32),
-        "ImageMLP_Digits8_Tanh32_bs64": _mlp("digits", 8, 1, 32, activation="tanh"),
-        "ImageMLP_Digits8_Relu16_bs64": _mlp("digits", 8, 1, 16),
-        "ImageMLP_Digits8_Relu32x32_bs64": _mlp("digits", 8, 1, 32, 32),
-        "ImageMLP_Digits8_Relu64x64x64_bs64": _mlp("digits", 8, 1, 64, 64, 64),
-        "ImageMLPAE_Digits8_32x16x32_bs64": _autoencoder("digits", 32, 16, 32, batch_size=64),
-        "RNNLM_pydocbytes_Patch16_GRU32_Embed16_bs16": TextTask(
-            "pydoc", {"hidden": 32, "embedding": 16, "length": 16}
-        ),
-        "RNNLM_pydocbytes_Patch32_GRU64_Embed32_bs16": TextTask("pydoc", {"hidden": 64, "embedding": 32}),
-        "RNNLM_tinyshakespearebytes_Patch32_GRU64_Embed32_bs16": TextTask(
-            "tiny_shakespeare", {"hidden": 64, "embedding": 32}
-        ),
-    }
-)
+    if name not in TASKS:
+        raise unknown_name("task", name, TASKS)
+    return TASKS[name]
 
 
 def make(
@@ -130,6 +54,23 @@ def make(
         >>> make("ImageMLP_Digits8_Relu32_bs64").num_classes
         10
     """
-    if name not in TASKS:
-        raise unknown_name("task", name, TASKS)
-    return TASKS[name].make(name, {"data_dir": data_dir, "cache_dir": cache_dir})
+    return find(name).make(name, {"data_dir": data_dir, "cache_dir": cache_dir})
+
+
+def parameter_shapes(name: str) -> Params:
+    """Return the shapes and dtypes of a task's parameters, without its data and without computing anything.
+
+    Args:
+        name: one of `TASKS`.
+
+    Returns:
+        A pytree of `jax.ShapeDtypeStruct` with the structure of `make(name).init(key)[0]`.
+
+    Raises:
+        ValueError: an unknown name; the nearest names are in the message.
+
+    Example:
+        >>> parameter_shapes("ImageMLP_Digits8_Relu32_bs64")["linear_0"]["w"].shape
+        (64, 32)
+    """
+    return find(name).parameter_shapes()

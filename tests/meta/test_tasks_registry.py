@@ -9,7 +9,7 @@ import pytest
 
 from meta.datasets import IMAGE_DATASETS, SPLITS, TEXT_DATASETS, DatasetNotFoundError
 from meta.tasks import META_TRAINING, TASKS, Quadratic, Task, make, stack_tasks
-from meta.tasks.registry import ImageTask
+from meta.tasks.families.image import ImageTask
 
 ONE_OF_EACH = (
     "ImageMLP_Digits8_Tanh32_bs64",

@@ -1,0 +1,31 @@
+"""The registry as tables, one file per family: a name and how its task is built."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from meta.tasks.families.byte_rnn_lm import BYTE_RNN_LM_TASKS
+from meta.tasks.families.entry import Entry, shapes_of
+from meta.tasks.families.image_mlp import IMAGE_MLP_TASKS, META_TRAINING
+from meta.tasks.families.image_mlp_ae import IMAGE_MLP_AE_TASKS
+
+__all__ = ["ENTRIES", "META_TRAINING", "Entry", "shapes_of"]
+
+_TABLES = (
+    IMAGE_MLP_TASKS,
+    IMAGE_MLP_AE_TASKS,
+    BYTE_RNN_LM_TASKS,
+)
+
+
+def _merge(tables: tuple[Mapping[str, Entry], ...]) -> Mapping[str, Entry]:
+    """Merge tables, in which no name may stand twice."""
+    merged: dict[str, Entry] = {}
+    for table in tables:
+        twice = merged.keys() & table.keys()
+        if twice:
+            raise ValueError(f"tasks are named twice: {', '.join(sorted(twice))}")
+        merged |= table
+    return MappingProxyType(merged)
+
+
+ENTRIES: Mapping[str, Entry] = _merge(_TABLES)

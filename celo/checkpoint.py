@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from celo.learned import LEARNED, LearnedOptimizer, base, learned_optimizer
 PRETRAINED = Path(__file__).with_name("pretrained")
 """Folder of the packaged weights, one ``NAME.safetensors`` each."""
 
+_Content = tuple[str, LearnedOptimizer, dict[str, Any], dict[str, Any] | None]
 _MSGPACK_MAPS = (*range(0x81, 0x90), 0xDE, 0xDF)
 
 
@@ -105,12 +107,60 @@ def load(
             optimizer, and for meta-parameters that do not fit their configuration or are not finite.
         TypeError: for an unknown field of the configuration.
     """
+    found = read(source, name, **config)
+    return found.learned, found.theta
+
+
+class Loaded(NamedTuple):
+    """Meta-parameters, and where they were found.
+
+    Attributes:
+        name: of the optimizer, a key of `celo.LEARNED`.
+        learned: its configuration.
+        theta: meta-parameters.
+        sha256: of the file, in hexadecimal.
+        revision: the commit of a file from the hub, None for others.
+        header: what the file says about itself, as `read_header`; None for one of the reference
+            implementation.
+    """
+
+    name: str
+    learned: LearnedOptimizer
+    theta: dict[str, Any]
+    sha256: str
+    revision: str | None
+    header: dict[str, Any] | None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Every field of the configuration."""
+        return {field: getattr(self.learned, field) for field in names.options(LEARNED[self.name])}
+
+
+def read(source: str | os.PathLike[str], name: str | None = None, **config: Any) -> Loaded:
+    """What `load` loads, with the name of the optimizer and where it comes from.
+
+    Args:
+        source: as for `load`.
+        name: as for `load`.
+        **config: as for `load`.
+
+    Returns:
+        Meta-parameters and their origin.
+
+    Raises:
+        FileNotFoundError: as `load`.
+        ConnectionError: as `load`.
+        ValueError: as `load`.
+        TypeError: as `load`.
+    """
     if str(source).startswith(hub.PREFIX):
         address = hub.parse(str(source))
         published = hub.REPOSITORIES.get(address.repository)
         if published is not None and address.file == published.file:
             name, config = name or published.name, {**published.config, **config}
-        return _load_file(hub.fetch(address), str(source), name, config)
+        path = hub.fetch(address)
+        return _load_file(path, str(source), name, config)._replace(revision=hub.commit_of(path))
     path = _find(source)
     return _load_file(path, str(path), name, config)
 
@@ -176,16 +226,14 @@ def _find(source: str | os.PathLike[str]) -> Path:
     raise FileNotFoundError(f"no file {path}.{names.nearest(path.name, beside)}")
 
 
-def _load_file(
-    path: Path, where: str, name: str | None, config: Mapping[str, Any]
-) -> tuple[LearnedOptimizer, dict[str, Any]]:
+def _load_file(path: Path, where: str, name: str | None, config: Mapping[str, Any]) -> Loaded:
     with open(path, "rb") as file:
         head = file.read(9)
         _check_kind(head, where)
         data = head + file.read()
-    if safetensors_file.looks_like(head):
-        return _load_ours(data, where, name, config)
-    return _load_upstream(data, where, name, config)
+    kind = _load_ours if safetensors_file.looks_like(head) else _load_upstream
+    found, learned, theta, header = kind(data, where, name, config)
+    return Loaded(found, learned, theta, hashlib.sha256(data).hexdigest(), None, header)
 
 
 def _check_kind(head: bytes, where: str) -> None:
@@ -203,9 +251,7 @@ def _check_kind(head: bytes, where: str) -> None:
     )
 
 
-def _load_ours(
-    data: bytes, where: str, name: str | None, config: Mapping[str, Any]
-) -> tuple[LearnedOptimizer, dict[str, Any]]:
+def _load_ours(data: bytes, where: str, name: str | None, config: Mapping[str, Any]) -> _Content:
     header, flat = safetensors_file.decode(data, where)
     stored = header["optimizer"]
     if name not in (None, stored):
@@ -214,7 +260,7 @@ def _load_ours(
     trees.check_finite(flat, where)
     theta = jax.tree.map(jnp.asarray, trees.unflatten(flat))
     _check_fits(learned, theta, where)
-    return learned, theta
+    return stored, learned, theta, header
 
 
 def _overridden(
@@ -234,15 +280,13 @@ def _check_fits(learned: LearnedOptimizer, theta: Any, where: str) -> None:
         raise ValueError(f"{where}: {error}") from error
 
 
-def _load_upstream(
-    data: bytes, where: str, name: str | None, config: Mapping[str, Any]
-) -> tuple[LearnedOptimizer, dict[str, Any]]:
+def _load_upstream(data: bytes, where: str, name: str | None, config: Mapping[str, Any]) -> _Content:
     try:
         flat = trees.flatten(serialization.msgpack_restore(data))
     except Exception as error:  # whatever stops the parser, the file is at fault
         raise ValueError(f"{where} is truncated or corrupt: {error}") from error
     try:
         name = name or interop.recognise(flat)
-        return learned_optimizer(name, **config), interop.from_upstream(name, flat, **config)
+        return name, learned_optimizer(name, **config), interop.from_upstream(name, flat, **config), None
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error

@@ -28,6 +28,9 @@ REPOSITORIES: Mapping[str, Published] = MappingProxyType(
         "amoudgl/adafac-mlp-lopt": Published("theta.state", "adafac_mlp"),
         "amoudgl/velo-s": Published("theta.state", "velo_s"),
         "amoudgl/velo-4000": Published("theta.state", "velo", MappingProxyType({"ff_mult": 100.0})),
+        # Two files that are alike, so that only the repository says which optimizer it is.
+        "amoudgl/celo2": Published("theta.state", "celo2"),
+        "amoudgl/celo2-base": Published("theta.state", "celo2_base"),
     }
 )
 """The repositories of the paper's authors; read-only."""
@@ -60,6 +63,23 @@ def parse(text: str) -> Address:
     if file is None:
         file = REPOSITORIES[repository].file if repository in REPOSITORIES else DEFAULT_FILE
     return Address(repository, match["revision"], file)
+
+
+def commit_of(path: Path) -> str | None:
+    """The commit a downloaded file belongs to: the hub's cache keeps it under ``snapshots/COMMIT``.
+
+    >>> commit_of(Path("models--amoudgl--celo/snapshots/0123abc/theta.state"))
+    '0123abc'
+
+    Args:
+        path: a file as `fetch` returns it.
+
+    Returns:
+        The commit; None if the path does not say.
+    """
+    parts = path.parts[:-1]
+    place = parts.index("snapshots") + 1 if "snapshots" in parts else len(parts)
+    return parts[place] if place < len(parts) else None
 
 
 def fetch(address: Address) -> Path:

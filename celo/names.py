@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import functools
 import inspect
@@ -68,3 +69,24 @@ def check_options(owner: str, config: Mapping[str, Any], known: Collection[str])
     for option in config:
         if option not in known:
             raise TypeError(f"{owner} has no option {option!r}.{hint(option, known)}")
+
+
+def parse_option(text: str) -> tuple[str, Any]:
+    """Name and value of an option written as ``NAME=VALUE``.
+
+    >>> parse_option("ff_mult=100.0"), parse_option("form=linear")
+    (('ff_mult', 100.0), ('form', 'linear'))
+
+    Args:
+        text: the option; its value is a Python literal, or else a string.
+
+    Raises:
+        ValueError: if it is not of that form.
+    """
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise ValueError(f"option {text!r} of the optimizer is not of the form NAME=VALUE")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import math
 from typing import Any
@@ -193,7 +192,7 @@ class Recipe:
             ValueError: if an option is not of the form NAME=VALUE, or its value is not possible.
             TypeError: if the optimizer has no such option.
         """
-        config = dict(_option(text) for text in self.options)
+        config = dict(map(names.parse_option, self.options))
         if "stage" in config:
             raise ValueError("option 'stage' of the optimizer follows from the part that a stage trains")
         if "stage" in names.options(LEARNED[self.optimizer]):
@@ -215,17 +214,6 @@ class Recipe:
     def config(self) -> dict[str, Any]:
         """The recipe as nested JSON-able dictionaries."""
         return dataclasses.asdict(self)
-
-
-def _option(text: str) -> tuple[str, Any]:
-    """Name and value of NAME=VALUE; the value is a Python literal, or else a string."""
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise ValueError(f"option {text!r} of the optimizer is not of the form NAME=VALUE")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
 
 
 PRESETS: dict[str, Recipe] = {

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import serialization
 
 from celo import names, trees
 from celo.interop import adafac_mlp as adafac_mlp_layout
@@ -28,7 +29,7 @@ from celo.interop import velo as velo_layout
 from celo.interop.layout import Layout
 from celo.learned import LearnedOptimizer, base, learned_optimizer
 
-__all__ = ["LAYOUTS", "from_upstream", "recognise", "to_upstream"]
+__all__ = ["LAYOUTS", "encode", "from_upstream", "recognise", "to_upstream"]
 
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     {
@@ -99,6 +100,23 @@ def to_upstream(name: str, theta: Any, **config: Any) -> dict[str, np.ndarray]:
     mapping, learned = _layout(name, config)
     base.check_theta(learned, theta)
     return layout.write(mapping, theta)
+
+
+def encode(name: str, theta: Any, **config: Any) -> bytes:
+    """The content of a file ``theta.state``, which upstream reads with ``flax.serialization.from_bytes``.
+
+    Args:
+        name: a key of `LAYOUTS`.
+        theta: meta-parameters.
+        **config: fields of the configuration that differ from their defaults.
+
+    Returns:
+        The content; equal for equal arguments. It does not say which optimizer it is, nor the configuration.
+
+    Raises:
+        ValueError: for an unknown name, or if ``theta`` does not fit the configuration.
+    """
+    return serialization.msgpack_serialize(layout.nest(to_upstream(name, theta, **config)))
 
 
 def recognise(flat: Mapping[str, Any]) -> str:

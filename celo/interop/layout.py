@@ -135,3 +135,23 @@ def write(layout: Layout, theta: Any) -> dict[str, np.ndarray]:
     flat = {path: np.asarray(leaf) for path, leaf in trees.flatten(theta).items()}
     parts = [leaf.write(flat[leaf.target]) for leaf in layout]
     return {source: array for part in parts for source, array in part.items()}
+
+
+def nest(flat: Arrays) -> dict[str, Any]:
+    """Upstream arrays as upstream's own dictionaries: a key of theta, the name of a haiku module, a leaf.
+
+    The name of a module may hold ``/`` itself, and the theta of the MLP over momenta is the dictionary of its
+    modules.
+
+    >>> nest({"rnn_params/rnn/linear/w": 1, "mlp/~/linear_0/w": 2, "log_lr": 3})
+    {'rnn_params': {'rnn/linear': {'w': 1}}, 'mlp/~/linear_0': {'w': 2}, 'log_lr': 3}
+    """
+    nested: dict[str, Any] = {}
+    for path, array in flat.items():
+        *branch, leaf = path.split("/")
+        outer = [] if branch[:1] == ["mlp"] else branch[:1]
+        node = nested
+        for key in (*outer, "/".join(branch[len(outer) :])):
+            node = node.setdefault(key, {}) if key else node
+        node[leaf] = array
+    return nested

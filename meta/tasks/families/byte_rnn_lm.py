@@ -1,4 +1,4 @@
-"""Recurrent language models on the bytes of a small corpus; our own, for machines without the large corpora."""
+"""Recurrent language models on the bytes of a small corpus: ours, where the large corpora are not at hand."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -24,6 +24,20 @@ SMOOTHING = 0.9
 FINAL_BATCHES = 10
 
 
+class Position(NamedTuple):
+    """Where a training is.
+
+    Attributes:
+        params: parameters, as the optimizer trains them.
+        model_state: state of the model.
+        opt_state: state of the optimizer.
+    """
+
+    params: PyTree
+    model_state: PyTree
+    opt_state: PyTree
+
+
 class Curve(NamedTuple):
     """One whole training.
 
@@ -83,27 +97,48 @@ def train(task: Task, optimizer: optax.GradientTransformation, key: Array, num_s
         [1.0, 0.25, 0.0625]
     """
     num_steps = check_num_steps(num_steps)
-    optimizer = optax.with_extra_args_support(optimizer)
     key_init, key_batch, key_loss = jax.random.split(key, 3)
-    params, model_state = task.init(key_init)
 
-    def body(carry: tuple[PyTree, PyTree, PyTree], drawn: tuple[PyTree, Array]) -> tuple:
-        params, model_state, opt_state = carry
-        sample, key = drawn
+    def body(position: Position, drawn: tuple[PyTree, Array]) -> tuple[Position, tuple[Array, Array]]:
+        return take_step(task, optimizer, position, *drawn)
 
-        def objective(params: PyTree) -> tuple[Array, PyTree]:
-            loss, new_state, _ = task.loss(params, model_state, key, task.gather("train", sample))
-            return loss, new_state
+    drawn = (draw_samples(task, key_batch, "train", num_steps), jax.random.split(key_loss, num_steps))
+    position, (loss, eta) = jax.lax.scan(body, begin(task, optimizer, key_init), drawn)
+    return Curve(loss, eta, *position)
 
-        (loss, model_state), grads = jax.value_and_grad(objective, has_aux=True)(params)
-        updates, opt_state = optimizer.update(grads, opt_state, params, value=loss)
-        params = optax.apply_updates(params, updates)
-        return (params, model_state, opt_state), (loss, step_size(opt_state))
 
-    carry = (params, model_state, optimizer.init(params))
-    drawn = (_samples(task, key_batch, "train", num_steps), jax.random.split(key_loss, num_steps))
-    carry, (loss, eta) = jax.lax.scan(body, carry, drawn)
-    return Curve(loss, eta, *carry)
+def begin(task: Task, optimizer: optax.GradientTransformation, key: Array) -> Position:
+    """Where a training begins: initial parameters of a random key, and the optimizer's state for them."""
+    params, model_state = task.init(key)
+    return Position(params, model_state, optimizer.init(params))
+
+
+def take_step(
+    task: Task, optimizer: optax.GradientTransformation, position: Position, sample: PyTree, key: Array
+) -> tuple[Position, tuple[Array, Array]]:
+    """One step of a training.
+
+    Args:
+        task: what to train.
+        optimizer: an optax optimizer.
+        position: where the training is.
+        sample: what decides the batch, see `meta.tasks.base.Task.sample`.
+        key: random key of the loss.
+
+    Returns:
+        Where it is then; and () float32 the loss of the batch before the step, and `step_size` after it.
+    """
+    params, model_state, opt_state = position
+
+    def objective(params: PyTree) -> tuple[Array, PyTree]:
+        loss, new_state, _ = task.loss(params, model_state, key, task.gather("train", sample))
+        return loss, new_state
+
+    (loss, model_state), grads = jax.value_and_grad(objective, has_aux=True)(params)
+    update = optax.with_extra_args_support(optimizer).update
+    updates, opt_state = update(grads, opt_state, params, value=loss)
+    position = Position(optax.apply_updates(params, updates), model_state, opt_state)
+    return position, (loss, step_size(opt_state))
 
 
 def step_size(opt_state: PyTree) -> Array:
@@ -154,7 +189,7 @@ def evaluate(
         loss, _, aux = task.loss(params, model_state, key, task.gather(split, sample))
         return loss, aux
 
-    drawn = (_samples(task, key_batch, split, batches), jax.random.split(key_loss, batches))
+    drawn = (draw_samples(task, key_batch, split, batches), jax.random.split(key_loss, batches))
     return jax.tree.map(lambda x: jnp.mean(x, axis=0), jax.lax.map(one, drawn))
 
 
@@ -170,7 +205,7 @@ def evaluate_end(
     return evaluate(task, params, curve.model_state, key, split, batches)
 
 
-def _samples(task: Task, key: Array, split: str, count: int) -> PyTree:
+def draw_samples(task: Task, key: Array, split: str, count: int) -> PyTree:
     """What decides ``count`` batches, drawn at once: random bits cost mostly their number of calls."""
     return jax.vmap(lambda k: task.sample(k, split))(jax.random.split(key, count))
 

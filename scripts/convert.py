@@ -1,8 +1,8 @@
 """Convert meta-parameters: `celo convert hf://amoudgl/celo celo.safetensors`.
 
-Reads whatever `celo.load` reads (a file theta.state of the reference implementation, a file of ours, packaged
-weights by name, an address on the Hugging Face hub), checks it, and writes safetensors that hold the optimizer,
-its configuration and where the numbers come from; or, with `--to upstream`, theta.state. Equal input gives
+Reads whatever `celo.load` reads: a file theta.state of the reference implementation, a file of ours, packaged
+weights by name, an address on the Hugging Face hub. Checks it, and writes safetensors with the optimizer, its
+configuration and where the numbers come from; or, with `--to upstream`, theta.state. Equal input gives
 equal bytes.
 """
 

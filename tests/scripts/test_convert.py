@@ -1,4 +1,4 @@
-"""Converting meta-parameters: nothing is lost either way, equal input gives equal bytes, bad input is named."""
+"""Converting meta-parameters: nothing is lost either way, equal input gives equal bytes, errors say why."""
 
 import json
 from pathlib import Path

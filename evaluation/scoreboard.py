@@ -1,0 +1,129 @@
+"""All scores of an evaluation, with the best Adam's own runs as the first row: the noise reference."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from evaluation.cell import CellResult
+from evaluation.coverage import Coverage, coverage
+from evaluation.envelope import Envelope, velo_speedup_score
+from evaluation.scores import REFERENCE, SCORES, Reference, reference
+from evaluation.selection import Chosen, choose
+
+NOISE = "Adam* (noise reference)"
+VELO_MEANING = (
+    "Steps that tuned Adam needs to reach the run's final loss, by the envelope of Adam's training curves, "
+    "divided by the run's own number of steps, as VeLO's authors measure it."
+)
+
+
+class Scored(NamedTuple):
+    """One kind of score of all optimizers.
+
+    Attributes:
+        name: for files.
+        title: for headings.
+        meaning: in a sentence.
+        tasks: names of the tasks, the columns.
+        scores: (S, tasks) by label of the optimizer, `NOISE` first.
+    """
+
+    name: str
+    title: str
+    meaning: str
+    tasks: tuple[str, ...]
+    scores: Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scoreboard:
+    """Everything scored of an evaluation.
+
+    Attributes:
+        coverage: what is finished and what is missing.
+        unscorable: complete tasks without a reference, since Adam diverged there with every learning rate.
+        tasks: the tasks that are scored: complete, with a reference.
+        seeds: their numbers.
+        runs: by label and task the trainings at the best configuration, of every finished cell; Adam's under
+            the label `NOISE`.
+        references: what the best Adam reaches, by task, wherever Adam is finished and did not diverge.
+        scored: one per kind of score, over the same tasks but for VeLO's; none if no task can be scored.
+    """
+
+    coverage: Coverage
+    unscorable: tuple[str, ...]
+    tasks: tuple[str, ...]
+    seeds: tuple[int, ...]
+    runs: Mapping[str, Mapping[str, Chosen]]
+    references: Mapping[str, Reference]
+    scored: tuple[Scored, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of the rows: the noise reference, then the optimizers."""
+        return tuple(self.runs)
+
+
+def scoreboard(
+    cells: Sequence[CellResult],
+    expected: Sequence[tuple[str, str]] = (),
+    envelopes: Mapping[str, Envelope] | None = None,
+) -> Scoreboard:
+    """Scores every optimizer on every task on which all of them are finished.
+
+    Args:
+        cells: the finished cells.
+        expected: pairs of task and optimizer that were asked for.
+        envelopes: of tuned Adam by task, for VeLO's speedup; None for none. Tasks without an envelope are
+            left out of that score.
+
+    Returns:
+        The scoreboard; without scores if there is no task to score.
+
+    Raises:
+        ValueError: there is no cell, or cells do not belong together, see `evaluation.coverage.coverage`.
+    """
+    if not cells:
+        asked = "; ".join(f"{optimizer} on {task}" for task, optimizer in expected)
+        raise ValueError(f"there is no finished cell to report on; asked for: {asked or 'nothing'}")
+    covered = coverage(cells, expected)
+    by_label: dict[str, dict[str, Chosen]] = {_row(label): {} for label in covered.optimizers}
+    for cell in cells:
+        by_label[_row(cell.optimizer)][cell.task] = choose(cell)
+    adam = by_label[NOISE]
+    references = {task: best for task in covered.tasks if task in adam and (best := reference(adam[task]))}
+    unscorable = tuple(task for task in covered.complete if task not in references)
+    tasks = tuple(task for task in covered.complete if task in references)
+    scored = _scored(tasks, by_label, references, envelopes or {}) if tasks else ()
+    return Scoreboard(covered, unscorable, tasks, cells[0].seeds, by_label, references, scored)
+
+
+def _row(label: str) -> str:
+    return NOISE if label == REFERENCE else label
+
+
+def _scored(
+    tasks: tuple[str, ...],
+    runs: Mapping[str, Mapping[str, Chosen]],
+    references: Mapping[str, Reference],
+    envelopes: Mapping[str, Envelope],
+) -> tuple[Scored, ...]:
+    made = []
+    for score in SCORES:
+        columns = {
+            label: np.stack([score.of(own[task], references[task]) for task in tasks], axis=1)
+            for label, own in runs.items()
+        }
+        made.append(Scored(score.name, score.title, score.meaning, tasks, columns))
+    known = tuple(task for task in tasks if task in envelopes)
+    if known:
+        columns = {
+            label: np.stack([velo_speedup_score(own[task], envelopes[task]) for task in known], axis=1)
+            for label, own in runs.items()
+        }
+        made.append(Scored("velo_speedup", "VeLO's speedup", VELO_MEANING, known, columns))
+    return tuple(made)

@@ -1,0 +1,110 @@
+"""The scoreboard: rows, matrices, holes that are named and never averaged over."""
+
+import math
+
+import numpy as np
+import pytest
+
+from evaluation.coverage import coverage
+from evaluation.envelope import Envelope
+from evaluation.scoreboard import NOISE, scoreboard
+from tests.evaluation.cells import cell
+
+ADAM = [[2, 2], [0.4, 0.6], [1, math.nan]]
+
+
+def full():
+    return [
+        cell(ADAM, "a"),
+        cell([0.25, 1.0], "a", "celo"),
+        cell([[3, 3], [1, 1], [2, 2]], "b"),
+        cell([0.5, math.nan], "b", "celo"),
+    ]
+
+
+def by_name(board):
+    return {scored.name: scored for scored in board.scored}
+
+
+def test_matrices_by_hand_with_the_noise_reference_first():
+    board = scoreboard(full())
+    assert board.labels == (NOISE, "celo")
+    assert board.tasks == ("a", "b")
+    found = by_name(board)
+    assert list(found) == ["final_loss", "speedup", "sustained_speedup"]
+    np.testing.assert_allclose(found["final_loss"].scores["celo"], [[2.0, 2.0], [0.5, 0.0]])
+    np.testing.assert_allclose(found["final_loss"].scores[NOISE], [[0.5 / 0.4, 1], [0.5 / 0.6, 1]], rtol=1e-6)
+    for scored in board.scored:
+        assert list(scored.scores) == [NOISE, "celo"]
+        assert scored.scores["celo"][1, 1] == 0  # diverged
+    assert not board.coverage.sentences()
+
+
+def test_tuned_baselines_are_chosen_as_adam_is():
+    cells = [*full(), cell([[0.1, 5.0], [0.5, 0.5], [9, 9]], "a", "sgd"), cell(ADAM, "b", "sgd")]
+    board = scoreboard(cells)
+    assert {task: board.runs["sgd"][task].index for task in "ab"} == {"a": 1, "b": 1}
+    np.testing.assert_allclose(by_name(board)["final_loss"].scores["sgd"][:, 0], [1, 1], rtol=1e-6)
+
+
+def test_the_sustained_speedup_is_never_above_the_first_crossing():
+    found = by_name(scoreboard(full()))
+    for label in (NOISE, "celo"):
+        assert (found["sustained_speedup"].scores[label] <= found["speedup"].scores[label]).all()
+
+
+def test_a_task_with_a_hole_is_left_out_for_all():
+    board = scoreboard(full()[:3], expected=[("a", "adam"), ("a", "celo"), ("b", "adam"), ("b", "celo")])
+    assert board.tasks == ("a",)
+    for scored in board.scored:
+        assert {matrix.shape for matrix in scored.scores.values()} == {(2, 1)}
+    said = " ".join(board.coverage.sentences())
+    assert "Not finished (1 of 4 cells): celo on b." in said
+    assert "over the 1 of 2 tasks" in said
+    assert "left out of every score, for all optimizers alike: b." in said
+    assert set(board.runs[NOISE]) == {"a", "b"}  # still there to be drawn
+
+
+def test_what_nobody_asked_for_is_a_hole_too():
+    found = coverage(full()[:3])
+    assert found.unasked == (("b", "celo"),)
+    assert found.complete == ("a",)
+    assert found.sentences()[0] == "Never asked for (1 of 4 cells): celo on b."
+
+
+def test_without_adam_there_are_no_scores():
+    board = scoreboard([full()[1]])
+    assert board.scored == ()
+    assert board.coverage.holes == (("a", "adam"),)
+
+
+def test_a_task_where_adam_always_diverged_is_named_and_not_scored():
+    nan = math.nan
+    board = scoreboard([*full()[:2], cell([[nan, 1]] * 3, "c"), cell([1, 1], "c", "celo")])
+    assert (board.tasks, board.unscorable) == (("a",), ("c",))
+    assert "c" not in board.references
+
+
+def test_no_cell_is_refused_with_what_was_asked_for():
+    with pytest.raises(ValueError, match="no finished cell to report on; asked for: adam on a"):
+        scoreboard([], [("a", "adam")])
+
+
+def test_velos_speedup_is_over_the_tasks_with_an_envelope():
+    envelope = Envelope(np.array([0.0, 100.0]), np.array([2.0, 0.0]))
+    velo = by_name(scoreboard(full(), envelopes={"b": envelope, "other": envelope}))["velo_speedup"]
+    assert velo.tasks == ("b",)
+    np.testing.assert_allclose(velo.scores["celo"], [[75 / 40], [0]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "two results of celo on a"),
+        ({"optimizer": "star", "steps": 30}, "star on a took 30 steps and adam 40"),
+        ({"optimizer": "star", "seeds": (5, 6)}, r"star on a has seeds \(5, 6\), adam on a \(0, 1\)"),
+    ],
+)
+def test_cells_that_do_not_belong_together_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        scoreboard([*full(), cell([1.0, 1.0], "a", **({"optimizer": "celo"} | changes))])

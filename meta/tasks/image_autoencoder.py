@@ -8,12 +8,12 @@ import jax.numpy as jnp
 
 from meta.datasets.images import ImageData
 from meta.tasks.base import Aux, Batch, Label, pytree, static
-from meta.tasks.image_data import DeviceImages, default_name
+from meta.tasks.image_data import DeviceImages, ImageBatches, default_name
 from meta.tasks.layers import Layers, apply_mlp, check_perceptron, clip_loss, init_mlp
 
 
 @pytree
-class ImageAutoencoder:
+class ImageAutoencoder(ImageBatches):
     """Reconstruct images under the mean squared error, `mean (sigmoid(output) - pixel)²`.
 
     The mean is over pixels and examples. Architecture and loss of the `ImageMLPAE` tasks of
@@ -54,26 +54,13 @@ class ImageAutoencoder:
         made = default_name("ImageMLPAE", data, task.hidden, task.activation, task.batch_size)
         return dataclasses.replace(task, label=Label(name or made))
 
-    @property
-    def name(self) -> str:
-        """Name of the task."""
-        return self.label.text
-
     def init(self, key: jax.Array) -> tuple[Layers, tuple[()]]:
         """Draw the parameters; there is no model state."""
         return init_mlp(key, (self.data.features, *self.hidden, self.data.features)), ()
 
-    def sample(self, key: jax.Array, split: str) -> jax.Array:
-        """Draw the row numbers of a batch, int32 (batch,)."""
-        return self.data.indices(key, split, self.batch_size)
-
     def gather(self, split: str, sample: jax.Array) -> Batch:
         """Gather a batch: "image" (batch, features) in [0, 1]."""
         return {"image": self.data.gather(split, sample)["image"]}
-
-    def batch(self, key: jax.Array, split: str) -> Batch:
-        """Draw a batch, see `gather`."""
-        return self.gather(split, self.sample(key, split))
 
     def loss(
         self, params: Layers, model_state: tuple[()], key: jax.Array, batch: Batch

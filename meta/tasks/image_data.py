@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from meta.datasets.images import ImageData
 from meta.datasets.splits import check_split
-from meta.tasks.base import Batch, Examples, draw_indices, pytree
+from meta.tasks.base import Batch, Examples, Label, draw_indices, pytree
 
 
 def default_name(
@@ -56,3 +56,28 @@ class DeviceImages:
         """
         rows = self.splits[check_split(split)].take(indices)
         return {"image": rows["image"].astype(jnp.float32) * self.scale, "label": rows["label"]}
+
+
+class ImageBatches:
+    """What tasks on images share: their name, and batches of their data."""
+
+    data: DeviceImages
+    label: Label
+    batch_size: int
+
+    @property
+    def name(self) -> str:
+        """Name of the task."""
+        return self.label.text
+
+    def sample(self, key: jax.Array, split: str) -> jax.Array:
+        """Draw the row numbers of a batch, int32 (batch,)."""
+        return self.data.indices(key, split, self.batch_size)
+
+    def gather(self, split: str, sample: jax.Array) -> Batch:
+        """Gather a batch: "image" (batch, features) in [0, 1] and "label" (batch,)."""
+        return self.data.gather(split, sample)
+
+    def batch(self, key: jax.Array, split: str) -> Batch:
+        """Draw a batch, see `gather`."""
+        return self.gather(split, self.sample(key, split))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from meta.datasets.images import ImageData
 from meta.tasks.base import Aux, Batch, Label, pytree, static
-from meta.tasks.image_data import DeviceImages, default_name
+from meta.tasks.image_data import DeviceImages, ImageBatches, default_name
 from meta.tasks.layers import (
     Layers,
     apply_mlp,
@@ -21,7 +21,7 @@ from meta.tasks.layers import (
 
 
 @pytree
-class ImageMLP:
+class ImageMLP(ImageBatches):
     """Classify images by a perceptron under the mean softmax cross-entropy, in nats.
 
     Source: Moudgil et al. 2025 (arXiv 2501.12670), section 4: four such families, 64-32-10, batch 64.
@@ -69,26 +69,9 @@ class ImageMLP:
         made = default_name("ImageMLP", data, task.hidden, task.activation, task.batch_size)
         return dataclasses.replace(task, label=Label(name or made))
 
-    @property
-    def name(self) -> str:
-        """Name of the task."""
-        return self.label.text
-
     def init(self, key: jax.Array) -> tuple[Layers, tuple[()]]:
         """Draw the parameters; there is no model state."""
         return init_mlp(key, (self.data.features, *self.hidden, self.num_classes)), ()
-
-    def sample(self, key: jax.Array, split: str) -> jax.Array:
-        """Draw the row numbers of a batch, int32 (batch,)."""
-        return self.data.indices(key, split, self.batch_size)
-
-    def gather(self, split: str, sample: jax.Array) -> Batch:
-        """Gather a batch: "image" (batch, features) in [0, 1] and "label" (batch,)."""
-        return self.data.gather(split, sample)
-
-    def batch(self, key: jax.Array, split: str) -> Batch:
-        """Draw a batch, see `gather`."""
-        return self.gather(split, self.sample(key, split))
 
     def loss(
         self, params: Layers, model_state: tuple[()], key: jax.Array, batch: Batch

@@ -4,15 +4,23 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from meta.tasks.families.byte_rnn_lm import BYTE_RNN_LM_TASKS
+from meta.tasks.families.conv import CONV_TASKS
 from meta.tasks.families.entry import Entry, shapes_of
 from meta.tasks.families.image_mlp import IMAGE_MLP_TASKS, META_TRAINING
 from meta.tasks.families.image_mlp_ae import IMAGE_MLP_AE_TASKS
+from meta.tasks.families.mlp_mixer import MLP_MIXER_TASKS
+from meta.tasks.families.resnet import RESNET_TASKS
+from meta.tasks.families.vit import VIT_TASKS
 
 __all__ = ["ENTRIES", "META_TRAINING", "Entry", "shapes_of"]
 
 _TABLES = (
     IMAGE_MLP_TASKS,
     IMAGE_MLP_AE_TASKS,
+    CONV_TASKS,
+    VIT_TASKS,
+    MLP_MIXER_TASKS,
+    RESNET_TASKS,
     BYTE_RNN_LM_TASKS,
 )
 

@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from flax import linen as nn
 
 from meta.datasets.catalog import IMAGE_DATASETS, ImageSpec
 from meta.datasets.images import ImageData, ImageSplit, load_images
 from meta.datasets.splits import SPLITS
 from meta.tasks.base import Task
 from meta.tasks.families.entry import Entry, Folders
+from meta.tasks.image_classifier import ImageClassifier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,3 +57,20 @@ class ImageTask(Entry):
         split = ImageSplit(np.zeros((1, *self.shape), np.uint8), np.zeros(1, np.int32))
         data = ImageData(self.dataset, dict.fromkeys(SPLITS, split), self.spec.num_classes, self.spec.white)
         return self.build(data, name=name, **self.config)
+
+
+def classifier(
+    family: str, dataset: str, size: int | None, network: nn.Module, batch_size: int = 128, **config: Any
+) -> ImageTask:
+    """Make the row of an `ImageClassifier` on colour images.
+
+    Args:
+        family: name of the family.
+        dataset: short name of the dataset.
+        size: height and width in pixels, or None for the dataset's own.
+        network: the network; the number of classes is the dataset's.
+        batch_size: examples per batch.
+        **config: `objective`, `normalization`.
+    """
+    config = {"network": network, "batch_size": batch_size, **config}
+    return ImageTask(family, dataset, ImageClassifier.of, size, 3, config)

@@ -1,0 +1,70 @@
+"""The vision transformer of Dosovitskiy et al. 2020 (arXiv 2010.11929)."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from meta.tasks.models import parts
+
+
+class VisionTransformer(nn.Module):
+    """Classify images by patches: a learned token is prepended and, after the blocks, read by the head.
+
+    Learned positions are added to all tokens. A block is `x + attention(norm(x))`, then `x + mlp(norm(x))`;
+    norms are layer norms with epsilon 1e-6. The head starts at zero, so the first loss is ln C.
+
+    Attributes:
+        width: width of the tokens.
+        mlp_width: hidden width of each block's perceptron.
+        heads: attention heads; they divide the width.
+        depth: number of blocks.
+        patch: height and width of a patch in pixels.
+        num_classes: number of outputs.
+    """
+
+    width: int
+    mlp_width: int
+    heads: int
+    depth: int
+    patch: int = 16
+    num_classes: int = 10
+
+    def __post_init__(self) -> None:
+        """Check the configuration."""
+        sizes = ("width", "mlp_width", "heads", "depth", "patch", "num_classes")
+        parts.check_sizes(**{name: getattr(self, name) for name in sizes})
+        if self.width % self.heads:
+            raise ValueError(f"heads must divide the width {self.width}, got {self.heads}")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Compute logits (batch, classes) from images (batch, height, width, channels)."""
+        window = (self.patch, self.patch)
+        x = nn.Conv(self.width, window, strides=window, padding="VALID", name="embedding")(images)
+        x = x.reshape(len(images), -1, self.width)
+        token = self.param("token", nn.initializers.zeros, (1, 1, self.width))
+        x = jnp.concatenate([jnp.broadcast_to(token, (len(images), 1, self.width)), x], axis=1)
+        positions = nn.initializers.normal(0.02)
+        x = x + self.param("position", positions, (1, x.shape[1], self.width))
+        for i in range(self.depth):
+            x = _Block(self.mlp_width, self.heads, name=f"block_{i}")(x)
+        x = nn.LayerNorm(name="norm")(x)
+        head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")
+        return head(x[:, 0])
+
+
+class _Block(nn.Module):
+    """Self-attention and a perceptron, each on normalised tokens and added to them."""
+
+    mlp_width: int
+    heads: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        uniform = nn.initializers.xavier_uniform()
+        attention = nn.MultiHeadDotProductAttention(self.heads, kernel_init=uniform, deterministic=True)
+        x = x + attention(nn.LayerNorm()(x))
+        small = nn.initializers.normal(1e-6)
+        y = nn.Dense(self.mlp_width, kernel_init=uniform, bias_init=small)(nn.LayerNorm()(x))
+        return x + nn.Dense(x.shape[-1], kernel_init=uniform, bias_init=small)(nn.gelu(y))

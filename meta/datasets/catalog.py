@@ -22,6 +22,10 @@ class DatasetSpec:
         config: configuration of the repository; also the sub-folder of a snapshot. None when it has only one.
         columns: the columns read: image and label, or text.
         revision: revision of the repository read from the hub.
+        train_file: what the files are called that serve as the train file: `<train_file>-*.parquet`.
+        test_file: likewise the test file, or None where there is none.
+        folder: sub-folder of a snapshot that holds the files, where it is not `config`.
+        advice: what to do instead when the dataset is not to be had; part of the error.
     """
 
     name: str
@@ -29,6 +33,19 @@ class DatasetSpec:
     config: str | None
     columns: tuple[str, ...]
     revision: str = "main"
+    train_file: str = "train"
+    test_file: str | None = "test"
+    folder: str | None = None
+    advice: str = ""
+
+    def file(self, split: str) -> str | None:
+        """Return what the files of "train" or "test" are called, or None if there are none."""
+        return {"train": self.train_file, "test": self.test_file}[split]
+
+    @property
+    def snapshot(self) -> str:
+        """Folder of the files in a data folder: `<repository>/<folder or config>`."""
+        return "/".join(filter(None, (self.repository, self.folder or self.config)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,21 +53,34 @@ class ImageSpec(DatasetSpec):
     """An image-classification dataset.
 
     Attributes:
-        shape: height, width and channels of every image, in pixels.
+        shape: height, width and channels of every image, in pixels; a height and width of 0 are images of
+            any size, which are always resized.
         num_classes: number of labels; labels are 0 .. num_classes - 1.
         white: the pixel value that means 1.0.
+        truncated: for images of any size: whether resized pixels are truncated to 8 bits, as in the files the
+            reference implementation made of ImageNet; else they are rounded to 16.
         upstream_1_percent: whether the reference implementation reads only 1% of its train split.
     """
 
     shape: tuple[int, int, int] = (28, 28, 1)
     num_classes: int = 10
     white: int = 255
+    truncated: bool = False
     upstream_1_percent: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class TextSpec(DatasetSpec):
-    """A text dataset: the rows of its one column, joined, are the corpus."""
+    """A text dataset: the rows of its one column, joined, are the corpus.
+
+    Attributes:
+        lines: whether the documents are the lines of the rows, rather than the rows.
+        held_out_percent: percent of the train file in each of the splits made of it, train excepted, when it
+            is read by documents.
+    """
+
+    lines: bool = False
+    held_out_percent: int = 10
 
 
 _IMAGES = (
@@ -75,15 +105,72 @@ _IMAGES = (
         num_classes=100,
         upstream_1_percent=True,
     ),
+    ImageSpec(
+        "food101",
+        "ethz/food101",
+        None,
+        ("image", "label"),
+        test_file="validation",
+        folder="data",
+        shape=(0, 0, 3),
+        num_classes=101,
+        upstream_1_percent=True,
+    ),
+    # The labels of the test split are not public. The hub asks for consent to ImageNet's terms.
+    ImageSpec(
+        "imagenet2012",
+        "ILSVRC/imagenet-1k",
+        None,
+        ("image", "label"),
+        test_file="validation",
+        folder="data",
+        shape=(0, 0, 3),
+        num_classes=1000,
+        truncated=True,
+    ),
 )
 
 _TEXTS = (
-    TextSpec("pydoc", None, None, ()),
+    TextSpec("pydoc", None, None, (), lines=True),
     # The main branch holds a loading script, which `datasets` no longer runs; this one holds parquet files.
     TextSpec(
-        "tiny_shakespeare", "karpathy/tiny_shakespeare", None, ("text",), revision="refs/convert/parquet"
+        "tiny_shakespeare",
+        "karpathy/tiny_shakespeare",
+        None,
+        ("text",),
+        revision="refs/convert/parquet",
+        lines=True,
     ),
     TextSpec("wikitext2", "Salesforce/wikitext", "wikitext-2-v1", ("text",)),
+    # The small validation file in the place of the train file, where that one is not at hand.
+    TextSpec("wikitext2_valid", "Salesforce/wikitext", "wikitext-2-v1", ("text",), train_file="validation"),
+    TextSpec("wikitext103", "Salesforce/wikitext", "wikitext-103-v1", ("text",)),
+    TextSpec(  # likewise a loading script on the main branch
+        "lm1b",
+        "billion-word-benchmark/lm1b",
+        None,
+        ("text",),
+        revision="refs/convert/parquet",
+        held_out_percent=1,
+    ),
+    TextSpec(
+        "wikipedia20201201",
+        "wikipedia",
+        "20201201.en",
+        ("text",),
+        test_file=None,
+        held_out_percent=1,
+        advice="The hub may hold this dump as a loading script only, which `datasets` no longer runs: "
+        "wikipedia20231101 is a later dump.",
+    ),
+    TextSpec(
+        "wikipedia20231101",
+        "wikimedia/wikipedia",
+        "20231101.en",
+        ("text",),
+        test_file=None,
+        held_out_percent=1,
+    ),
 )
 
 IMAGE_DATASETS: Mapping[str, ImageSpec] = MappingProxyType({spec.name: spec for spec in _IMAGES})

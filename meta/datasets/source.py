@@ -56,7 +56,8 @@ class FolderSource:
 
     def files(self, split: str) -> list[Path]:
         """List the files of a split, in order; empty if there are none."""
-        return sorted(self.folder.glob(f"{split}-*.parquet"))
+        name = self.spec.file(split)
+        return [] if name is None else sorted(self.folder.glob(f"{name}-*.parquet"))
 
     @property
     def fingerprint(self) -> str:
@@ -66,12 +67,15 @@ class FolderSource:
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def rows(self, split: str) -> Rows:
-        """Yield batches of rows of a split."""
+        """Yield batches of rows of a split; none where the dataset has no such file."""
+        if self.spec.file(split) is None:
+            return
         paths = self.files(split)
         if not paths:
             raise DatasetNotFoundError(
                 f"Dataset {self.spec.name!r} is incomplete: the folder {self.folder} holds no "
-                f"{split}-*.parquet, but other splits; complete it, or move it away to have the hub asked"
+                f"{self.spec.file(split)}-*.parquet, but other splits; complete it, or move it away to have "
+                "the hub asked"
             )
         _check_shards(paths)
         for path in paths:
@@ -120,8 +124,11 @@ class HubSource:
     fingerprint: str = HUB_FINGERPRINT
 
     def rows(self, split: str) -> Rows:
-        """Yield batches of rows of a split."""
-        table = self._load(split)
+        """Yield batches of rows of a split; none where the dataset has no such file."""
+        name = self.spec.file(split)
+        if name is None:
+            return
+        table = self._load(name)
         for start in range(0, len(table), _BATCH_ROWS):
             batch = table[start : start + _BATCH_ROWS]
             yield tuple(batch[column] for column in self.spec.columns)
@@ -165,7 +172,7 @@ def find_folder(spec: DatasetSpec, data_dir: Path | None) -> FolderSource | None
     """Return the snapshot of a dataset in the data folder, or None if it holds no parquet file of it."""
     if data_dir is None or spec.repository is None:
         return None
-    source = FolderSource(spec, data_dir.joinpath(spec.repository, spec.config or ""))
+    source = FolderSource(spec, data_dir / spec.snapshot)
     return source if source.files("train") or source.files("test") else None
 
 
@@ -176,19 +183,20 @@ def not_found(spec: DatasetSpec, data_dir: Path | None, reason: str) -> DatasetN
             f"Dataset {spec.name!r} ships inside a dependency that is not installed ({reason}): "
             "pip install 'celo[train]'"
         )
-    snapshot = "/".join(filter(None, (spec.repository, spec.config)))
     looked = f"in {data_dir}" if data_dir else f"in no data folder (give data_dir or set {DATA_VARIABLE})"
+    advice = f" {spec.advice}" if spec.advice else ""
     return DatasetNotFoundError(
-        f"Dataset {spec.name!r} was not found. Looked {looked} for {snapshot}/train-*.parquet, then on the "
-        f"Hugging Face hub ({reason}). To get it: connect to the network once; or {_by_hand(spec)} and point "
-        f"data_dir or {DATA_VARIABLE} at DATA; or copy a cache folder from a machine that has it and set "
-        "CELO_CACHE to it."
+        f"Dataset {spec.name!r} was not found. Looked {looked} for {spec.snapshot}/{spec.train_file}-*.parquet, "
+        f"then on the Hugging Face hub ({reason}). To get it: connect to the network once; or "
+        f"{_by_hand(spec)} and point data_dir or {DATA_VARIABLE} at DATA; or copy a cache folder from a "
+        f"machine that has it and set CELO_CACHE to it.{advice}"
     )
 
 
 def _by_hand(spec: DatasetSpec) -> str:
     """Say how a snapshot gets into the folder DATA."""
-    if spec.revision == "main":
+    if spec.revision == "main" and not spec.advice:
         return f"run `hf download {spec.repository} --repo-type dataset --local-dir DATA/{spec.repository}`"
     columns = " and ".join(spec.columns)
-    return f"put train-*.parquet and test-*.parquet with the column {columns} into DATA/{spec.repository}"
+    files = " and ".join(f"{name}-*.parquet" for name in (spec.train_file, spec.test_file) if name)
+    return f"put {files} with the column {columns} into DATA/{spec.repository}"

@@ -4,7 +4,7 @@ import numpy as np
 
 SPLITS = ("train", "inner_valid", "outer_valid", "test")
 
-_SHUFFLE_SEED = 0  # part of the definition of the splits: files sorted by class exist
+SHUFFLE_SEED = 0  # part of the definition of the splits: files sorted by class exist
 
 
 def check_split(split: str) -> str:
@@ -48,7 +48,7 @@ def split_indices(num_train: int, num_test: int, percent: int = 80) -> dict[str,
         Row numbers of each split; those of "test" count in the test file if there is one, else in the train
         file.
     """
-    order = np.random.default_rng(_SHUFFLE_SEED).permutation(num_train)
+    order = np.random.default_rng(SHUFFLE_SEED).permutation(num_train)
     held_out = 0 if num_test else num_train // 10
     kept, test = order[: num_train - held_out], order[num_train - held_out :]
     cuts = train_boundaries(len(kept), percent)

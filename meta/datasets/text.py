@@ -35,6 +35,11 @@ class TextData:
     vocab_size: int
     tokenizer: str
 
+    @property
+    def note(self) -> str:
+        """The corpus and how it is read, in words."""
+        return f"{self.name}, windows from anywhere in its text; vocabulary: {self.tokenizer}"
+
 
 def load_text(
     name: str,

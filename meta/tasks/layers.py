@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from celo.mlp import truncated_normal
 from celo.names import unknown_name
 
+_TRUNCATED_STD = 0.87962566  # standard deviation of a unit normal cut at two sigma
+
 Layers = dict[str, dict[str, jax.Array]]
 
 ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = MappingProxyType(
@@ -38,6 +40,17 @@ def check_perceptron(hidden: object, activation: str, batch_size: object) -> Non
     check_positive("batch_size", batch_size)
     if activation not in ACTIVATIONS:
         raise unknown_name("activation", activation, ACTIVATIONS)
+
+
+def rescaled_normal(key: jax.Array, shape: tuple[int, int], scale: float = 1.0) -> jax.Array:
+    """Draw a kernel of variance `scale / fan-in`: normal, cut at two sigma, rescaled for what the cut took.
+
+    Args:
+        key: random key.
+        shape: inputs (the fan-in) and outputs.
+        scale: fan-in times variance.
+    """
+    return truncated_normal(key, shape, shape[0]) / _TRUNCATED_STD * math.sqrt(scale)
 
 
 def init_mlp(key: jax.Array, widths: Sequence[int]) -> Layers:

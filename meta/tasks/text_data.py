@@ -1,48 +1,107 @@
-"""Tokens on the device, from which sequences are gathered."""
+"""Tokens on the device, from which sequences are gathered: windows of a text, or beginnings of documents."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from meta.datasets.documents import DocumentData
 from meta.datasets.splits import check_split
 from meta.datasets.text import TextData
-from meta.tasks.base import Batch, Examples, draw_indices, pytree
+from meta.tasks.base import Batch, Examples, draw_indices, pytree, static
 
 
 @pytree
 class DeviceTokens:
-    """The four splits of a corpus on the device, as 16-bit integers.
+    """The four splits of a corpus on the device, as 16-bit integers, read in windows.
 
     Attributes:
         splits: by split the array "token" (n,).
+        length: number of tokens predicted per window.
     """
 
     splits: dict[str, Examples]
+    length: int = static()
 
     @classmethod
-    def of(cls, data: TextData) -> "DeviceTokens":
-        """Put a corpus on the default device."""
-        return cls({name: Examples.of({"token": tokens}) for name, tokens in data.splits.items()})
+    def of(cls, data: TextData, length: int) -> "DeviceTokens":
+        """Put a corpus on the default device.
 
-    def starts(self, key: jax.Array, split: str, batch_size: int, length: int) -> jax.Array:
+        Raises:
+            ValueError: a split is shorter than a window and its target.
+        """
+        for split, tokens in data.splits.items():
+            if len(tokens) <= length:
+                raise ValueError(f"{data.name} {split} has {len(tokens)} tokens; needed are over {length}")
+        return cls({name: Examples.of({"token": tokens}) for name, tokens in data.splits.items()}, length)
+
+    def draw(self, key: jax.Array, split: str, batch_size: int) -> jax.Array:
         """Draw where windows start, anywhere in a split, with replacement.
 
         Args:
             key: random key.
             split: "train", "inner_valid", "outer_valid" or "test".
             batch_size: number of windows.
-            length: number of tokens predicted; every split holds more than that.
 
         Returns:
             int32 of shape (batch_size,).
         """
-        return draw_indices(key, self.splits[check_split(split)].size - length, (batch_size,))
+        return draw_indices(key, self.splits[check_split(split)].size - self.length, (batch_size,))
 
-    def gather(self, split: str, starts: jax.Array, length: int) -> Batch:
-        """Gather windows of ``length`` tokens and the token after each.
+    def gather(self, split: str, starts: jax.Array) -> Batch:
+        """Gather windows and the token after each of their tokens.
 
         Returns:
             "input" and "target", int32 of shape (len(starts), length), the target one token ahead.
         """
-        window = starts[:, None] + jnp.arange(length + 1, dtype=jnp.int32)[None]
-        tokens = self.splits[check_split(split)].take(window)["token"].astype(jnp.int32)
-        return {"input": tokens[:, :-1], "target": tokens[:, 1:]}
+        window = starts[:, None] + jnp.arange(self.length + 1, dtype=jnp.int32)[None]
+        return _shifted(self.splits[check_split(split)].take(window)["token"])
+
+
+@pytree
+class DeviceDocuments:
+    """The four splits of a collection of documents on the device, as 16-bit integers, one row per document.
+
+    Attributes:
+        splits: by split the array "token" (documents, length + 1), padded with zeros on the right.
+    """
+
+    splits: dict[str, Examples]
+
+    @classmethod
+    def of(cls, data: DocumentData, length: int) -> "DeviceDocuments":
+        """Put the first ``length + 1`` tokens of every document on the default device.
+
+        Raises:
+            ValueError: fewer tokens than that were kept.
+        """
+        for split, tokens in data.splits.items():
+            if tokens.shape[1] <= length:
+                raise ValueError(
+                    f"{data.name} {split} holds {tokens.shape[1]} tokens a document; needed are over {length}"
+                )
+        return cls(
+            {
+                split: Examples.of({"token": np.ascontiguousarray(tokens[:, : length + 1])})
+                for split, tokens in data.splits.items()
+            }
+        )
+
+    def draw(self, key: jax.Array, split: str, batch_size: int) -> jax.Array:
+        """Draw documents with replacement: row numbers, int32 of shape (batch_size,)."""
+        return draw_indices(key, self.splits[check_split(split)].size, (batch_size,))
+
+    def gather(self, split: str, rows: jax.Array) -> Batch:
+        """Gather the beginnings of documents: "input" and "target", int32 of shape (len(rows), length)."""
+        return _shifted(self.splits[check_split(split)].take(rows)["token"])
+
+
+def on_device(data: TextData | DocumentData, length: int) -> DeviceTokens | DeviceDocuments:
+    """Put tokens on the default device, to be drawn in sequences of ``length`` and their targets."""
+    if isinstance(data, TextData):
+        return DeviceTokens.of(data, length)
+    return DeviceDocuments.of(data, length)
+
+
+def _shifted(tokens: jax.Array) -> Batch:
+    tokens = tokens.astype(jnp.int32)
+    return {"input": tokens[:, :-1], "target": tokens[:, 1:]}

@@ -171,14 +171,46 @@ class InnerTraining:
             The state after, and what happened at each step.
         """
         key_start, key_batch, key_loss = jax.random.split(key, 3)
-        # A problem of at least `minimum` steps ends at most this often in K steps: its fresh starts are drawn
-        # once.
-        resets = -(-length // (self.horizon.minimum + 1))
-        draw = jax.vmap(lambda k: self.start(task, k, iteration))
-        starts = draw(jax.random.split(key_start, resets))
-
+        starts = self.starts(task, key_start, length, iteration)
         # Row numbers and keys of all steps are drawn at once: random bits cost mostly their number of calls.
         samples = jax.vmap(lambda k: task.sample(k, "train"))(jax.random.split(key_batch, length))
+        keys = jax.random.split(key_loss, length)
+        return self.unroll_samples(trained, frozen, task, problem, starts, samples, keys)
+
+    def starts(self, task: Any, key: Array, length: int, iteration: Array) -> Start:
+        """Fresh inner problems for all resets that ``length`` steps can hold, along a leading axis.
+
+        A problem of at least `minimum` steps ends at most this often in K steps: its fresh starts are drawn
+        once.
+        """
+        resets = -(-length // (self.horizon.minimum + 1))
+        return jax.vmap(lambda k: self.start(task, k, iteration))(jax.random.split(key, resets))
+
+    def unroll_samples(
+        self,
+        trained: PyTree,
+        frozen: PyTree,
+        task: Any,
+        problem: Problem,
+        starts: Start,
+        samples: PyTree,
+        keys: Array,
+    ) -> tuple[Problem, Steps]:
+        """`unroll` with everything random given: one step per entry of ``samples`` and ``keys``.
+
+        Args:
+            trained: the part of theta in which members differ; leaves have a leading axis of members.
+            frozen: the part they share, see `meta.partition`.
+            task: see `meta.tasks.base`.
+            problem: state before.
+            starts: what the problem is drawn anew to, see `starts`.
+            samples: samples of training batches, leading axis steps.
+            keys: random keys of the losses, (steps,).
+
+        Returns:
+            The state after, and what happened at each step.
+        """
+        resets = starts.horizon.shape[0]
 
         def body(carry: tuple[Problem, Array], drawn: tuple) -> tuple[tuple[Problem, Array], Steps]:
             problem, used = carry
@@ -187,7 +219,7 @@ class InnerTraining:
             return (problem, used + (~steps.mask).astype(jnp.int32)), steps
 
         carry = (problem, jnp.zeros((), jnp.int32))
-        (problem, _), steps = jax.lax.scan(body, carry, (samples, jax.random.split(key_loss, length)))
+        (problem, _), steps = jax.lax.scan(body, carry, (samples, keys))
         return problem, steps
 
     def _step(

@@ -1,8 +1,12 @@
 """Tasks: optimizees with their data, as pytrees that go through jit and stack for vmap."""
 
 from meta.tasks.base import Task, stack_tasks
+from meta.tasks.es_wrapped import ESWrapped
 from meta.tasks.image_autoencoder import ImageAutoencoder
+from meta.tasks.image_classifier import ImageClassifier
 from meta.tasks.image_mlp import ImageMLP
+from meta.tasks.learned_optimizer_training import LearnedOptimizerTraining
+from meta.tasks.pes_training import PESTraining
 from meta.tasks.quadratic import Quadratic
 from meta.tasks.recurrent_lm import RecurrentLM
 from meta.tasks.registry import META_TRAINING, TASKS, make, parameter_shapes
@@ -10,8 +14,12 @@ from meta.tasks.registry import META_TRAINING, TASKS, make, parameter_shapes
 __all__ = [
     "META_TRAINING",
     "TASKS",
+    "ESWrapped",
     "ImageAutoencoder",
+    "ImageClassifier",
     "ImageMLP",
+    "LearnedOptimizerTraining",
+    "PESTraining",
     "Quadratic",
     "RecurrentLM",
     "Task",

@@ -1,8 +1,8 @@
 """How the published image tasks bring a loss into the range of the meta-objective, by name.
 
 With C classes and the loss L, "clip" is `clip(L, 0, 1.5 ln C)`; "clip_finite" is the same, and `1.5 ln C` for
-NaN; "tenfold" is `10 min(L, 1)` and "relative" is `clip(10 L / ln 2C, 0, 10)`, both 10 where L is not finite; "none"
-is L. "clip" and "none" let NaN through, as published.
+NaN; "tenfold" is `10 min(L, 1)` and "relative" is `clip(10 L / ln 2C, 0, 10)`, both 10 where L is not finite;
+"none" is L. "clip" and "none" let NaN through, as published.
 """
 
 import math

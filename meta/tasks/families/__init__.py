@@ -6,8 +6,10 @@ from types import MappingProxyType
 from meta.tasks.families.byte_rnn_lm import BYTE_RNN_LM_TASKS
 from meta.tasks.families.conv import CONV_TASKS
 from meta.tasks.families.entry import Entry, shapes_of
+from meta.tasks.families.es_wrapped import ES_WRAPPED_TASKS
 from meta.tasks.families.image_mlp import IMAGE_MLP_TASKS, META_TRAINING
 from meta.tasks.families.image_mlp_ae import IMAGE_MLP_AE_TASKS
+from meta.tasks.families.lopt import LOPT_PES_TASKS, LOPT_TASKS
 from meta.tasks.families.mlp_mixer import MLP_MIXER_TASKS
 from meta.tasks.families.resnet import RESNET_TASKS
 from meta.tasks.families.vit import VIT_TASKS
@@ -21,6 +23,9 @@ _TABLES = (
     VIT_TASKS,
     MLP_MIXER_TASKS,
     RESNET_TASKS,
+    ES_WRAPPED_TASKS,
+    LOPT_TASKS,
+    LOPT_PES_TASKS,
     BYTE_RNN_LM_TASKS,
 )
 

@@ -1,0 +1,93 @@
+"""A task whose gradient is estimated by evolution strategies."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from meta.tasks.base import Aux, Batch, Label, ModelState, Params, Task, pytree, static
+from meta.tasks.gradients import with_gradient
+from meta.tasks.layers import check_positive
+
+
+@pytree
+class ESWrapped:
+    """Another task, its gradient replaced by the antithetic estimate of evolution strategies.
+
+    `g = 1/n sum_i e_i (L(p + e_i) - L(p - e_i)) / (2 sigma²)`, `e_i ~ N(0, sigma²)`. All evaluations have the
+    batch and the key of the loss; the loss itself is that of the unperturbed parameters.
+
+    Source: Salimans et al. 2017 (arXiv 1703.03864); the `ESWrapped_*` and `LOpt_ES4_*` tasks of
+    learned_optimization (Metz et al. 2022, arXiv 2203.11860).
+
+    Attributes:
+        task: the task.
+        label: holds the name.
+        pairs: number n of antithetic pairs.
+        sigma: standard deviation of the perturbations.
+
+    Example:
+        >>> from meta.tasks import Quadratic
+        >>> ESWrapped.of(Quadratic.of([1.0, 2.0]), pairs=8).name
+        'ESWrapped_8pair_Quadratic2'
+    """
+
+    task: Any
+    label: Label = static()
+    pairs: int = static(default=1)
+    sigma: float = static(default=0.01)
+
+    def __post_init__(self):
+        check_positive("pairs", self.pairs)
+        if not 0 < self.sigma < float("inf"):
+            raise ValueError(f"sigma must be a positive finite number, got {self.sigma!r}")
+
+    @classmethod
+    def of(cls, task: Task, pairs: int = 1, sigma: float = 0.01, name: str | None = None) -> "ESWrapped":
+        """Wrap a task."""
+        return cls(task, Label(name or f"ESWrapped_{pairs}pair_{task.name}"), pairs, sigma)
+
+    @property
+    def name(self) -> str:
+        """Name of the task."""
+        return self.label.text
+
+    def init(self, key: jax.Array) -> tuple[Params, ModelState]:
+        """Draw the parameters and the model state of the wrapped task."""
+        return self.task.init(key)
+
+    def sample(self, key: jax.Array, split: str) -> Any:
+        """Draw what decides a batch of the wrapped task."""
+        return self.task.sample(key, split)
+
+    def gather(self, split: str, sample: Any) -> Batch:
+        """Make a batch of the wrapped task."""
+        return self.task.gather(split, sample)
+
+    def batch(self, key: jax.Array, split: str) -> Batch:
+        """Draw a batch of the wrapped task."""
+        return self.task.batch(key, split)
+
+    def loss(
+        self, params: Params, model_state: ModelState, key: jax.Array, batch: Batch
+    ) -> tuple[jax.Array, ModelState, Aux]:
+        """Compute the loss of the wrapped task; its gradient is the estimate. The aux is that of the task."""
+        key_loss, key_noise = jax.random.split(key)
+        held = jax.lax.stop_gradient(params)
+        flat, unravel = ravel_pytree(held)
+
+        def evaluate(flat: jax.Array) -> jax.Array:
+            return self.task.loss(unravel(flat), model_state, key_loss, batch)[0]
+
+        def estimate(key: jax.Array) -> jax.Array:
+            e = self.sigma * jax.random.normal(key, flat.shape)
+            return e * (evaluate(flat + e) - evaluate(flat - e)) / (2.0 * self.sigma**2)
+
+        estimates = jax.vmap(estimate)(jax.random.split(key_noise, self.pairs))
+        loss, model_state, aux = self.task.loss(held, model_state, key_loss, batch)
+        return with_gradient(loss, params, unravel(jnp.mean(estimates, axis=0))), model_state, aux
+
+    def normalizer(self, loss: jax.Array) -> jax.Array:
+        """Normalise as the wrapped task does."""
+        return self.task.normalizer(loss)

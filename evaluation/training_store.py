@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from celo.files import write_atomically
+from evaluation.fingerprint import fingerprint
 from evaluation.outcome import Trainings
 
+__all__ = ["TrainingStore", "fingerprint"]
+
 _FINGERPRINT = "fingerprint"
-
-
-def fingerprint(**inputs: Any) -> str:
-    """A digest of named inputs: equal digests mean that the same was asked for.
-
-    Args:
-        inputs: numbers, strings, configurations, and pytrees of arrays (tasks with their data, theta).
-
-    Returns:
-        SHA-256 in hexadecimal.
-
-    Example:
-        >>> fingerprint(num_steps=10, rate=np.float32(0.1)) == fingerprint(rate=np.float32(0.1), num_steps=10)
-        True
-        >>> fingerprint(num_steps=10) == fingerprint(num_steps=11)
-        False
-    """
-    total = hashlib.sha256()
-    for name in sorted(inputs):
-        leaves, structure = jax.tree.flatten(inputs[name])
-        total.update(f"\n{name} {structure}".encode())
-        for leaf in leaves:
-            array = np.asarray(leaf)
-            if array.dtype.kind == "O":  # a configuration: its repr names every field
-                total.update(f"\n{leaf!r}".encode())
-            else:
-                total.update(f"\n{array.dtype.str}{array.shape}".encode() + array.tobytes())
-    return total.hexdigest()
 
 
 class TrainingStore:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from celo.names import unknown_name
 from meta import files
 
-if TYPE_CHECKING:
-    from meta.run import RunFolder
-
 MODES = ("online", "offline", "disabled")
 _ID_FILE = "wandb.json"
 _START_TIMEOUT = 30.0
+
+
+class Run(Protocol):
+    """What is tracked: a run folder, or anything else that has a folder of its own and a configuration."""
+
+    path: Path
+    config: dict[str, Any]
 
 
 class WandbTracker:
@@ -41,7 +46,7 @@ class WandbTracker:
         RuntimeError: wandb is not installed or did not start.
     """
 
-    def __init__(self, run: RunFolder, mode: str, project: str, name: str, group: str | None):
+    def __init__(self, run: Run, mode: str, project: str, name: str, group: str | None):
         if mode not in MODES:
             raise unknown_name("wandb mode", mode, MODES)
         wandb = _import_wandb()
@@ -99,7 +104,7 @@ def _import_wandb() -> Any:
     return wandb
 
 
-def _stored_id(run: RunFolder) -> str:
+def _stored_id(run: Run) -> str:
     path = run.path / _ID_FILE
     if not path.exists():
         files.write_atomically(path, files.json_bytes({"id": secrets.token_hex(6)}))

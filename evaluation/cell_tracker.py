@@ -1,0 +1,106 @@
+"""Finished cells on a tracker: a run for each, with the curves of its best configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from celo.names import unknown_name
+from evaluation.cell import CellResult
+from evaluation.selection import best_configuration
+from evaluation.store import name_of
+from meta.files import json_ready
+from meta.metrics import JsonlTracker
+from meta.trackers import TRACKERS, Tracker
+from meta.wandb_tracker import MODES, WandbTracker
+
+
+@dataclasses.dataclass(frozen=True)
+class CellRun:
+    """The run of a cell.
+
+    Attributes:
+        path: its folder.
+        config: what it is a run of.
+    """
+
+    path: Path
+    config: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class CellTracker:
+    """Logs every finished cell as a run of its own.
+
+    Attributes:
+        folder: of the results; the runs are in ``runs/`` in it.
+        tracker: "none"; "jsonl", a file ``metrics.jsonl`` per run; or "wandb".
+        mode: of wandb: "online", "offline" or "disabled".
+        project: of wandb.
+        group: of wandb; the folder's name if "".
+    """
+
+    folder: Path
+    tracker: str = "none"
+    mode: str = "online"
+    project: str = "celo"
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        """Checks the names."""
+        if self.tracker not in TRACKERS:
+            raise unknown_name("tracker", self.tracker, TRACKERS)
+        if self.mode not in MODES:
+            raise unknown_name("wandb mode", self.mode, MODES)
+
+    def track(self, cell: CellResult) -> None:
+        """Logs a cell; doing it again gives the same run.
+
+        Raises:
+            RuntimeError: wandb is not installed or did not start.
+        """
+        if self.tracker == "none":
+            return
+        best = best_configuration(cell)
+        config = {
+            "task": cell.task,
+            "optimizer": cell.optimizer,
+            "key": cell.key,
+            "best_configuration": dict(cell.configurations[best]),
+            "configurations": len(cell.configurations),
+            "seeds": list(cell.seeds),
+            "num_steps": cell.num_steps,
+            "loss_unit": cell.loss_unit,
+            "info": json_ready(cell.info, "info"),
+        }
+        run = CellRun(self.folder / "runs" / name_of(cell).file, config)
+        run.path.mkdir(parents=True, exist_ok=True)
+        with self._open(run, cell) as tracker:
+            for step, row in _rows(cell, best):
+                tracker.log(step, row)
+
+    def _open(self, run: CellRun, cell: CellResult) -> Tracker:
+        if self.tracker == "jsonl":
+            tracker = JsonlTracker(run.path / "metrics.jsonl")
+            tracker.rewind(-1)  # of an attempt that was killed
+            return tracker
+        group = self.group or self.folder.absolute().name
+        return WandbTracker(run, self.mode, self.project, f"{cell.optimizer} {cell.task}", group)
+
+
+def _rows(cell: CellResult, best: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Means over seeds of the best configuration; last, the distribution of final losses over everything."""
+    for i, step in enumerate(np.asarray(cell.evaluation_steps).tolist()):
+        row: dict[str, Any] = {name: values[best, :, i].mean() for name, values in cell.evaluations.items()}
+        if step < cell.num_steps:
+            row["loss"] = cell.loss[best, :, step].mean()
+            if cell.eta is not None:
+                row["eta"] = cell.eta[best, :, step].mean()
+        else:
+            row |= {"final_loss": cell.final_loss[best].mean(), "diverged": int(cell.diverged[best].sum())}
+            row["final_losses"] = cell.final_loss.reshape(-1)
+        yield step, row

@@ -1,0 +1,138 @@
+"""Cells as tasks of a Ray cluster, one at a time on each worker; cells of workers that die are done again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+from evaluation.plan import Job
+from evaluation.request import Request
+from evaluation.runner import Observer, Outcome, run
+from evaluation.store import CellName
+
+_POLL = 1.0  # seconds
+_PASSED_ON = ("JAX_COMPILATION_CACHE_DIR", "CELO_DATA", "CELO_CACHE", "HF_HOME", "HF_HUB_OFFLINE")
+
+
+def run_on_ray(
+    request: Request,
+    observer: Observer | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+    address: str | None = None,
+    cpus: int = 1,
+    retries: int = 3,
+) -> Outcome:
+    """Does all cells of an evaluation that are not done yet as tasks of Ray.
+
+    The folder of results, data and checkpoints have to be at the same place on all machines. A cell gets a
+    GPU where the cluster has any, and ``cpus`` CPUs.
+
+    Args:
+        request: what is asked for.
+        observer: hears what happens.
+        stopped: asked every second whether to stop; what is finished stays.
+        address: of a cluster; "auto" = the one this machine is part of; None = a new one on this machine.
+        cpus: CPUs per cell.
+        retries: how often a cell is begun again after its worker died.
+
+    Returns:
+        What is missing: nothing, unless it was stopped or cells failed.
+
+    Raises:
+        ModuleNotFoundError: Ray is not installed.
+        ConnectionError: there is no cluster at the address.
+        ValueError: fewer than one CPU or a negative number of retries.
+    """
+    if cpus < 1 or retries < 0:
+        raise ValueError(f"cpus is {cpus} and retries {retries}; expected at least 1 and 0")
+    observer = observer or Observer()
+    ray = _ray()
+    evaluation = request.evaluation(observer.log)
+    jobs = evaluation.declare()
+    waiting = []
+    for job in jobs:
+        cell = evaluation.store.read(job.name)
+        if cell is None:
+            waiting.append(job)
+        else:
+            observer.finished(cell, "found")
+    failures: list[tuple[CellName, str]] = []
+    if waiting:
+        _connect(ray, address)
+        try:
+            for job, error in _results(ray, request, waiting, stopped, cpus, retries):
+                cell = evaluation.store.read(job.name)
+                if cell is not None:
+                    observer.finished(cell, "done")
+                elif error is not None:
+                    failures.append((job.name, error))
+                    observer.log(f"{job.name.words} failed: {error}")
+        finally:
+            ray.shutdown()
+    missing = tuple(job.name for job in jobs if evaluation.store.read(job.name) is None)
+    return Outcome(missing, tuple(failures))
+
+
+def do_cell(request: Request, folder: str) -> list[str]:
+    """What a worker does: the one cell of a request, on its GPU or its CPUs.
+
+    Args:
+        request: of one cell.
+        folder: that relative paths are in.
+
+    Returns:
+        Why it failed; nothing if it did not.
+    """
+    os.chdir(folder)
+    with contextlib.suppress(RuntimeError):  # a worker that has done a cell before has its devices
+        jax.config.update("jax_num_cpu_devices", 1)
+    return [reason for _, reason in run(request.evaluation()).failures]
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "cells on a cluster need the package ray: pip install 'celo[cluster]'", name=error.name
+        ) from error
+    return ray
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    try:
+        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError) as error:
+        raise ConnectionError(f"there is no Ray cluster at {address}: {error}") from error
+
+
+def _results(
+    ray: Any, request: Request, jobs: list[Job], stopped: Callable[[], bool], cpus: int, retries: int
+) -> Iterator[tuple[Job, str | None]]:
+    """The jobs as they are finished, each with why it failed, if it did."""
+    variables = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    options: dict[str, Any] = {
+        "num_cpus": cpus,
+        "num_gpus": 1 if ray.cluster_resources().get("GPU", 0) else 0,
+        "max_retries": retries,
+        "runtime_env": {"env_vars": variables | {"NPROC": str(cpus)}},
+    }
+    remote = ray.remote(**options)(do_cell)
+    running = {
+        remote.remote(request.only(job.name.task, job.contestant.spec), os.getcwd()): job for job in jobs
+    }
+    while running and not stopped():
+        ready, _ = ray.wait(list(running), timeout=_POLL)
+        for reference in ready:
+            job = running.pop(reference)
+            try:
+                reasons = ray.get(reference)
+                yield job, "; ".join(reasons) or None
+            except ray.exceptions.RayError as error:
+                yield job, f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+    for reference in running:
+        ray.cancel(reference, force=True)

@@ -1,0 +1,49 @@
+"""Digests of everything that decides a result."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+import jax
+import numpy as np
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+def fingerprint(**inputs: Any) -> str:
+    """A digest of named inputs: equal digests mean that the same was asked for.
+
+    Args:
+        inputs: numbers, strings, configurations, and pytrees of arrays (tasks with their data, theta).
+
+    Returns:
+        SHA-256 in hexadecimal.
+
+    Raises:
+        TypeError: an input says nothing but where it is in memory, as functions do.
+
+    Example:
+        >>> fingerprint(num_steps=10, rate=np.float32(0.1)) == fingerprint(rate=np.float32(0.1), num_steps=10)
+        True
+        >>> fingerprint(num_steps=10) == fingerprint(num_steps=11)
+        False
+    """
+    total = hashlib.sha256()
+    for name in sorted(inputs):
+        leaves, structure = jax.tree.flatten(inputs[name])
+        total.update(_described(name, f"\n{name} {structure}"))
+        for leaf in leaves:
+            array = np.asarray(leaf)
+            if array.dtype.kind == "O":  # a configuration: its repr names every field
+                total.update(_described(name, f"\n{leaf!r}"))
+            else:
+                total.update(f"\n{array.dtype.str}{array.shape}".encode() + array.tobytes())
+    return total.hexdigest()
+
+
+def _described(name: str, text: str) -> bytes:
+    if _ADDRESS.search(text):
+        raise TypeError(f"{name} holds something without a lasting description: {text.strip()}")
+    return text.encode()

@@ -1,0 +1,208 @@
+"""A cell while it is worked on: its chunks, handed out to devices, and their results put together."""
+
+from __future__ import annotations
+
+import collections
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from evaluation.cell import CellResult
+from evaluation.cell_program import CellProgram, Measured, largest_size
+from evaluation.contestants import Contestant
+from evaluation.hyperparameters import Configuration
+from evaluation.loss_units import loss_unit
+from evaluation.settings import Settings
+from evaluation.store import CellName
+from meta.provenance import provenance
+from meta.tasks.base import Task
+
+
+class Chunk(NamedTuple):
+    """Part of a cell: where it begins, and what is in it."""
+
+    row: int
+    column: int
+    configurations: tuple[Configuration, ...]
+    seeds: tuple[int, ...]
+
+
+class OpenCell:
+    """A cell being worked on, by several devices at once if it has several chunks.
+
+    The first device compiles the program, for the largest chunk that fits its memory.
+
+    Args:
+        name: which cell.
+        task: its task.
+        contestant: its optimizer.
+        settings: of the evaluation.
+        most: the most trainings at a time; 0 = as many as fit.
+        memory: bytes a device has for them.
+        device: the first device.
+        log: gets a line if not even one training fits.
+    """
+
+    def __init__(
+        self,
+        name: CellName,
+        task: Task,
+        contestant: Contestant,
+        settings: Settings,
+        most: int,
+        memory: int,
+        device: Any,
+        log: Callable[[str], None],
+    ):
+        self.name, self.task, self.contestant, self.settings = name, task, contestant, settings
+        self._began = time.perf_counter()
+        self._lock = threading.Lock()
+        program = self._fitting(most, memory, device, log)
+        self._size, self._programs = program.size, {device: program}
+        self._waiting = collections.deque(self._chunks())
+        self._chunk_count = len(self._waiting)
+        self._done: list[tuple[Chunk, Measured]] = []
+        self._parts: dict[Any, float] = {}
+        self._error: Exception | None = None
+        self._over = threading.Event()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a chunk waits for a device."""
+        return bool(self._waiting)
+
+    def work(self, device: Any, advanced: Callable[[float], None], stopped: Callable[[], bool]) -> None:
+        """Trains the chunks that wait, one by one, on a device; what goes wrong is told by `result`.
+
+        Args:
+            device: a `jax.Device`.
+            advanced: gets the part of the cell that is done, in [0, 1].
+            stopped: asked now and then whether to stop.
+        """
+        try:
+            while (chunk := self._take()) is not None:
+                self._train(chunk, device, advanced, stopped)
+        except Exception as error:
+            with self._lock:
+                self._error = self._error or error
+                self._waiting.clear()
+            self._over.set()
+
+    def result(self) -> CellResult:
+        """The finished cell; waits for all devices that work on it.
+
+        Raises:
+            StopRequestedError: if it was to stop.
+            Exception: whatever went wrong on any device.
+        """
+        self._over.wait()
+        if self._error is not None:
+            raise self._error
+        return self._put_together(next(iter(self._programs.values())))
+
+    def _train(
+        self, chunk: Chunk, device: Any, advanced: Callable[[float], None], stopped: Callable[[], bool]
+    ) -> None:
+        def report(fraction: float) -> None:
+            with self._lock:
+                self._parts[device] = fraction
+                advanced((len(self._done) + sum(self._parts.values())) / self._chunk_count)
+
+        measured = self._program(device).run(chunk.configurations, chunk.seeds, report, stopped)
+        with self._lock:
+            self._parts.pop(device, None)
+            self._done.append((chunk, measured))
+            if len(self._done) == self._chunk_count:
+                self._over.set()
+
+    def _fitting(self, most: int, memory: int, device: Any, log: Callable[[str], None]) -> CellProgram:
+        configurations, seeds = len(self.contestant.configurations), self.settings.seeds
+        size = largest_size(configurations, seeds, most or configurations * seeds)
+        while True:
+            program = self._compile(size, device)
+            if program.bytes <= memory or size.trainings == 1:
+                break
+            each = max(1.0, (program.bytes - program.shared_bytes) / size.trainings)
+            fits = int((memory - program.shared_bytes) / each)
+            size = largest_size(configurations, seeds, max(1, min(fits, size.trainings - 1)))
+        if program.bytes > memory:
+            log(
+                f"{self.name.words}: one training takes {program.bytes / 2**30:.2f} GiB, more than the "
+                f"{memory / 2**30:.2f} GiB there are; it is tried all the same"
+            )
+        return program
+
+    def _compile(self, size: Any, device: Any) -> CellProgram:
+        settings = self.settings
+        return CellProgram(self.contestant, self.task, settings.plan, settings.key(), size, device)
+
+    def _program(self, device: Any) -> CellProgram:
+        if device not in self._programs:
+            self._programs[device] = self._compile(self._size, device)
+        return self._programs[device]
+
+    def _take(self) -> Chunk | None:
+        with self._lock:
+            return self._waiting.popleft() if self._waiting else None
+
+    def _chunks(self) -> list[Chunk]:
+        configurations, seeds = self.contestant.configurations, self.settings.seed_numbers
+        rows, columns = self._size
+        return [
+            Chunk(i, j, tuple(configurations[i : i + rows]), seeds[j : j + columns])
+            for i in range(0, len(configurations), rows)
+            for j in range(0, len(seeds), columns)
+        ]
+
+    def _put_together(self, program: CellProgram) -> CellResult:
+        plan = self.settings.plan
+        lead = (len(self.contestant.configurations), self.settings.seeds)
+
+        def joined(part: Callable[[Measured], np.ndarray]) -> np.ndarray:
+            first = part(self._done[0][1])
+            whole = np.empty((*lead, *first.shape[2:]), first.dtype)
+            for chunk, measured in self._done:
+                rows = slice(chunk.row, chunk.row + len(chunk.configurations))
+                whole[rows, chunk.column : chunk.column + len(chunk.seeds)] = part(measured)
+            return whole
+
+        return CellResult(
+            task=self.name.task,
+            optimizer=self.name.optimizer,
+            key=self.name.key,
+            learned=self.contestant.learned,
+            configurations=self.contestant.configurations,
+            seeds=self.settings.seed_numbers,
+            num_steps=plan.num_steps,
+            loss_unit=loss_unit(self.name.task),
+            loss=joined(lambda measured: measured.loss),
+            final_loss=joined(lambda measured: measured.final_loss),
+            evaluation_steps=plan.steps,
+            evaluations={
+                name: joined(lambda measured, name=name: measured.evaluations[name])
+                for name in self._done[0][1].evaluations
+            },
+            eta=joined(lambda measured: measured.eta) if program.has_eta else None,
+            info=self._info(program),
+        )
+
+    def _info(self, program: CellProgram) -> dict[str, Any]:
+        """Facts that do not decide the numbers; seconds of a step are the median over chunks."""
+        return {
+            "seconds": time.perf_counter() - self._began,
+            "compile_seconds": program.compile_seconds,
+            "seconds_per_step": float(np.median([measured.step_seconds for _, measured in self._done])),
+            "trainings_at_once": program.size.trainings,
+            "bytes_at_once": program.bytes,
+            "parameters": program.parameters,
+            "state_bytes": program.state_bytes,
+            "data": getattr(self.task, "data_note", None),
+            "optimizer": self.contestant.spec or repr(self.contestant.rule),
+            "device": str(program.device.device_kind),
+            "device_count": jax.local_device_count(),
+            "provenance": provenance(),
+        }

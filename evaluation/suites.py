@@ -1,0 +1,96 @@
+"""Named suites of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from celo.names import unknown_name
+from meta.tasks import TASKS
+
+QUICK = (
+    "ImageMLP_Digits8_Relu64x64x64_bs64",
+    "ImageMLPAE_Digits8_32x16x32_bs64",
+    "RNNLM_pydocbytes_Patch16_GRU32_Embed16_bs16",
+)
+"""Embedded data, minutes: a deeper perceptron, an autoencoder and a language model."""
+
+CELO17 = (
+    "ImageMLP_FashionMnist_Relu128x128",
+    "ImageMLP_Cifar10_128x128x128_LayerNorm_Relu",
+    "ImageMLP_Cifar10_128x128x128_Tanh_bs128",
+    "Conv_Cifar10_32x64x64",
+    "Conv_Cifar10_32x64x64_batchnorm",
+    "Conv_Cifar10_32x64x64_layernorm",
+    "Conv_Cifar100_32x64x64",
+    "VIT_Cifar100_wideshallow",
+    "VIT_Cifar100_skinnydeep",
+    "TransformerLM_LM1B_MultiRuntime_0",
+    "TransformerLM_LM1B_MultiRuntime_2",
+    "TransformerLM_LM1B_MultiRuntime_5",
+    "ImageMLPAE_Cifar10_128x32x128_bs256",
+    "ImageMLPAE_Mnist_128x32x128_bs128",
+    "RNNLM_lm1b32k_Patch32_LSTM256_Embed128",
+    "RNNLM_wikipediaen32k_Patch32_LSTM256_Embed128",
+    "LOpt_AdafacMLPLOpt_FashionMnist_50",
+)
+"""The evaluation tasks of the Celo paper (arXiv 2501.12670), section 4."""
+
+CPU = (
+    "ImageMLP_FashionMnist_Relu128x128",
+    "ImageMLP_Cifar10_128x128x128_LayerNorm_Relu",
+    "ImageMLP_Cifar10_128x128x128_Tanh_bs128",
+    "ImageMLPAE_Cifar10_128x32x128_bs256",
+    "ImageMLPAE_Mnist_128x32x128_bs128",
+)
+"""Those of `CELO17` that two cores do in an evening, on MNIST, Fashion-MNIST and CIFAR-10."""
+
+_OURS = ("digits", "pydoc", "tiny_shakespeare", "wikitext2")  # data of tasks that nobody published
+
+
+def suites() -> Mapping[str, tuple[str, ...]]:
+    """Name to tasks of every suite: quick, cpu, celo17, and velodrome, which is every other published task.
+
+    The published tasks of VeLO (arXiv 2211.09760) have the batch of their names; those of the Celo paper's
+    meta-training, which VeLO has not, are left out.
+    """
+    velodrome = tuple(
+        name
+        for name, entry in TASKS.items()
+        if name not in CELO17 and entry.dataset not in _OURS and not name.endswith("_Relu32_bs64")
+    )
+    return MappingProxyType({"quick": QUICK, "cpu": CPU, "celo17": CELO17, "velodrome": velodrome})
+
+
+def tasks_of(suite: str | None, names: Sequence[str] = ()) -> tuple[str, ...]:
+    """The tasks of a suite or of a list of names.
+
+    Args:
+        suite: name of a suite; None if names are given.
+        names: names of tasks; empty if a suite is given.
+
+    Returns:
+        The names in order, each once.
+
+    Raises:
+        ValueError: an unknown suite or task, with the nearest names; both or neither given; or a suite with
+            tasks that this version does not have.
+
+    Example:
+        >>> tasks_of("quick")[0]
+        'ImageMLP_Digits8_Relu64x64x64_bs64'
+    """
+    if (suite is None) == (not names):
+        raise ValueError("give either a suite or names of tasks" + (", not both" if names else ""))
+    if suite is None:
+        for name in names:
+            if name not in TASKS:
+                raise unknown_name("task", name, TASKS)
+        return tuple(dict.fromkeys(names))
+    known = suites()
+    if suite not in known:
+        raise unknown_name("suite", suite, known)
+    absent = [name for name in known[suite] if name not in TASKS]
+    if absent:
+        raise ValueError(f"the suite {suite} has tasks that this version has not: {', '.join(absent)}")
+    return known[suite]

@@ -1,0 +1,196 @@
+"""Train optimizers on tasks and keep what comes out.
+
+`celo evaluate --suite quick --optimizers adam celo --out results/quick` trains every task of the suite with
+every optimizer and seed, hand-designed ones at every learning rate of the grid, into a folder; `celo report`
+makes scores of it. Optimizers are `adam` (or any hand-designed name), `adam@1e-3`, `nadamw-search:100`,
+`LABEL:CHECKPOINT` or a checkpoint. What is finished is kept: the same command goes on, several may work on
+one folder, and more tasks or optimizers may be added to it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from evaluation.cell_tracker import CellTracker
+from evaluation.cluster import run_on_ray
+from evaluation.request import Request, default_baselines
+from evaluation.resources import Resources
+from evaluation.runner import Outcome, run
+from evaluation.settings import Settings
+from evaluation.suites import tasks_of
+from meta.signals import StopRequest, stop_on_signals
+from scripts.devices import Devices, set_up
+from scripts.errors import exit_with
+from scripts.evaluate_progress import Progress
+
+GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Train optimizers on tasks and keep what comes out.
+
+    Attributes:
+        optimizers: adam or another hand-designed name (all learning rates of the grid), adam@1e-3,
+            nadamw-search:N (N random trials), LABEL:CHECKPOINT, or a checkpoint as `celo.load` takes.
+        suite: quick (embedded data, minutes), cpu (an evening on two cores), celo17, or velodrome.
+        tasks: names of tasks, instead of a suite.
+        out: folder of the results.
+        steps: steps of every training.
+        seeds: trainings of every configuration.
+        seed: of the random keys, and of random search.
+        eval_every: steps from one evaluation to the next.
+        eval_batches: batches of each split per evaluation.
+        grid: learning rates: half_powers (14, 10^-6.5 to 1) or published (15, 1e-7 to 1).
+        data_dir: folder of datasets; default the variable CELO_DATA, then the hub.
+        lm_corpus: corpus of the language models on documents, instead of each task's own.
+        baselines: where cells of hand-designed optimizers are kept for all evaluations; default
+            ~/.cache/celo/baselines, or below CELO_CACHE.
+        share_baselines: whether to take cells from there, and to leave some.
+        trainings_at_once: the most trainings of a cell at a time; 0 = as many as fit the memory.
+        memory_gib: memory per device for them; 0 = most of what is free.
+        host_devices: devices to make of the CPU where there is no accelerator; 0 = one per core.
+        cluster: none, or ray: a cell at a time on every worker of a Ray cluster.
+        ray_address: of a running cluster, "auto" for this machine's; default a new one on this machine.
+        cpus_per_cell: CPUs of a cell on the cluster.
+        retries: how often a cell is begun again after its worker died.
+        print_commands: print a command for every cell, for a job array, and do nothing.
+        tracker: none, jsonl or wandb: a run for every finished cell, in the folder's runs/.
+        wandb_mode: online, offline or disabled.
+        wandb_project: of wandb.
+        wandb_group: of wandb; default the name of the folder.
+    """
+
+    optimizers: tuple[str, ...]
+    suite: str | None = None
+    tasks: tuple[str, ...] = ()
+    out: Path = Path("results")
+    steps: int = 2000
+    seeds: int = 3
+    seed: int = 0
+    eval_every: int = 10
+    eval_batches: int = 5
+    grid: str = "half_powers"
+    data_dir: Path | None = None
+    lm_corpus: str | None = None
+    baselines: Path | None = None
+    share_baselines: bool = True
+    trainings_at_once: int = 0
+    memory_gib: float = 0.0
+    host_devices: int = 0
+    cluster: Literal["none", "ray"] = "none"
+    ray_address: str | None = None
+    cpus_per_cell: int = 1
+    retries: int = 3
+    print_commands: bool = False
+    tracker: str = "none"
+    wandb_mode: str = "online"
+    wandb_project: str = "celo"
+    wandb_group: str = ""
+
+    def __post_init__(self) -> None:
+        """Checks the names and numbers before anything is loaded."""
+        self.request()
+        self.cell_tracker()
+
+    def request(self) -> Request:
+        """What is asked for, in paths that mean the same in any folder."""
+        if self.memory_gib < 0:
+            raise ValueError(f"memory_gib is {self.memory_gib}; expected 0 (most of what is free) or more")
+        names = ("steps", "seeds", "seed", "eval_every", "eval_batches", "grid")
+        baselines = (self.baselines or default_baselines()).expanduser().absolute()
+        return Request(
+            folder=self.out.absolute(),
+            tasks=tasks_of(self.suite, self.tasks),
+            optimizers=self.optimizers,
+            settings=Settings(**{name: getattr(self, name) for name in names}),
+            resources=Resources(self.trainings_at_once, int(self.memory_gib * GIB) or None),
+            data_dir=None if self.data_dir is None else self.data_dir.absolute(),
+            lm_corpus=self.lm_corpus,
+            baselines=baselines if self.share_baselines else None,
+        )
+
+    def cell_tracker(self) -> CellTracker:
+        """Where finished cells are logged."""
+        return CellTracker(
+            self.out, self.tracker, self.wandb_mode, self.wandb_project, self.wandb_group or self.out.name
+        )
+
+    def commands(self) -> list[str]:
+        """A command line for every cell, which does that cell alone into the same folder."""
+        own = {"suite": None, "print_commands": False, "cluster": "none", "out": self.out.absolute()}
+        return [
+            shlex.join([sys.executable, "-m", "scripts.evaluate", *_arguments(one)])
+            for task in self.request().tasks
+            for optimizer in self.optimizers
+            for one in [dataclasses.replace(self, **own, tasks=(task,), optimizers=(optimizer,))]
+        ]
+
+
+def _arguments(command: Evaluate) -> list[str]:
+    """The arguments that give this command: what is not as by default."""
+    arguments: list[str] = []
+    for field in dataclasses.fields(command):
+        value = getattr(command, field.name)
+        if value == field.default:
+            continue
+        flag = "--" + field.name.replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(flag if value else flag.replace("--", "--no-", 1))
+        else:
+            arguments += [flag, *map(str, value if isinstance(value, tuple) else [value])]
+    return arguments
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; 0 = all cells are done, 1 = some failed, 128 + n = stopped by signal n."""
+    with exit_with():
+        command = tyro.cli(Evaluate, args=argv, description=__doc__, prog="celo evaluate")
+        request = command.request()
+        set_up(Devices(command.host_devices))
+        if command.print_commands:
+            request.evaluation().declare()
+            print("\n".join(command.commands()))
+            return 0
+        with stop_on_signals() as stop, Progress(request, command.cell_tracker()) as progress:
+            outcome = _carry_out(command, request, progress, stop)
+        return _conclude(outcome, stop, command.out)
+
+
+def _carry_out(command: Evaluate, request: Request, progress: Progress, stop: StopRequest) -> Outcome:
+    if command.cluster == "none":
+        return run(request.evaluation(progress.log), request.resources, progress, lambda: stop.requested)
+    return run_on_ray(
+        request,
+        progress,
+        lambda: stop.requested,
+        command.ray_address,
+        command.cpus_per_cell,
+        command.retries,
+    )
+
+
+def _conclude(outcome: Outcome, stop: StopRequest, folder: Path) -> int:
+    """Says what is left, and gives the exit code."""
+    if not outcome.missing:
+        print(f"All cells are done: {folder}. Scores: celo report {folder}")
+        return 0
+    print(f"Left to do ({len(outcome.missing)}):")
+    for name in outcome.missing:
+        print(f"  {name.words}")
+    if stop.requested:
+        print("stopped by a signal; the same command goes on")
+        return stop.exit_code
+    for name, reason in outcome.failures:
+        print(f"error: {name.words} failed: {reason}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

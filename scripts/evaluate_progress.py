@@ -1,0 +1,80 @@
+"""What `celo evaluate` shows while it works: lines for finished cells, bars where there is a terminal."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+from tqdm import tqdm
+
+from evaluation.cell import CellResult
+from evaluation.cell_tracker import CellTracker
+from evaluation.request import Request
+from evaluation.runner import Observer
+from evaluation.store import CellName
+
+_HOW = {"found": "already done", "baseline": "taken from the baselines"}
+
+
+class Progress(Observer):
+    """A bar over cells, and one inside the cell of every device.
+
+    Args:
+        request: what is done.
+        tracker: gets every cell that was not in the folder before.
+    """
+
+    def __init__(self, request: Request, tracker: CellTracker):
+        self._tracker, self._lock = tracker, threading.Lock()
+        total = len(request.tasks) * len(request.optimizers)
+        self._terminal = sys.stderr.isatty()
+        self._cells = tqdm(total=total, unit="cell", disable=not self._terminal)
+        self._bars: dict[int, Any] = {}
+
+    def advanced(self, device: int, name: CellName, fraction: float) -> None:
+        """Moves the bar of a device."""
+        if not self._terminal:
+            return
+        with self._lock:
+            if device not in self._bars:
+                form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+                self._bars[device] = tqdm(total=1.0, position=device + 1, leave=False, bar_format=form)
+            bar = self._bars[device]
+            if fraction == 0.0:
+                bar.reset()
+            bar.set_description(name.words, refresh=False)
+            bar.n = fraction
+            bar.refresh()
+
+    def finished(self, cell: CellResult, how: str) -> None:
+        """Says that a cell is finished, and tracks it."""
+        if how != "found":
+            self._tracker.track(cell)
+        with self._lock:
+            self._cells.update(1)
+        self.log(f"{cell.optimizer} on {cell.task}: {_HOW.get(how) or _done(cell)}")
+
+    def log(self, line: str) -> None:
+        """Writes a line above the bars."""
+        with self._lock:
+            tqdm.write(line, file=sys.stdout)
+            sys.stdout.flush()
+
+    def close(self) -> None:
+        """Takes the bars away."""
+        for bar in [*self._bars.values(), self._cells]:
+            bar.close()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _done(cell: CellResult) -> str:
+    """What was done, in words."""
+    diverged = int(cell.diverged.sum())
+    told = f"{cell.final_loss.size} trainings of {cell.num_steps} steps in {cell.info['seconds']:.0f} s"
+    return f"{told}, {diverged} diverged" if diverged else told

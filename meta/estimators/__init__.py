@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from meta.estimators.antithetic import Antithetic, EstimatorState, Summary
+from meta.estimators.antithetic import Antithetic, EstimatorState, Summary, Weights
 from meta.estimators.full_es import FullES
 from meta.estimators.pes import PES, pes_weights
 from meta.estimators.truncated_es import TruncatedES
@@ -22,5 +22,6 @@ __all__ = [
     "FullES",
     "Summary",
     "TruncatedES",
+    "Weights",
     "pes_weights",
 ]

@@ -38,6 +38,23 @@ class EstimatorState(NamedTuple):
     accumulators: tuple[Array, ...]
 
 
+class Weights(NamedTuple):
+    """One problem's part of the gradient, ``past xi + new e``; each ().
+
+    Only these numbers differ in what estimators do with perturbations, so that the mean over problems is two
+    products of a vector with a matrix instead of a sum of large vectors.
+
+    Attributes:
+        past: weight of the accumulator as it was before this estimate.
+        new: weight of this estimate's perturbation.
+        finished: bool, whether a training ended.
+    """
+
+    past: Array
+    new: Array
+    finished: Array
+
+
 class Summary(NamedTuple):
     """What happened in one estimate, per family and problem: every field is (families, problems).
 
@@ -107,14 +124,23 @@ class Antithetic(abc.ABC):
             raise ValueError(f"sigma is {self.sigma}; expected a positive number")
 
     @abc.abstractmethod
-    def contribution(self, steps: Steps, e: Array, xi: Array) -> tuple[Array, Array]:
-        """One problem's part of the gradient and its new accumulator.
+    def weigh(self, steps: Steps) -> Weights:
+        """How one problem's part of the gradient is made of its perturbation and of those before it.
 
         Args:
             steps: what the pair did, members ordered (theta + e, theta - e).
+        """
+
+    def accumulate(self, weights: Weights, e: Array, xi: Array) -> Array:
+        """The accumulator after an estimate; without a memory it stays zero.
+
+        Args:
+            weights: of this estimate.
             e: (size,) this estimate's perturbation of the raveled theta.
             xi: (size,) sum of the perturbations before it.
         """
+        del weights, e
+        return xi
 
     def init(self, trained: PyTree, frozen: PyTree, tasks: Sequence[Any], key: Array) -> EstimatorState:
         """State before the first estimate.
@@ -163,9 +189,10 @@ class Antithetic(abc.ABC):
 
         def one(task: Any, key: Array, problem: Problem, xi: Array) -> tuple:
             key_e, key_unroll = jax.random.split(key)
-            e = self.sigma * jax.random.normal(key_e, xi.shape)
+            e = self.sigma * _normal(key_e, xi.size)
             problem, steps = self.unroll(trained, frozen, task, problem, e, key_unroll, iteration)
-            return *self.contribution(steps, e, xi), problem, summarise(steps)
+            weights = self.weigh(steps)
+            return (weights, e), self.accumulate(weights, e, xi), problem, summarise(steps)
 
         results = []
         for group, task in enumerate(tasks):
@@ -173,8 +200,8 @@ class Antithetic(abc.ABC):
             results.append(
                 self._over_problems(one, task, keys, state.problems[group], state.accumulators[group])
             )
-        gradients, accumulators, problems, summaries = zip(*results, strict=True)
-        gradient = self._mean(gradients)
+        weighted, accumulators, problems, summaries = zip(*results, strict=True)
+        gradient = self._mean([(w, xi, e) for (w, e), xi in zip(weighted, state.accumulators, strict=True)])
         if self.axis is not None:
             summaries = jax.lax.all_gather(summaries, self.axis, axis=1, tiled=True)
         return gradient, EstimatorState(problems, accumulators), tuple(summaries)
@@ -198,11 +225,11 @@ class Antithetic(abc.ABC):
         flat, unravel = ravel_pytree(trained)
         return jax.vmap(unravel)(jnp.stack([flat + e, flat - e]))
 
-    def plain_gradient(self, steps: Steps, e: Array) -> Array:
-        """The estimate without a memory, ``e sum(w delta) / sum(w) / (2 sigma^2)``."""
+    def plain_weight(self, steps: Steps) -> Array:
+        """The weight of ``e`` without a memory, ``sum(w delta) / sum(w) / (2 sigma^2)``."""
         weights = steps.mask.astype(jnp.float32)
         delta = jnp.sum(weights * (steps.loss[:, 0] - steps.loss[:, 1])) / jnp.maximum(jnp.sum(weights), 1.0)
-        return delta * e / (2.0 * self.sigma**2)
+        return delta / (2.0 * self.sigma**2)
 
     def _over_problems(self, function: Any, task: Any, keys: Array, *state: PyTree) -> Any:
         """Applies ``function(task, key, *state)`` to all families and problems of a group."""
@@ -219,9 +246,22 @@ class Antithetic(abc.ABC):
         fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(None, 0))
         return fold(key, number + group * _MOST_PROBLEMS)
 
-    def _mean(self, gradients: Sequence[Array]) -> Array:
-        """Mean over all problems of all groups and shards; NaN becomes 0."""
-        count = sum(g.shape[0] * g.shape[1] for g in gradients)
-        total = sum((jnp.sum(g, axis=(0, 1)) for g in gradients), start=jnp.zeros(()))
+    def _mean(self, groups: Sequence[tuple[Weights, Array, Array]]) -> Array:
+        """Mean over all problems of all groups and shards of ``past xi + new e``; NaN becomes 0."""
+        count = sum(xi.shape[0] * xi.shape[1] for _, xi, _ in groups)
+        total = jnp.zeros(())
+        for weights, xi, e in groups:
+            for weight, vectors in ((weights.past, xi), (weights.new, e)):
+                total = total + jnp.einsum("fp,fps->s", weight, vectors, precision="highest")
         mean = total / count if self.axis is None else jax.lax.pmean(total / count, self.axis)
         return jnp.where(jnp.isnan(mean), 0.0, mean)
+
+
+def _normal(key: Array, size: int) -> Array:
+    """(size,) standard normal numbers.
+
+    By the generator's older numbering of blocks, which uses both words of a block: half the work, where the
+    other uses one so that an array can be drawn in parts on several devices, as one problem's never is.
+    """
+    with jax.threefry_partitionable(False):
+        return jax.random.normal(key, (size,))

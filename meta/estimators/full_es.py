@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from meta.estimators.antithetic import Antithetic, PyTree
+from meta.estimators.antithetic import Antithetic, PyTree, Weights
 from meta.unroll import Problem, Steps
 
 
@@ -36,6 +36,7 @@ class FullES(Antithetic):
         horizon = jnp.full_like(steps.horizon, steps.horizon[0])  # that of the training measured
         return problem, steps._replace(mask=mask, loss=loss, horizon=horizon)
 
-    def contribution(self, steps: Steps, e: Array, xi: Array) -> tuple[Array, Array]:
-        """``e mean_t(delta_t) / (2 sigma^2)``; the accumulator stays zero."""
-        return self.plain_gradient(steps, e), xi
+    def weigh(self, steps: Steps) -> Weights:
+        """``e mean_t(delta_t) / (2 sigma^2)``; what came before was about other trainings."""
+        weight = self.plain_weight(steps)
+        return Weights(jnp.zeros_like(weight), weight, jnp.any(steps.done))

@@ -7,7 +7,7 @@ import dataclasses
 import jax.numpy as jnp
 from jax import Array
 
-from meta.estimators.antithetic import Antithetic
+from meta.estimators.antithetic import Antithetic, Weights
 from meta.unroll import Steps
 
 
@@ -40,8 +40,12 @@ class PES(Antithetic):
     problem that was done restarts its accumulator at ``e``.
     """
 
-    def contribution(self, steps: Steps, e: Array, xi: Array) -> tuple[Array, Array]:
-        """``(A (xi + e) + B e) / (2 sigma^2)``, see `pes_weights`."""
+    def weigh(self, steps: Steps) -> Weights:
+        """``A (xi + e) + B e = A xi + (A + B) e``, over ``2 sigma^2``; see `pes_weights`."""
         a, b, finished = pes_weights(steps.loss[:, 0], steps.loss[:, 1], steps.mask, steps.done)
         scale = 1.0 / (2.0 * self.sigma**2)
-        return scale * (a * (xi + e) + b * e), jnp.where(finished, e, xi + e)
+        return Weights(scale * a, scale * (a + b), finished)
+
+    def accumulate(self, weights: Weights, e: Array, xi: Array) -> Array:
+        """``xi + e``, or ``e`` where a training ended."""
+        return jnp.where(weights.finished, e, xi + e)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from jax import Array
+import jax.numpy as jnp
 
-from meta.estimators.antithetic import Antithetic
+from meta.estimators.antithetic import Antithetic, Weights
 from meta.unroll import Steps
 
 
@@ -14,6 +14,7 @@ from meta.unroll import Steps
 class TruncatedES(Antithetic):
     """Antithetic ES on each truncation alone: ``mean over problems of e mean_t(delta_t) / (2 sigma^2)``."""
 
-    def contribution(self, steps: Steps, e: Array, xi: Array) -> tuple[Array, Array]:
-        """``e mean_t(delta_t) / (2 sigma^2)``; the accumulator stays zero."""
-        return self.plain_gradient(steps, e), xi
+    def weigh(self, steps: Steps) -> Weights:
+        """``e mean_t(delta_t) / (2 sigma^2)``, whatever came before."""
+        weight = self.plain_weight(steps)
+        return Weights(jnp.zeros_like(weight), weight, jnp.any(steps.done))

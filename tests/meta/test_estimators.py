@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 from meta import partition
 from meta.augmentation import Augmentation
-from meta.estimators import ESTIMATORS, PES, Antithetic, FullES, TruncatedES
+from meta.estimators import ESTIMATORS, PES, Antithetic, FullES, TruncatedES, Weights
 from meta.horizons import Constant, LogUniform
 from meta.tasks import Quadratic, stack_tasks
 from meta.unroll import InnerTraining
@@ -133,12 +133,12 @@ def test_pes_is_full_es_when_the_truncation_is_the_horizon(stage):
         e, xi = 0.1 * jax.random.normal(key_e, (1,)), jnp.zeros(1)
         full = FullES(*settings)
         begin = full.inner.begin(full.pair(trained, e), frozen, task, key_begin, ZERO, offset=False)
-        found = [full.contribution(full.unroll(trained, frozen, task, begin, e, key_full, ZERO)[1], e, xi)]
+        found = [full.weigh(full.unroll(trained, frozen, task, begin, e, key_full, ZERO)[1])]
         for kind in (PES, TruncatedES):
             estimator = kind(*settings)
             _, steps = estimator.unroll(trained, frozen, task, begin, e, key_unroll, ZERO)
-            found.append(estimator.contribution(steps, e, xi))
-        return [gradient for gradient, _ in found]
+            found.append(estimator.weigh(steps))
+        return [weights.past * xi + weights.new * e for weights in found]
 
     full, pes, truncated = jax.jit(jax.vmap(both))(jax.random.split(jax.random.key(5), 20))
     assert np.all(full != 0)
@@ -175,10 +175,14 @@ def first_estimate(estimator, trained, frozen, groups):
 
 
 class Probe(Antithetic):
-    """Takes the first loss of a problem for its gradient."""
+    """Takes the first loss of a problem for its gradient, by way of an accumulator of ones."""
 
-    def contribution(self, steps, e, xi):
-        return steps.loss[0, 0] * jnp.ones_like(e), xi
+    def weigh(self, steps):
+        return Weights(steps.loss[0, 0], jnp.zeros(()), jnp.zeros((), bool))
+
+    def init(self, *args):
+        state = super().init(*args)
+        return state._replace(accumulators=jax.tree.map(jnp.ones_like, state.accumulators))
 
 
 def test_gradient_is_the_mean_over_families_of_all_groups():
@@ -195,10 +199,15 @@ def test_gradient_is_the_mean_over_families_of_all_groups():
 
 
 class Broken(Antithetic):
-    """One entry of every gradient is not a number."""
+    """One entry of every gradient is not a number, the others are 1."""
 
-    def contribution(self, steps, e, xi):
-        return jnp.where(jnp.arange(e.size) == 0, jnp.nan, jnp.ones_like(e)), xi
+    def weigh(self, steps):
+        return Weights(jnp.ones(()), jnp.zeros(()), jnp.zeros((), bool))
+
+    def init(self, *args):
+        state = super().init(*args)
+        ones = jax.tree.map(jnp.ones_like, state.accumulators)
+        return state._replace(accumulators=jax.tree.map(lambda x: x.at[..., 0].set(jnp.nan), ones))
 
 
 def test_nan_becomes_zero():

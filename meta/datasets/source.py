@@ -186,10 +186,10 @@ def not_found(spec: DatasetSpec, data_dir: Path | None, reason: str) -> DatasetN
     looked = f"in {data_dir}" if data_dir else f"in no data folder (give data_dir or set {DATA_VARIABLE})"
     advice = f" {spec.advice}" if spec.advice else ""
     return DatasetNotFoundError(
-        f"Dataset {spec.name!r} was not found. Looked {looked} for {spec.snapshot}/{spec.train_file}-*.parquet, "
-        f"then on the Hugging Face hub ({reason}). To get it: connect to the network once; or "
-        f"{_by_hand(spec)} and point data_dir or {DATA_VARIABLE} at DATA; or copy a cache folder from a "
-        f"machine that has it and set CELO_CACHE to it.{advice}"
+        f"Dataset {spec.name!r} was not found. Looked {looked} for "
+        f"{spec.snapshot}/{spec.train_file}-*.parquet, then on the Hugging Face hub ({reason}). To get it: "
+        f"connect to the network once; or {_by_hand(spec)} and point data_dir or {DATA_VARIABLE} at DATA; or "
+        f"copy a cache folder from a machine that has it and set CELO_CACHE to it.{advice}"
     )
 
 

@@ -10,6 +10,7 @@ from meta.tasks.pes_training import PESTraining
 from meta.tasks.quadratic import Quadratic
 from meta.tasks.recurrent_lm import RecurrentLM
 from meta.tasks.registry import META_TRAINING, TASKS, make, parameter_shapes
+from meta.tasks.transformer_lm import TransformerLM
 
 __all__ = [
     "META_TRAINING",
@@ -23,6 +24,7 @@ __all__ = [
     "Quadratic",
     "RecurrentLM",
     "Task",
+    "TransformerLM",
     "make",
     "parameter_shapes",
     "stack_tasks",

@@ -11,8 +11,10 @@ import os
 from collections.abc import Mapping
 
 from celo.names import unknown_name
+from meta.datasets.catalog import TEXT_DATASETS, find_spec
 from meta.tasks.base import Params, Task
 from meta.tasks.families import ENTRIES, META_TRAINING, Entry
+from meta.tasks.families.language import DocumentTask
 
 __all__ = ["META_TRAINING", "TASKS", "Entry", "make", "parameter_shapes"]
 
@@ -35,13 +37,23 @@ def make(
     name: str,
     data_dir: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
+    lm_corpus: str | None = None,
+    lm_tokenizer: str | None = None,
 ) -> Task:
     """Build a task by name, loading its data.
+
+    A language model of a published name reads LM1B or Wikipedia, by a vocabulary trained on it. It can be
+    given another corpus or tokenizer; its attribute `data_note` says which it has. Other tasks, those on the
+    bytes of a small corpus included, stay as they are.
 
     Args:
         name: one of `TASKS`.
         data_dir: folder laid out like hub snapshots; default the variable CELO_DATA.
         cache_dir: folder for decoded arrays; default the variable CELO_CACHE, else ~/.cache/celo.
+        lm_corpus: name of the text dataset published language models read, see `meta.datasets.TEXT_DATASETS`;
+            None for each model's own.
+        lm_tokenizer: tokenizer of those that read sub-words: a repository on the hub (the published one is
+            "google-t5/t5-small") or the path of a tokenizer.json; None for one trained on the corpus.
 
     Returns:
         The task, its data on the default device.
@@ -54,7 +66,12 @@ def make(
         >>> make("ImageMLP_Digits8_Relu32_bs64").num_classes
         10
     """
-    return find(name).make(name, {"data_dir": data_dir, "cache_dir": cache_dir})
+    entry = find(name)
+    if lm_corpus is not None:
+        find_spec("text dataset", lm_corpus, TEXT_DATASETS)
+    if isinstance(entry, DocumentTask):
+        entry = entry.reading(lm_corpus, lm_tokenizer)
+    return entry.make(name, {"data_dir": data_dir, "cache_dir": cache_dir})
 
 
 def parameter_shapes(name: str) -> Params:

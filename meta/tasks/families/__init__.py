@@ -9,6 +9,7 @@ from meta.tasks.families.entry import Entry, shapes_of
 from meta.tasks.families.es_wrapped import ES_WRAPPED_TASKS
 from meta.tasks.families.image_mlp import IMAGE_MLP_TASKS, META_TRAINING
 from meta.tasks.families.image_mlp_ae import IMAGE_MLP_AE_TASKS
+from meta.tasks.families.language import LANGUAGE_TASKS
 from meta.tasks.families.lopt import LOPT_PES_TASKS, LOPT_TASKS
 from meta.tasks.families.mlp_mixer import MLP_MIXER_TASKS
 from meta.tasks.families.resnet import RESNET_TASKS
@@ -26,6 +27,7 @@ _TABLES = (
     ES_WRAPPED_TASKS,
     LOPT_TASKS,
     LOPT_PES_TASKS,
+    LANGUAGE_TASKS,
     BYTE_RNN_LM_TASKS,
 )
 

@@ -129,8 +129,10 @@ class PESTraining:
             problem, steps = inner.unroll_samples(
                 pair, _nothing(theta), given, problem, starts, batches, keys
             )
-            gradient, xi = estimator.contribution(steps, e, xi)
-            return gradient, summarise(steps).loss, {"problems": problem, "accumulators": xi}
+            weights = estimator.weigh(steps)
+            gradient = weights.past * xi + weights.new * e
+            new_state = {"problems": problem, "accumulators": estimator.accumulate(weights, e, xi)}
+            return gradient, summarise(steps).loss, new_state
 
         keys = jax.random.split(key, self.problems)
         state = (model_state["problems"], model_state["accumulators"])

@@ -1,6 +1,7 @@
 """Measure the machine: `celo benchmark meta --json OUT`, `celo benchmark update --json OUT`.
 
 meta: seconds per meta-iteration at the Celo paper's scale, and to the first one of a process.
+update: time and memory of an update of every optimizer, as a ratio to Adam's.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import sys
 import tyro
 
 from scripts.benchmark_meta import Meta, MetaStage
+from scripts.benchmark_update import WORKER, Update
+from scripts.benchmark_update_worker import UpdateWorker
 from scripts.errors import exit_with
 
-COMMANDS = {"meta": Meta, "meta-stage": MetaStage}
+COMMANDS = {"meta": Meta, "meta-stage": MetaStage, "update": Update, WORKER: UpdateWorker}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,43 +1,34 @@
-"""Learned optimizers against Adam at its best learning rate, on the same problems.
-
-Trainings are done in jobs, one optimizer on one task: all seeds and all rates in one compiled scan. Jobs are
-spread over the devices there are, one at a time on each, so one compiles while another trains.
-"""
+"""Learned optimizers against Adam at its best learning rate, on the same problems: a small evaluation."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import math
-import queue
-import re
-import time
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-from jax import Array
 
-from celo.learned.base import LearnedOptimizer, check_theta
-from evaluation.code_identity import code_identity
+from celo.learned.base import LearnedOptimizer
+from evaluation.cell import CellResult
+from evaluation.contestants import Contestant, learned_contestant
+from evaluation.hyperparameters import GRIDS
 from evaluation.outcome import Outcome, Trainings
-from evaluation.programs import train_adam, train_learned
-from evaluation.training_store import TrainingStore, fingerprint
+from evaluation.plan import Evaluation
+from evaluation.resources import Resources
+from evaluation.rules import HandDesigned
+from evaluation.runner import Observer, run
+from evaluation.settings import Settings
 from meta.full_training import check_num_steps
-from meta.tasks import ImageAutoencoder, ImageMLP, RecurrentLM
 from meta.tasks.base import Task
 
 PyTree = Any
-Devices = queue.SimpleQueue[Any]  # of jax.Device, which type checkers take for a variable
 
 ADAM = "Adam"
-# Half powers of ten from 10^-6.5 to 1.
-ADAM_GRID = tuple(10.0 ** (half / 2) for half in range(-13, 1))
-
-_LOSS_UNITS = {ImageMLP: "nats", ImageAutoencoder: "mean squared error", RecurrentLM: "nats per token"}
+ADAM_GRID = GRIDS["half_powers"]
 
 
 class Entry(NamedTuple):
@@ -86,160 +77,102 @@ class Comparison:
             if not 0 < rate < math.inf:
                 raise ValueError(f"a learning rate is {rate}; expected a positive finite number")
 
-    def keys(self) -> Array:
-        """(seeds,) random keys; those of the first seeds do not depend on how many there are."""
-        return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
-            jax.random.key(self.seed), np.arange(self.seeds)
-        )
-
 
 def compare(
-    entries: Sequence[Entry],
-    tasks: Sequence[Task],
-    num_steps: int | Sequence[int],
-    comparison: Comparison | None = None,
+    entries: Sequence[Entry], tasks: Sequence[Task], num_steps: int, comparison: Comparison | None = None
 ) -> list[Outcome]:
     """Trains every task with every learned optimizer and with Adam at every learning rate.
 
     Args:
         entries: the learned optimizers, of different labels.
         tasks: the tasks, of different names.
-        num_steps: steps of each training, one number or one per task.
+        num_steps: steps of each training.
         comparison: seeds, rates, and where to keep finished trainings.
 
     Returns:
         The outcome of each task, in order.
 
     Raises:
-        TypeError: if a number of steps is not a whole number.
+        TypeError: if the number of steps is not a whole number.
         ValueError: for a number of steps below 1, no entry, no task, names or labels that are given twice,
             and meta-parameters that do not fit their optimizer; all before anything is compiled.
+        RuntimeError: a training failed, as for want of memory.
     """
     comparison = comparison or Comparison()
-    horizons = _check(entries, tasks, num_steps)
-    # Adam first: its jobs are the longest.
-    jobs = [
-        _Job(task, steps, entry)
-        for entry in (None, *entries)
-        for task, steps in zip(tasks, horizons, strict=True)
-    ]
-    done = dict(zip([(job.task.name, job.label) for job in jobs], _carry_out(jobs, comparison), strict=True))
+    contestants = _contestants(entries, tasks, comparison)
+    # Evaluations at the beginning and the end only: nothing here is made of those in between.
+    steps = check_num_steps(num_steps)
+    settings = Settings(steps, comparison.seeds, comparison.seed, eval_every=steps)
+    with _folder(comparison.folder, settings) as folder:
+        evaluation = Evaluation(
+            contestants,
+            {task.name: lambda task=task: task for task in tasks},
+            settings,
+            folder,
+            None,
+            comparison.log,
+        )
+        outcome = run(evaluation, Resources(comparison.trainings_at_once), _Lines(comparison.log))
+        if outcome.missing:
+            reasons = "; ".join(f"{name.words}: {reason}" for name, reason in outcome.failures)
+            raise RuntimeError(f"{len(outcome.missing)} cells were not done: {reasons}")
+        cells = {(cell.task, cell.optimizer): cell for cell in evaluation.results()}
     return [
         Outcome(
             task=task.name,
-            loss_unit=_LOSS_UNITS.get(type(task), "loss of the task"),
+            loss_unit=cells[task.name, ADAM].loss_unit,
             num_steps=steps,
             learning_rates=np.asarray(comparison.learning_rates),
-            adam=done[task.name, ADAM],
-            learned={entry.label: done[task.name, entry.label] for entry in entries},
+            adam=Trainings(cells[task.name, ADAM].loss, cells[task.name, ADAM].final_loss),
+            learned={entry.label: _learned(cells[task.name, entry.label]) for entry in entries},
         )
-        for task, steps in zip(tasks, horizons, strict=True)
+        for task in tasks
     ]
 
 
-class _Job(NamedTuple):
-    """One optimizer on one task; without an entry the optimizer is Adam."""
+class _Lines(Observer):
+    """A line for every cell."""
 
-    task: Task
-    num_steps: int
-    entry: Entry | None
+    def __init__(self, log: Callable[[str], None]):
+        self.log = log
 
-    @property
-    def label(self) -> str:
-        return ADAM if self.entry is None else self.entry.label
-
-    @property
-    def file(self) -> str:
-        return f"{_slug(self.task.name)}--{_slug(self.label)}"
-
-    def asked(self, comparison: Comparison) -> str:
-        """The fingerprint of all that decides the result, the code included."""
-        optimizer: Any = comparison.learning_rates
-        if self.entry is not None:
-            optimizer = (repr(self.entry.learned), self.entry.theta)
-        seeds = (comparison.seeds, comparison.seed)
-        return fingerprint(
-            task=self.task,
-            num_steps=self.num_steps,
-            seeds=seeds,
-            optimizer=optimizer,
-            code=code_identity(),
-        )
+    def finished(self, cell: CellResult, how: str) -> None:
+        done = f"{cell.final_loss.size} trainings of {cell.num_steps} steps, {cell.info['seconds']:.0f} s"
+        self.log(f"{cell.optimizer} on {cell.task}: {done if how == 'done' else 'already done'}")
 
 
-def _check(entries: Sequence[Entry], tasks: Sequence[Task], num_steps: int | Sequence[int]) -> list[int]:
-    """The number of steps of each task, after checking all that was asked for."""
+def _contestants(entries: Sequence[Entry], tasks: Sequence[Task], comparison: Comparison) -> list[Contestant]:
+    """Adam and the learned optimizers, after checking all that was asked for."""
     if not tasks:
         raise ValueError("a comparison needs at least one task, got none")
     if not entries:
         raise ValueError("a comparison needs at least one learned optimizer, got none")
     _check_different("tasks", [task.name for task in tasks])
     _check_different("labels", [ADAM, *(entry.label for entry in entries)])
-    horizons = list(num_steps) if isinstance(num_steps, Sequence) else [num_steps] * len(tasks)
-    if len(horizons) != len(tasks):
-        raise ValueError(f"num_steps has {len(horizons)} numbers for {len(tasks)} tasks; expected one each")
-    for entry in entries:
-        check_theta(entry.learned, entry.theta)
-    return [check_num_steps(steps) for steps in horizons]
+    rates = tuple({"learning_rate": rate} for rate in comparison.learning_rates)
+    # Adam first: its cells are the longest.
+    return [
+        Contestant(ADAM, HandDesigned("adam"), rates),
+        *(learned_contestant(entry.label, entry.learned, entry.theta) for entry in entries),
+    ]
 
 
 def _check_different(what: str, names: Sequence[str]) -> None:
-    """Refuses names that are equal, or would be as file names."""
-    if len({_slug(name) for name in names}) < len(names):
+    if len({name.lower() for name in names}) < len(names):
         raise ValueError(f"the {what} of a comparison need different names, got {', '.join(names)}")
 
 
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9_.]+", "-", name.lower())
-
-
-def _carry_out(jobs: Sequence[_Job], comparison: Comparison) -> list[Trainings]:
-    """Does the jobs, as many at a time as there are devices, and returns their results in order."""
-    devices: Devices = queue.SimpleQueue()
-    for device in jax.local_devices():
-        devices.put(device)
-    pool = ThreadPoolExecutor(len(jax.local_devices()))
-    try:
-        return list(pool.map(lambda job: _do(job, comparison, devices), jobs))
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _do(job: _Job, comparison: Comparison, devices: Devices) -> Trainings:
-    """Does one job on a free device, or reads its result if it was done before."""
-    folder = comparison.folder
-    store = None if folder is None else TrainingStore(folder / "trainings", comparison.log)
-    asked = job.asked(comparison)
-    found = None if store is None else store.load(job.file, asked)
-    if found is not None:
-        comparison.log(f"{job.label} on {job.task.name}: already done")
-        return found
-    began = time.perf_counter()
-    with _borrowed(devices) as device:
-        trainings = _train(job, comparison, device)
-    if store is not None:
-        store.save(job.file, asked, trainings)
-    comparison.log(
-        f"{job.label} on {job.task.name}: {trainings.final.size} trainings of {job.num_steps} steps, "
-        f"{time.perf_counter() - began:.0f} s"
-    )
-    return trainings
-
-
-def _train(job: _Job, comparison: Comparison, device: Any) -> Trainings:
-    task, keys = jax.device_put((job.task, comparison.keys()), device)
-    if job.entry is None:
-        rates = np.asarray(comparison.learning_rates)
-        return train_adam(task, rates, keys, job.num_steps, comparison.trainings_at_once)
-    # By way of the host: meta-training may have left it on several devices.
-    theta = jax.device_put(jax.tree.map(np.asarray, job.entry.theta), device)
-    return train_learned(job.entry.learned, theta, task, keys, job.num_steps)
-
-
 @contextlib.contextmanager
-def _borrowed(devices: Devices) -> Iterator[Any]:
-    device = devices.get()
-    try:
-        yield device
-    finally:
-        devices.put(device)
+def _folder(folder: Path | None, settings: Settings) -> Iterator[Path]:
+    """The folder of the trainings of these settings; one for the time being if they are not to be kept."""
+    if folder is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Path(temporary)
+    else:
+        yield folder / "trainings" / f"{settings.steps}-steps-{settings.seeds}-seeds-from-{settings.seed}"
+
+
+def _learned(cell: CellResult) -> Trainings:
+    """The trainings of the one configuration there is; the step size is 1 where nothing sets one."""
+    eta = np.ones_like(cell.loss) if cell.eta is None else cell.eta
+    return Trainings(cell.loss[0], cell.final_loss[0], eta[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 
+from evaluation.cell import CellResult
 from evaluation.contestants import Contestant, check_different
 from evaluation.settings import Settings, cell_key, task_digest
 from evaluation.store import CellName, Store
@@ -73,8 +75,9 @@ class Evaluation:
                 self._loaded.popitem(last=False)
             return self._loaded[name]
 
+    @functools.cached_property
     def jobs(self) -> list[Job]:
-        """All cells, those of one task after one another; this reads the data of every task."""
+        """All cells, those of one task after one another; this reads the data of every task, once."""
         return [job for name in self._load for job in self._jobs_of(name)]
 
     def declare(self) -> list[Job]:
@@ -87,9 +90,13 @@ class Evaluation:
         settings = dataclasses.asdict(self.settings)
         # First without any cell: to read all data takes long, to refuse a folder should not.
         self.store.declare(settings, (), provenance())
-        jobs = self.jobs()
-        self.store.declare(settings, [job.name for job in jobs], provenance())
-        return jobs
+        self.store.declare(settings, [job.name for job in self.jobs], provenance())
+        return self.jobs
+
+    def results(self) -> list[CellResult]:
+        """The finished cells of this evaluation; the folder may hold others."""
+        cells = [self.store.read(job.name) for job in self.jobs]
+        return [cell for cell in cells if cell is not None]
 
     def _jobs_of(self, name: str) -> list[Job]:
         task = self.task(name)

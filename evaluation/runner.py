@@ -75,11 +75,18 @@ def run(
     """
     observer = observer or Observer()
     jobs = evaluation.declare()
-    board = _Board(evaluation, jobs, resources or Resources(), observer, stopped)
+    interrupted = threading.Event()
+    board = _Board(
+        evaluation, jobs, resources or Resources(), observer, lambda: interrupted.is_set() or stopped()
+    )
     devices = jax.local_devices()
     with ThreadPoolExecutor(len(devices)) as pool:
-        for future in [pool.submit(board.work, i, device) for i, device in enumerate(devices)]:
-            future.result()
+        try:
+            for future in [pool.submit(board.work, i, device) for i, device in enumerate(devices)]:
+                future.result()
+        except BaseException:
+            interrupted.set()  # or else leaving the block would wait for the end of the work
+            raise
     missing = tuple(job.name for job in jobs if evaluation.store.read(job.name) is None)
     return Outcome(missing, tuple(board.failures))
 

@@ -1,0 +1,143 @@
+"""Optimizers from texts: what each text means, what is refused, and the hyperparameters tried."""
+
+import json
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import celo
+from celo.hand_designed import HAND_DESIGNED, hand_designed
+from celo.learned.celo import Celo
+from evaluation.contestants import Contestant, check_different, contestant
+from evaluation.hyperparameters import GRIDS, learning_rates, nadamw_trials
+from evaluation.rules import HandDesigned, Learned, ScheduledNAdamW
+
+
+def test_a_hand_designed_name_is_tried_at_every_rate_of_the_grid():
+    for name in HAND_DESIGNED:
+        one = contestant(name)
+        assert one.rule == HandDesigned(name)
+        assert one.configurations == learning_rates("half_powers")
+        assert not one.learned
+    assert len(contestant("adam", "published").configurations) == 15
+
+
+def test_the_published_grid_is_the_published_one(shared_path):
+    facts = json.loads(shared_path("facts/hparam_sets.json").read_text())
+    assert list(GRIDS["published"]) == facts["learning_rate_grid15"]
+
+
+def test_one_rate():
+    one = contestant("sgd@3e-2")
+    assert (one.label, one.configurations) == ("sgd@3e-2", ({"learning_rate": 0.03},))
+
+
+def test_checkpoints_with_and_without_a_label(tmp_path):
+    learned = Celo(stage=1)
+    theta = learned.init(jax.random.key(0))
+    path = tmp_path / "a:b=c@1.safetensors"
+    celo.save(path, "celo", {"stage": 1}, theta)
+    for spec, label in ((f"mine:{path}", "mine"), (str(path), str(path)), ("celo", "celo"), ("x:celo", "x")):
+        one = contestant(spec)
+        assert one.label == label
+        assert one.learned
+        assert one.configurations == ({},)
+        assert isinstance(one.rule, Learned)
+    jax.tree.map(np.testing.assert_array_equal, contestant(f"mine:{path}").theta, theta)
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "message"),
+    [
+        ("adm", ValueError, "Unknown optimizer 'adm'. Did you mean 'adam'"),
+        ("clo", ValueError, "Did you mean 'celo'"),
+        ("mine:clo", ValueError, "Unknown checkpoint 'clo'. Did you mean 'celo'"),
+        ("mine:no/such.safetensors", FileNotFoundError, "no file no/such.safetensors"),
+        ("adamm@1e-3", ValueError, "Unknown hand-designed optimizer 'adamm'. Did you mean 'adam'"),
+        ("adam@fast", ValueError, "learning rate of 'adam@fast' is 'fast'; expected a positive finite"),
+        ("adam@-1", ValueError, "expected a positive finite"),
+        ("adam@inf", ValueError, "expected a positive finite"),
+        ("nadamw-search:many", ValueError, "is 'many'; expected nadamw-search:N"),
+        ("nadamw-search:0", ValueError, "has 0 trials; expected 1 to 1000"),
+        ("nadamw-search:1001", ValueError, "has 1001 trials"),
+        (":celo", ValueError, "neither a name nor LABEL:CHECKPOINT"),
+        ("hf://nobody", ValueError, "is no address"),
+    ],
+)
+def test_what_means_nothing_is_refused(spec, error, message):
+    with pytest.raises(error, match=message):
+        contestant(spec)
+
+
+def test_labels_are_different():
+    one = Contestant("Adam", HandDesigned("adam"))
+    with pytest.raises(ValueError, match="need different labels, got Adam, adam"):
+        check_different([one, Contestant("adam", HandDesigned("sgd"))])
+    with pytest.raises(ValueError, match="at least one optimizer, got none"):
+        check_different([])
+
+
+def test_trials_do_not_depend_on_their_number():
+    assert nadamw_trials(3, seed=4) == nadamw_trials(20, seed=4)[:3]
+    assert nadamw_trials(3, seed=4) != nadamw_trials(3, seed=5)
+
+
+def test_trials_fill_the_space_of_the_published_settings(shared_path):
+    """Ranges, medians and numbers of zeros against those of the 1000 published settings."""
+    facts = json.loads(shared_path("facts/hparam_sets.json").read_text())
+    published = facts["nadamw_search_space"]["observed_ranges"]
+    trials = nadamw_trials(1000)
+    names = {"b1": "one_minus_beta1", "b2": "one_minus_beta2", "eps": "epsilon"}
+    for name in trials[0]:
+        values = np.array([trial[name] for trial in trials])
+        if name == "nesterov":
+            assert abs(values.mean() - 0.5) < 0.06
+            continue
+        values = 1 - values if name in ("b1", "b2") else values
+        facts = published[names.get(name, name)]
+        low, high = facts.get("min_nonzero", facts.get("min")), facts["max"]
+        nonzero = values[values > 0]
+        if name == "constant_fraction":
+            assert 0 <= nonzero.min() < 0.01 < 0.99 < nonzero.max() <= 1
+        else:
+            np.testing.assert_allclose(
+                np.log10([nonzero.min(), nonzero.max()]), np.log10([low, high]), atol=0.1
+            )
+        assert abs((values == 0).sum() - facts.get("n_zero", 0)) < 65
+    assert not any(trial["adamw_weight_decay"] == trial["l2_weight_decay"] == 0 for trial in trials)
+
+
+def test_a_trial_is_nadamw_with_its_schedule():
+    trial = nadamw_trials(1)[0]
+    params = {"w": np.ones(3, np.float32)}
+    grads = {"w": np.array([0.1, -0.2, 0.3], np.float32)}
+    schedule = celo.schedules.cosine_learning_rate(
+        trial["learning_rate"],
+        10,
+        trial["min_learning_rate_mult"],
+        trial["constant_fraction"],
+        trial["warmup_fraction"],
+    )
+    plain = hand_designed(
+        "nadamw",
+        schedule,
+        b1=trial["b1"],
+        b2=trial["b2"],
+        eps=trial["eps"],
+        adamw_weight_decay=trial["adamw_weight_decay"],
+        l2_weight_decay=trial["l2_weight_decay"],
+        nesterov=bool(trial["nesterov"]),
+    )
+    numbers = {name: np.float32(value) for name, value in trial.items()}
+
+    def two_steps(optimizer):
+        state, at = optimizer.init(params), params
+        for _ in range(2):
+            updates, state = optimizer.update(grads, state, at)
+            at = optax.apply_updates(at, updates)
+        return at["w"]
+
+    traced = jax.jit(lambda numbers: two_steps(ScheduledNAdamW().optimizer((), numbers, 10)))(numbers)
+    np.testing.assert_allclose(traced, two_steps(plain), rtol=1e-5)

@@ -68,6 +68,11 @@ class ImageSpec(DatasetSpec):
     truncated: bool = False
     upstream_1_percent: bool = False
 
+    @property
+    def any_size(self) -> bool:
+        """Whether images differ in height and width, so that they are always resized."""
+        return self.shape[0] == 0
+
 
 @dataclasses.dataclass(frozen=True)
 class TextSpec(DatasetSpec):
@@ -130,6 +135,8 @@ _IMAGES = (
     ),
 )
 
+_ANOTHER_CORPUS = "Language models can be given another corpus, by lm_corpus"
+
 _TEXTS = (
     TextSpec("pydoc", None, None, (), lines=True),
     # The main branch holds a loading script, which `datasets` no longer runs; this one holds parquet files.
@@ -141,7 +148,13 @@ _TEXTS = (
         revision="refs/convert/parquet",
         lines=True,
     ),
-    TextSpec("wikitext2", "Salesforce/wikitext", "wikitext-2-v1", ("text",)),
+    TextSpec(
+        "wikitext2",
+        "Salesforce/wikitext",
+        "wikitext-2-v1",
+        ("text",),
+        advice="wikitext2_valid reads the validation file in the place of the train file",
+    ),
     # The small validation file in the place of the train file, where that one is not at hand.
     TextSpec("wikitext2_valid", "Salesforce/wikitext", "wikitext-2-v1", ("text",), train_file="validation"),
     TextSpec("wikitext103", "Salesforce/wikitext", "wikitext-103-v1", ("text",)),
@@ -152,16 +165,17 @@ _TEXTS = (
         ("text",),
         revision="refs/convert/parquet",
         held_out_percent=1,
+        advice=_ANOTHER_CORPUS,
     ),
     TextSpec(
         "wikipedia20201201",
         "wikipedia",
         "20201201.en",
         ("text",),
+        revision="refs/convert/parquet",  # the main branch has files of a later dump, and a loading script
         test_file=None,
         held_out_percent=1,
-        advice="The hub may hold this dump as a loading script only, which `datasets` no longer runs: "
-        "wikipedia20231101 is a later dump.",
+        advice=f"{_ANOTHER_CORPUS}; wikipedia20231101 is a later dump",
     ),
     TextSpec(
         "wikipedia20231101",

@@ -13,7 +13,7 @@ from meta.datasets.cache import Arrays, Cache, cache_folder
 from meta.datasets.catalog import IMAGE_DATASETS, ImageSpec, find_spec
 from meta.datasets.errors import DatasetFormatError
 from meta.datasets.load import load_arrays
-from meta.datasets.resize import resize, stored_dtype, stored_level
+from meta.datasets.resize import any_size_level, resize, resize_one, stored_dtype, stored_level
 from meta.datasets.source import Rows, Source, import_extra
 from meta.datasets.splits import split_indices
 
@@ -71,13 +71,14 @@ def load_images(
     and faster to gather.
 
     Args:
-        name: digits, mnist, fashion_mnist, svhn, cifar10 or cifar100.
-        size: height and width in pixels, or None for the dataset's own.
+        name: digits, mnist, fashion_mnist, svhn, cifar10, cifar100, food101 or imagenet2012.
+        size: height and width in pixels, or None for the dataset's own; images of food101 and imagenet2012
+            have any size.
         channels: 1 (mean over channels), 3 (a grey image is repeated), or None for the dataset's own.
         data_dir: folder laid out like hub snapshots; default the variable CELO_DATA.
         cache_dir: folder for decoded arrays; default the variable CELO_CACHE, else ~/.cache/celo.
         upstream_1_percent: train on 1% of the train file instead of 80%, as the reference implementation
-            does for svhn and cifar100 by a slip; only for those.
+            does for svhn, cifar100 and food101 by a slip; only for those.
 
     Returns:
         The dataset with its four splits: 80%, 10% and 10% of the shuffled train file, and the test file.
@@ -95,8 +96,9 @@ def load_images(
     spec = find_spec("image dataset", name, IMAGE_DATASETS)
     size, channels = _check_shape(spec, size, channels)
     if upstream_1_percent and not spec.upstream_1_percent:
+        cut = [other.name for other in IMAGE_DATASETS.values() if other.upstream_1_percent]
         raise ValueError(
-            f"upstream_1_percent is for svhn and cifar100, whose train split upstream cuts; got {name!r}"
+            f"upstream_1_percent is for {', '.join(cut)}, whose train split upstream cuts; got {name!r}"
         )
 
     def check(arrays: Mapping[str, np.ndarray]) -> None:
@@ -109,12 +111,14 @@ def load_images(
 
     cache = Cache(cache_folder(cache_dir), f"{name}-{size}x{size}x{channels}", _ARRAYS, check)
     arrays = load_arrays(spec, cache, build, _DigitsSource.find(spec), data_dir)
-    level = stored_level(spec.shape, size, channels, spec.white)
+    level = _level(spec, size, channels)
     return ImageData(name, _cut(arrays, 1 if upstream_1_percent else 80), spec.num_classes, level)
 
 
 def _check_shape(spec: ImageSpec, size: int | None, channels: int | None) -> tuple[int, int]:
     """Return size and channels with the dataset's own for None, or raise ValueError."""
+    if size is None and spec.any_size:
+        raise ValueError(f"images of {spec.name} have any size: give a size in pixels, got None")
     size = spec.shape[0] if size is None else size
     channels = spec.shape[2] if channels is None else channels
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
@@ -124,28 +128,45 @@ def _check_shape(spec: ImageSpec, size: int | None, channels: int | None) -> tup
     return size, channels
 
 
+def _level(spec: ImageSpec, size: int, channels: int) -> int:
+    """Return the white level of the arrays of a variant."""
+    if spec.any_size:
+        return any_size_level(spec.truncated, spec.white)
+    return stored_level(spec.shape, size, channels, spec.white)
+
+
 def _build(spec: ImageSpec, size: int, channels: int, source: Source) -> Arrays:
     """Decode and resize both files of a source."""
     arrays: Arrays = {}
     for split in ("train", "test"):
-        images, labels = _decode(spec, split, source.rows(split))
-        arrays[f"{split}_images"] = resize(images, size, channels, spec.white)
+        images, labels = _decode(spec, size, channels, split, source.rows(split))
+        if not spec.any_size:
+            images = resize(images, size, channels, spec.white)
+        arrays[f"{split}_images"] = images
         arrays[f"{split}_labels"] = labels
     return arrays
 
 
-def _decode(spec: ImageSpec, split: str, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+def _decode(
+    spec: ImageSpec, size: int, channels: int, split: str, rows: Rows
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decode the rows of a file, and resize images of any size."""
     images, labels = [], []
     for batch_images, batch_labels in rows:
         for image in batch_images:
-            images.append(_decode_image(spec, f"{spec.name} {split} row {len(images)}", image))
+            image = _decode_image(spec, f"{spec.name} {split} row {len(images)}", image)
+            if spec.any_size:
+                image = resize_one(image, size, channels, spec.white, spec.truncated)
+            images.append(image)
         labels.extend(batch_labels)
     for row, label in enumerate(labels):
         if not isinstance(label, int) or not 0 <= label < spec.num_classes:
             raise DatasetFormatError(
                 f"{spec.name} {split} row {row}: the label must be 0 .. {spec.num_classes - 1}, got {label!r}"
             )
-    return np.reshape(np.asarray(images, np.uint8), (-1, *spec.shape)), np.asarray(labels, np.int32)
+    shape = (size, size, channels) if spec.any_size else spec.shape
+    dtype = stored_dtype(_level(spec, size, channels)) if spec.any_size else np.uint8
+    return np.reshape(np.asarray(images, dtype), (-1, *shape)), np.asarray(labels, np.int32)
 
 
 def _decode_image(spec: ImageSpec, where: str, image: Any) -> np.ndarray:
@@ -161,6 +182,8 @@ def _decode_image(spec: ImageSpec, where: str, image: Any) -> np.ndarray:
                 image = np.asarray(file.convert("RGB" if spec.shape[2] == 3 else "L"))
         except (OSError, ValueError) as error:
             raise DatasetFormatError(f"{where}: the image cannot be decoded: {error}") from error
+    if spec.any_size:
+        return image
     if image.shape[:2] != spec.shape[:2]:
         raise DatasetFormatError(f"{where}: expected {spec.shape[:2]} pixels, got {image.shape[:2]}")
     return image.reshape(spec.shape)
@@ -168,7 +191,7 @@ def _decode_image(spec: ImageSpec, where: str, image: Any) -> np.ndarray:
 
 def _check_arrays(spec: ImageSpec, size: int, channels: int, arrays: Mapping[str, np.ndarray]) -> None:
     """Raise ValueError unless arrays have the dtypes, shapes and range of labels of this variant."""
-    level = stored_level(spec.shape, size, channels, spec.white)
+    level = _level(spec, size, channels)
     dtype = np.dtype(stored_dtype(level))
     for split in ("train", "test"):
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]

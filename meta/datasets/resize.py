@@ -6,6 +6,7 @@ number of small steps between black and white, which 16 bits hold without roundi
 of float32.
 """
 
+import functools
 import math
 from fractions import Fraction
 
@@ -14,6 +15,7 @@ import numpy as np
 _CHUNK = 2048  # images resized at a time, so that the float64 copies stay at some ten megabytes
 
 
+@functools.lru_cache(maxsize=4096)
 def bilinear_weights(native: int, size: int) -> tuple[np.ndarray, int]:
     """Compute the weights of a bilinear resize of one axis, with half-pixel centres and no antialiasing.
 
@@ -36,6 +38,7 @@ def bilinear_weights(native: int, size: int) -> tuple[np.ndarray, int]:
         right_share = int((position - left) * unit)
         weights[i, min(max(left, 0), native - 1)] += unit - right_share
         weights[i, min(max(left + 1, 0), native - 1)] += right_share
+    weights.setflags(write=False)  # the cache hands them to every caller
     return weights, unit
 
 
@@ -76,11 +79,43 @@ def resize(images: np.ndarray, size: int, channels: int, white: int) -> np.ndarr
     ratio = level / exact_level(shape, size, channels, white)
     resized = np.empty((n, size, size, channels), stored_dtype(level))
     for start in range(0, n, _CHUNK):
-        chunk = images[start : start + _CHUNK].astype(
-            np.float64
-        )  # integers below 2**53: every product is exact
-        if channels < native_channels:
-            chunk = chunk.sum(axis=-1, keepdims=True)
-        chunk = np.moveaxis(rows @ np.moveaxis(chunk, -1, 1) @ columns.T, 1, -1)
+        chunk = _weigh(images[start : start + _CHUNK], rows, columns, channels)
         resized[start : start + _CHUNK] = np.rint(chunk * ratio)
     return resized
+
+
+def _weigh(images: np.ndarray, rows: np.ndarray, columns: np.ndarray, channels: int) -> np.ndarray:
+    """Sum weighted pixels (n, height, width, c), and channels if there are too many; exact, in float64."""
+    weighed = images.astype(np.float64)  # integers below 2**53: every product is exact
+    if channels < weighed.shape[-1]:
+        weighed = weighed.sum(axis=-1, keepdims=True)
+    return np.moveaxis(rows @ np.moveaxis(weighed, -1, 1) @ columns.T, 1, -1)
+
+
+def any_size_level(truncated: bool, white: int) -> int:
+    """Return the white level of the results of `resize_one`."""
+    return white if truncated else np.iinfo(np.uint16).max
+
+
+def resize_one(image: np.ndarray, size: int, channels: int, white: int, truncated: bool) -> np.ndarray:
+    """Resize one image of any size to a square, and average or repeat its channels.
+
+    Args:
+        image: unsigned integers of shape (height, width, c) from 0 to `white`, c being 1 or 3.
+        size: height and width of the result, in pixels.
+        channels: 1 (the mean over the channels) or 3 (a single channel is repeated).
+        white: the pixel value that means 1.0.
+        truncated: whether a pixel is truncated to a whole multiple of 1/white, in 8 bits, as in the files the
+            reference made of ImageNet; else it is rounded to a multiple of 1/65535.
+
+    Returns:
+        (size, size, channels), uint8 or uint16; a pixel in [0, 1] is `value / any_size_level`.
+    """
+    height, width, native_channels = image.shape
+    exact = exact_level((height, width, native_channels), size, channels, white)
+    rows, columns = bilinear_weights(height, size)[0], bilinear_weights(width, size)[0]
+    weighed = _weigh(image[None], rows, columns, channels)[0]
+    level = any_size_level(truncated, white)
+    scaled = weighed * level  # whole numbers, still below 2**53
+    resized = np.floor_divide(scaled, exact) if truncated else np.rint(scaled / exact)
+    return np.broadcast_to(resized, (size, size, channels)).astype(stored_dtype(level))

@@ -24,7 +24,7 @@ def random_images(shape: tuple[int, int, int], n: int, seed: int) -> np.ndarray:
 def write_images(
     folder: Path,
     columns: tuple[str, str],
-    images: np.ndarray,
+    images: Sequence[np.ndarray] | np.ndarray,
     labels: Sequence[int],
     split: str,
     shard: str = "",

@@ -1,5 +1,6 @@
 """Image datasets: contents, splits, and what bad input is told."""
 
+import jax
 import numpy as np
 import pytest
 import sklearn.datasets
@@ -89,6 +90,32 @@ def test_upstream_slip_trains_on_one_percent(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "repository", "level", "tolerance"),
+    [
+        ("food101", "ethz/food101", 65535, 1e-5),  # rounded to 16 bits
+        ("imagenet2012", "ILSVRC/imagenet-1k", 255, 1 / 255),  # truncated to 8
+    ],
+)
+def test_images_of_any_size_are_resized_one_by_one(name, repository, level, tolerance, tmp_path):
+    """Against JAX's resize; colours are kept, the validation file is the test split."""
+    folder = tmp_path / repository / "data"
+    shapes = [(12, 40, 3), (20, 20, 3), (33, 17, 3)] * 10
+    images = [random_images(shape, 1, seed)[0] for seed, shape in enumerate(shapes)]
+    write_images(folder, ("image", "label"), images, list(range(30)), "train")
+    write_images(folder, ("image", "label"), images[:3], [7, 8, 9], "validation")
+    data = load_images(name, 16, None, data_dir=tmp_path, cache_dir=tmp_path / "cache")
+    assert data.level == level
+    assert data.splits["test"].labels.tolist() == [7, 8, 9]
+    for split in SPLITS:
+        for pixels, label in zip(*data.splits[split], strict=True):
+            image = images[label - 7 if split == "test" else label]
+            expected = jax.image.resize(image / np.float32(255), (16, 16, 3), "bilinear", antialias=False)
+            below = np.asarray(expected) - pixels / level
+            assert below.max() < tolerance + 1e-6
+            assert below.min() > (-tolerance if level == 65535 else -1e-6)
+
+
+@pytest.mark.parametrize(
     ("name", "sizes", "pixels"),
     [
         ("mnist", [48000, 6000, 6000, 10000], (28, 1)),
@@ -118,7 +145,8 @@ def test_real_sets(name, sizes, pixels, shared_path, tmp_path_factory):
         ({"name": "digits", "size": 8.0}, "got 8.0"),
         ({"name": "digits", "size": True}, "got True"),
         ({"name": "digits", "channels": 2}, "channels must be 1, 3 or None, got 2"),
-        ({"name": "digits", "upstream_1_percent": True}, "upstream_1_percent is for svhn and cifar100"),
+        ({"name": "food101", "size": None}, "images of food101 have any size: give a size in pixels"),
+        ({"name": "digits", "upstream_1_percent": True}, "upstream_1_percent is for svhn, cifar100, food101"),
     ],
 )
 def test_bad_arguments(arguments, message, tmp_path):

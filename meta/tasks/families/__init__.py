@@ -12,6 +12,7 @@ from meta.tasks.families.image_mlp_ae import IMAGE_MLP_AE_TASKS
 from meta.tasks.families.language import LANGUAGE_TASKS
 from meta.tasks.families.lopt import LOPT_PES_TASKS, LOPT_TASKS
 from meta.tasks.families.mlp_mixer import MLP_MIXER_TASKS
+from meta.tasks.families.one_percent import one_percent
 from meta.tasks.families.resnet import RESNET_TASKS
 from meta.tasks.families.vit import VIT_TASKS
 
@@ -43,4 +44,4 @@ def _merge(tables: tuple[Mapping[str, Entry], ...]) -> Mapping[str, Entry]:
     return MappingProxyType(merged)
 
 
-ENTRIES: Mapping[str, Entry] = _merge(_TABLES)
+ENTRIES: Mapping[str, Entry] = _merge((*_TABLES, one_percent(_TABLES)))

@@ -75,7 +75,7 @@ class FolderSource:
             raise DatasetNotFoundError(
                 f"Dataset {self.spec.name!r} is incomplete: the folder {self.folder} holds no "
                 f"{self.spec.file(split)}-*.parquet, but other splits; complete it, or move it away to have "
-                "the hub asked"
+                f"the hub asked.{_advice(self.spec)}"
             )
         _check_shards(paths)
         for path in paths:
@@ -184,19 +184,22 @@ def not_found(spec: DatasetSpec, data_dir: Path | None, reason: str) -> DatasetN
             "pip install 'celo[train]'"
         )
     looked = f"in {data_dir}" if data_dir else f"in no data folder (give data_dir or set {DATA_VARIABLE})"
-    advice = f" {spec.advice}" if spec.advice else ""
     return DatasetNotFoundError(
         f"Dataset {spec.name!r} was not found. Looked {looked} for "
         f"{spec.snapshot}/{spec.train_file}-*.parquet, then on the Hugging Face hub ({reason}). To get it: "
         f"connect to the network once; or {_by_hand(spec)} and point data_dir or {DATA_VARIABLE} at DATA; or "
-        f"copy a cache folder from a machine that has it and set CELO_CACHE to it.{advice}"
+        f"copy a cache folder from a machine that has it and set CELO_CACHE to it.{_advice(spec)}"
     )
+
+
+def _advice(spec: DatasetSpec) -> str:
+    return f" {spec.advice}." if spec.advice else ""
 
 
 def _by_hand(spec: DatasetSpec) -> str:
     """Say how a snapshot gets into the folder DATA."""
-    if spec.revision == "main" and not spec.advice:
+    if spec.revision == "main":
         return f"run `hf download {spec.repository} --repo-type dataset --local-dir DATA/{spec.repository}`"
     columns = " and ".join(spec.columns)
     files = " and ".join(f"{name}-*.parquet" for name in (spec.train_file, spec.test_file) if name)
-    return f"put {files} with the column {columns} into DATA/{spec.repository}"
+    return f"put {files} with the column {columns} into DATA/{spec.snapshot}"

@@ -181,14 +181,7 @@ class PublishedSubwords:
 
     def fit(self, texts: Iterable[str]) -> Subwords:
         """Fetch the tokenizer; the texts are not needed."""
-        tokenizers = import_extra("tokenizers", f"the vocabulary {self.source!r}")
-        load = tokenizers.Tokenizer.from_file if Path(self.source).is_file() else _from_hub
-        try:
-            encoder = Subwords(load(self.source).to_str())
-        except DatasetNotFoundError:
-            raise
-        except Exception as error:  # the library raises bare exceptions for a file it cannot read
-            raise DatasetFormatError(f"{self.source} is not a tokenizer.json: {error}") from error
+        encoder = _read(Path(self.source)) if Path(self.source).is_file() else _download(self.source)
         if encoder.piece(0) not in _PADDING:
             raise ValueError(
                 f"the tokenizer {self.source!r} has {encoder.piece(0)!r} as id 0, which has to be padding, "
@@ -205,16 +198,31 @@ class PublishedSubwords:
         return f"published tokenizer {self.source} of {self.vocab_size:,} ids, {num_pieces:,} of them in use"
 
 
-def _from_hub(repository: str) -> Any:
-    tokenizers = import_extra("tokenizers", f"the vocabulary {repository!r}")
+def _read(path: Path) -> Subwords:
     try:
-        return tokenizers.Tokenizer.from_pretrained(repository)
+        return Subwords(path.read_bytes())
+    except ImportError:
+        raise
+    except Exception as error:  # the library raises bare exceptions for a file it cannot read
+        raise DatasetFormatError(f"{path} is not a tokenizer.json: {error}") from error
+
+
+def _download(repository: str) -> Subwords:
+    try:
+        return Subwords(_fetch(repository))
+    except ImportError:
+        raise
     except Exception as error:  # whatever the network, the hub and the library raise: the cause is chained
         raise DatasetNotFoundError(
             f"The tokenizer {repository!r} is neither a file nor to be had from the Hugging Face hub "
             f"({type(error).__name__}: {error}). Connect to the network once, or give the path of a "
             "tokenizer.json"
         ) from error
+
+
+def _fetch(repository: str) -> str:
+    tokenizers = import_extra("tokenizers", f"the vocabulary {repository!r}")
+    return tokenizers.Tokenizer.from_pretrained(repository).to_str()
 
 
 class Bytes:

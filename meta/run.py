@@ -3,7 +3,7 @@
 config.json         configuration and provenance: everything needed to repeat the run
 metrics.jsonl       one row per logged step
 checkpoints/        the last states, whole ones only
-best/               the state with the lowest validation metric
+best_stageN/        the theta of stage N with the lowest meta-validation
 theta.safetensors   the result, written by `celo.save` at the end
 report/             tables and pictures made from it
 """

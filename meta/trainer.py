@@ -124,6 +124,10 @@ def meta_train(recipe: Recipe, run_dir: str | os.PathLike[str], settings: Settin
             return _Training(recipe, settings, data, run, tracker, stop).go()
 
 
+# Number of the random key of meta-validation; 0 draws theta, 1 and up are the stages.
+_VALIDATION = 1 << 16
+
+
 class _Training:
     """One call of `meta_train`: the loop over compiled calls and what happens between them."""
 
@@ -226,7 +230,7 @@ class _Training:
         """Meta-validation of a theta; keeps it if it is the best of its stage."""
         theta = jax.device_get(theta)
         score, losses = self.validation.validate(
-            self.optimizer(number), theta, jax.random.fold_in(self.key, 0)
+            self.optimizer(number), theta, jax.random.fold_in(self.key, _VALIDATION)
         )
         self.run.save_best(step, theta, score, slot=f"best_stage{number + 1}")
         return {"validation": score} | {f"validation/{name}": loss for name, loss in losses.items()}

@@ -19,6 +19,7 @@ from celo.learned.base import LearnedOptimizer
 from meta import augmentation, partition
 from meta.augmentation import Augmentation
 from meta.horizons import Horizon
+from meta.step_size import step_size
 
 PyTree = Any
 
@@ -66,7 +67,7 @@ class Steps(NamedTuple):
         raw_loss: (K, members) loss as the optimizer saw it.
         mask: (K,) bool, false at the steps that drew the problem anew.
         done: (K,) bool, true at the last step of a training.
-        eta: (K, members) step size of the optimizer's scheduler, 1 where it has none.
+        eta: (K, members) step size of the optimizer's scheduler, see `meta.step_size`.
         horizon: (K,) int32, horizon in force.
     """
 
@@ -141,8 +142,7 @@ class InnerTraining:
         optimizer = self.learned.optimizer(theta, problem.horizon)
         updates, opt_state = optimizer.update(grads, member.opt_state, member.params, value=loss)
         params = optax.apply_updates(member.params, updates)
-        eta = getattr(opt_state, "eta", jnp.ones((), jnp.float32))
-        return Member(params, opt_state, model_state), loss, eta
+        return Member(params, opt_state, model_state), loss, step_size(opt_state)
 
     def unroll(
         self,

@@ -1,0 +1,26 @@
+"""The step size a learned scheduler chose, read from the state of any optimizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+PyTree = Any
+
+
+def step_size(opt_state: PyTree) -> Array:
+    """The step size ``eta`` that a learned scheduler set last, from an optimizer's state at any depth.
+
+    Returns:
+        () float32: the state's ``eta``; where each of n tensors has its own, the geometric mean of their
+        magnitudes ``exp(1/n sum_i log |eta_i|)``, for step sizes differ by factors; 1 if the state has no
+        ``eta``, or several, which are no one step size.
+    """
+    found = optax.tree_utils.tree_get_all_with_path(opt_state, "eta")
+    if len(found) != 1:
+        return jnp.ones((), jnp.float32)
+    eta = found[0][1]
+    return eta if eta.ndim == 0 else jnp.exp(jnp.mean(jnp.log(jnp.abs(eta))))

@@ -12,7 +12,6 @@ _UNITS = {
     "lopt": "normalised inner loss",
     "lopt_pes": "normalised inner loss",
     "quadratics": "loss",
-    "es_wrapped": "loss",
 }
 
 

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from celo.names import unknown_name
 from evaluation.contestants import contestant
@@ -16,6 +15,7 @@ from evaluation.settings import Settings
 from meta.datasets.cache import cache_folder
 from meta.datasets.catalog import TEXT_DATASETS
 from meta.tasks.base import Task
+from meta.tasks.families.language import DocumentTask
 from meta.tasks.registry import find
 
 
@@ -84,7 +84,7 @@ def load_task(name: str, data_dir: Path | None = None, lm_corpus: str | None = N
         ValueError: an unknown name.
         DatasetNotFoundError: the data are nowhere to be had.
     """
-    entry: Any = find(name)
-    if lm_corpus is not None and hasattr(entry, "reading"):
+    entry = find(name)
+    if lm_corpus is not None and isinstance(entry, DocumentTask):
         entry = entry.reading(corpus=lm_corpus)
     return entry.make(name, {"data_dir": data_dir, "cache_dir": None})

@@ -53,24 +53,14 @@ def inverse_rms(features: Sequence[Array], epsilon: float = 1e-5) -> Array:
     The mean is over the whole array. A feature that is constant along an axis may have size 1 there: the mean
     is the same.
     """
-    sums, order = [], []
+    means: dict[int, Array] = {}
     for members, stacked in _groups(features):
-        order += members
         if stacked is None:
-            sums += [jnp.sum(jnp.square(features[i]))[None] for i in members]
+            means |= {i: jnp.mean(jnp.square(features[i])) for i in members}
         else:
-            sums.append(jnp.sum(jnp.square(stacked).reshape(len(members), -1), axis=1))
-    # One division for all of them: a kernel for every mean costs more than the numbers in it.
-    sizes = np.asarray([features[i].size for i in order], np.float32)
-    means = jnp.concatenate(sums) / sizes
-    return jax.lax.rsqrt(epsilon + _rows(means, np.argsort(order).tolist()))
-
-
-def _rows(x: Array, rows: Sequence[int]) -> Array:
-    """``x[rows]`` for static rows, as few slices as there are runs of consecutive rows."""
-    runs = np.split(np.asarray(rows), np.flatnonzero(np.diff(rows) != 1) + 1)
-    slices = [x[run[0] : run[-1] + 1] for run in runs]
-    return slices[0] if len(slices) == 1 else jnp.concatenate(slices)
+            together = jnp.mean(jnp.square(stacked).reshape(len(members), -1), axis=1)
+            means |= {i: together[k] for k, i in enumerate(members)}
+    return jax.lax.rsqrt(epsilon + jnp.stack([means[i] for i in range(len(features))]))
 
 
 def _groups(inputs: Sequence[Array]) -> list[tuple[list[int], Array | None]]:
@@ -105,7 +95,8 @@ def linear(w: Array, b: Array, inputs: Sequence[Array]) -> list[Array]:
                     partial = partial + w[i, j] * inputs[i]
                 outputs[j] = outputs[j] + partial
         else:
-            partials = jnp.tensordot(_rows(w, members), stacked, axes=(0, 0), precision="highest")
+            weights = jnp.stack([w[i] for i in members])
+            partials = jnp.tensordot(weights, stacked, axes=(0, 0), precision="highest")
             outputs = [y + partials[j] for j, y in enumerate(outputs)]
     return outputs
 

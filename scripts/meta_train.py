@@ -15,8 +15,9 @@ from typing import Annotated
 
 import tyro
 
-from meta.recipe import Recipe, preset
+from meta.recipe import Recipe
 from meta.trainer import Settings, meta_train
+from meta.tuned import tuned_preset
 from scripts.devices import Devices, set_up
 from scripts.errors import exit_with
 
@@ -41,12 +42,14 @@ class MetaTrain:
 
 
 def parse(argv: list[str] | None = None) -> MetaTrain:
-    """The command of a command line; the preset is read first, as it gives the defaults of the rest."""
+    """The command of a command line; preset and optimizer are read first, as they give the defaults."""
     argv = list(sys.argv[1:] if argv is None else argv)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--preset", default="quick")
-    name = first.parse_known_args(argv)[0].preset
-    default = MetaTrain(preset(name), Settings(), Devices(), preset=name)
+    first.add_argument("--optimizer", default="celo")
+    chosen = first.parse_known_args(argv)[0]
+    recipe = tuned_preset(chosen.preset, chosen.optimizer)
+    default = MetaTrain(recipe, Settings(), Devices(), preset=chosen.preset)
     return tyro.cli(MetaTrain, default=default, args=argv, description=__doc__, prog="celo meta-train")
 
 

@@ -1,0 +1,95 @@
+"""What every learned optimizer learns, as a program: runs that go on, a figure, a table, exit codes."""
+
+import json
+
+import numpy as np
+import pytest
+
+from celo import LEARNED
+from evaluation.report.learning_curves import LearningCurve, figure, table
+from meta.recipe import preset
+from scripts import learning_curves
+from scripts.learning_curves import LearningCurves
+
+
+def curve(label="celo", losses=(3.0, 3.0, 2.0, 1.0)):
+    steps = 10 * np.arange(1, len(losses) + 1)
+    return LearningCurve(
+        label, "rate 0.001", steps, np.array(losses), np.array([2.0, 5.0]), np.array([1.0, 2.0]), 0.25
+    )
+
+
+def test_a_row_says_both_ends_and_the_paired_difference():
+    found = table([curve()], iterations=20)
+    assert found.header[2:4] == ("first 20", "last 20")
+    assert found.rows == (
+        ("celo", "rate 0.001", "3.000", "1.500", "3.500", "1.500", "-2.0000 ± 1.0000", "0.25"),
+    )
+
+
+def test_a_panel_each():
+    found = figure([curve("celo"), curve("velo_s")], columns=2)
+    titles = [axis.get_title(loc="left") for axis in found.axes]
+    assert titles == ["celo: -2.000 ± 1.000", "velo_s: -2.000 ± 1.000"]
+    raw, smoothed = found.axes[0].lines
+    np.testing.assert_array_equal(raw.get_ydata(), [3.0, 3.0, 2.0, 1.0])
+    assert np.ptp(np.asarray(smoothed.get_ydata())) < 2.0
+
+
+def test_every_optimizer_has_a_run_and_celo_one_per_stage(tmp_path):
+    stages = LearningCurves(run_dir=tmp_path).stages()
+    assert [name for name, part in stages if part == 1] == list(LEARNED)
+    assert [name for name, part in stages if part == 2] == ["celo"]
+
+
+def test_recipes_are_the_preset_for_the_optimizer(tmp_path):
+    command = LearningCurves(run_dir=tmp_path, iterations=7, seed=3)
+    first, second = (command.recipe("celo", part) for part in (1, 2))
+    assert (first.stages, first.seed, first.stage1.iterations, first.stage1.part) == (1, 3, 7, 1)
+    assert second.stage1.part == 2
+    assert second.checkpoint(0) == str(tmp_path / "celo" / "theta.safetensors")
+    assert first.stage1.horizon_high == preset("quick").stage1.horizon_high
+    assert "ff_mult=30.0" in learning_curves.settings(command.recipe("velo_s", 1))
+    assert learning_curves.settings(first) == "rate 0.001"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--optimizers cello", "Unknown optimizer 'cello'. Did you mean 'celo'"),
+        ("--problems 1", "problems is 1; expected at least 2"),
+        ("--iterations 0", "iterations is 0; expected at least 1"),
+        ("--per-row 0", "iterations_per_call is 0; expected at least 1"),
+    ],
+)
+def test_bad_command_lines(capsys, line, message):
+    with pytest.raises(SystemExit) as raised:
+        learning_curves.main(line.split())
+    assert raised.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_what_is_not_finite_is_an_error(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(LearningCurves, "run", lambda self: [curve(), curve("velo", (1.0, np.nan, 1.0, 1.0))])
+    monkeypatch.setattr(learning_curves, "set_up", lambda devices: None)
+    assert learning_curves.main(["--out", str(tmp_path)]) == 1
+    assert "error: a meta-loss of velo is not finite" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.lenient(reason="optax's AdamW raises a float to an integer count")
+def test_it_learns_and_goes_on(tmp_path, monkeypatch, capsys):
+    """Gradient descent with a learned rate, for real; the second time nothing is trained again."""
+    monkeypatch.setattr(learning_curves, "set_up", lambda devices: None)
+    arguments = ["--run-dir", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--problems", "4"]
+    arguments += ["--optimizers", "learnable_sgd", "--iterations", "20"]
+    assert learning_curves.main(arguments) == 0
+    first = capsys.readouterr().out
+    assert (tmp_path / "out" / "learning_curves.png").stat().st_size > 5000
+    run = tmp_path / "runs" / "learnable_sgd"
+    before, after = np.array(json.loads((run / "paired.json").read_text())).T
+    assert np.mean(after) < np.mean(before)
+    metrics = (run / "metrics.jsonl").read_bytes()
+    assert learning_curves.main(arguments) == 0
+    assert capsys.readouterr().out == first
+    assert (run / "metrics.jsonl").read_bytes() == metrics

@@ -43,7 +43,7 @@ def loss_curves(outcomes: Sequence[Outcome]) -> Figure:
         handles.append(Line2D([], [], color=style.GREY, lw=0.8, label="Adam, the other rates"))
         figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
         seeds = outcomes[0].adam.final.shape[-1]
-        figure.supxlabel(_explanation(seeds), fontsize=8, color="#555555", x=0.01, ha="left")
+        figure.supxlabel(_explanation(seeds), fontsize=8, color=style.FAINT, x=0.01, ha="left")
     return figure
 
 
@@ -78,7 +78,7 @@ def _panel(axis: Axes, outcome: Outcome) -> None:
     axis.set_xlabel("training step")
     axis.set_ylabel(f"training loss ({outcome.loss_unit})")
     axis.set_xlim(0, max(1, outcome.num_steps - 1))
-    style.fit_y(axis, *_limits(outcome))
+    style.fit_y(axis, *limits([t.loss for t in (outcome.best_adam, *outcome.learned.values())]))
     axis.annotate(
         f"Adam's best learning rate: {rate_label(outcome.learning_rates[outcome.best])}",
         (0.0, 1.0),
@@ -90,13 +90,38 @@ def _panel(axis: Axes, outcome: Outcome) -> None:
     )
 
 
+def band(
+    axis: Axes, steps: np.ndarray, values: np.ndarray, colour: str, line: str = "-", label: str | None = None
+) -> np.ndarray:
+    """Draws the median over seeds and a band from the lowest seed to the highest.
+
+    A seed that is not finite counts as infinitely high, so it is neither drawn nor left out: the median ends
+    where half of the seeds are not finite, the band where one is not.
+
+    Args:
+        axis: where.
+        steps: (T,) places along it.
+        values: (S, T) values, smoothed if they shall be.
+        colour: of both.
+        line: dashes of the median.
+        label: of the median, for a legend.
+
+    Returns:
+        (T,) the median, infinite where it is not drawn.
+    """
+    values = np.where(np.isfinite(values), values, np.inf)
+    kept, middle = style.thin(len(steps)), np.median(values, axis=0)
+    low, high = values.min(axis=0)[kept], values.max(axis=0)[kept]
+    drawn = np.isfinite(high)
+    axis.fill_between(steps[kept], low, high, where=drawn, color=colour, alpha=0.2, lw=0, zorder=3)
+    _line(axis, steps, middle, color=colour, ls=line, label=label, zorder=4)
+    return middle
+
+
 def _band(axis: Axes, steps: np.ndarray, loss: np.ndarray, colour: str) -> None:
     """One optimizer, (seeds, steps): raw, band and median."""
-    smoothed, kept = smooth(loss), style.thin(len(steps))
     _line(axis, steps, loss[0], color=colour, lw=0.4, alpha=0.35, zorder=2)
-    low, high = smoothed.min(axis=0)[kept], smoothed.max(axis=0)[kept]
-    axis.fill_between(steps[kept], low, high, color=colour, alpha=0.2, lw=0, zorder=3)
-    _line(axis, steps, np.median(smoothed, axis=0), color=colour, zorder=4)
+    band(axis, steps, smooth(loss), colour)
 
 
 def _line(axis: Axes, steps: np.ndarray, values: np.ndarray, **look: object) -> None:
@@ -104,12 +129,11 @@ def _line(axis: Axes, steps: np.ndarray, values: np.ndarray, **look: object) -> 
     axis.plot(steps[kept], values[kept], **look)  # pyright: ignore[reportArgumentType]  # keywords of Line2D
 
 
-def _limits(outcome: Outcome) -> tuple[float, float]:
-    """The lowest smoothed loss of the curves of interest, and the highest at initialisation."""
-    shown = [outcome.best_adam, *outcome.learned.values()]
-    curves = np.concatenate([smooth(trainings.loss) for trainings in shown])
+def limits(losses: Sequence[np.ndarray]) -> tuple[float, float]:
+    """The lowest smoothed loss of several trainings (S, T), and the highest at initialisation."""
+    curves = np.concatenate([smooth(loss) for loss in losses])
     finite = curves[np.isfinite(curves)]
-    start = np.concatenate([trainings.loss[:, 0] for trainings in shown])
+    start = np.concatenate([loss[:, 0] for loss in losses])
     if not finite.size or not np.isfinite(start).all():
         return math.nan, math.nan
     return float(finite.min()), float(start.max())

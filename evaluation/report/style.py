@@ -26,6 +26,7 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = (
     "#56B4E9",
 )
 GREY = "#8A8A8A"
+INK, RULE, FAINT, GRID, PAPER = "#222222", "#444444", "#555555", "#E6E6E6", "#FFFFFF"
 ADAM = BLUE
 LEARNED = (VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 LINES = ("-", "--", ":", "-.")
@@ -34,23 +35,27 @@ MOST_POINTS = 400
 _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": "#444444",
-    "axes.labelcolor": "#222222",
+    "text.color": INK,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": INK,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
     "axes.titlesize": 8.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.labelsize": 9,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#E6E6E6",
+    "grid.color": GRID,
     "grid.linewidth": 0.6,
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
     "legend.frameon": False,
     "legend.fontsize": 9,
     "lines.linewidth": 1.6,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
+    "axes.facecolor": PAPER,
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
     "svg.hashsalt": "celo",
 }
 

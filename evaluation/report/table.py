@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,10 +12,17 @@ from evaluation.outcome import Outcome, Trainings, final_loss, spread
 
 
 class Table(NamedTuple):
-    """Cells as text; the first column is left-aligned, the others right-aligned."""
+    """Cells as text; the first column is left-aligned, the others right-aligned.
+
+    Attributes:
+        header: names of the columns.
+        rows: their cells.
+        keys: what to sort each cell by, in a page whose reader can sort; without them there is no sorting.
+    """
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    keys: tuple[tuple[str | float, ...], ...] = ()
 
     def text(self) -> str:
         """Aligned with spaces, for a terminal."""
@@ -28,12 +36,29 @@ class Table(NamedTuple):
         return "\n".join(f"| {self._line(row, ' | ')} |" for row in (self.header, rule, *self.rows))
 
     def html(self) -> str:
-        """An HTML table."""
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.header)
-        body = "\n".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows
-        )
-        return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+        """An HTML table; what cells hold in brackets at their end, as intervals, is set apart."""
+        if not self.keys:
+            return self._html("", [f"<th>{html.escape(cell)}</th>" for cell in self.header], self.rows)
+        head = [f'<th><button type="button">{_breakable(cell)}</button></th>' for cell in self.header]
+        return self._html(' class="sortable"', head, self.rows, self.keys)
+
+    def _html(
+        self,
+        kind: str,
+        head: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        keys: Sequence[Sequence[str | float]] = (),
+    ) -> str:
+        lines = []
+        for i, row in enumerate(rows):
+            sorting = [f' data-key="{html.escape(str(key))}"' for key in keys[i]] if keys else [""] * len(row)
+            texts = [
+                _breakable(cell) if keys and not place else _cell(cell) for place, cell in enumerate(row)
+            ]
+            cells = zip(texts, sorting, strict=True)
+            lines.append("<tr>" + "".join(f"<td{key}>{text}</td>" for text, key in cells) + "</tr>")
+        body = "\n".join(lines)
+        return f"<table{kind}>\n<thead><tr>{''.join(head)}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
     def _widths(self) -> list[int]:
         return [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
@@ -42,6 +67,19 @@ class Table(NamedTuple):
         first, *others = self._widths()
         cells = [row[0].ljust(first), *(c.rjust(w) for c, w in zip(row[1:], others, strict=True))]
         return separator.join(cells).rstrip() if separator.isspace() else separator.join(cells)
+
+
+def _breakable(text: str) -> str:
+    """Text in HTML whose long words, names of tasks and paths, may be broken where they are joined."""
+    return re.sub(r"(?<=\w)([_/:])(?=\w)", r"\1<wbr>", html.escape(text))
+
+
+def _cell(text: str) -> str:
+    """A cell's text in HTML, an interval at its end in a ``span``."""
+    value, bracket, interval = text.partition(" [")
+    if not (bracket and interval.endswith("]")):
+        return html.escape(text)
+    return f'{html.escape(value)} <span class="interval">{html.escape(bracket[1:] + interval)}</span>'
 
 
 def comparison_table(outcomes: Sequence[Outcome]) -> Table:

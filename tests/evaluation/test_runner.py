@@ -1,0 +1,260 @@
+"""The runner against trainings done one by one; chunks, failures, baselines, and what is found again."""
+
+import jax
+import numpy as np
+import pytest
+
+from celo.hand_designed import eval_params, hand_designed
+from celo.learned.celo import Celo
+from evaluation import cell_program, open_cell
+from evaluation.cell_program import CellProgram, Size, largest_size
+from evaluation.contestants import Contestant, learned_contestant
+from evaluation.plan import Evaluation
+from evaluation.resources import Resources
+from evaluation.rules import HandDesigned
+from evaluation.runner import Observer, run
+from evaluation.settings import Settings
+from meta.compile import jit
+from meta.evaluated_training import SPLITS
+from meta.full_training import evaluate, evaluate_end, train
+from meta.tasks import Quadratic, make
+
+BOWL = Quadratic.of([0.5, 2.0], target=3.0, noise=0.1, name="bowl")
+RATES = (1e-2, 0.3, 1e37)  # the last throws every parameter beyond float32's range of squares
+ADAM = Contestant("adam", HandDesigned("adam"), tuple({"learning_rate": rate} for rate in RATES))
+LEARNED = Celo(stage=1)
+CELO = learned_contestant("celo", LEARNED, LEARNED.init(jax.random.key(7)))
+SETTINGS = Settings(steps=7, seeds=2, eval_every=3, eval_batches=2)
+
+
+class Told(Observer):
+    def __init__(self):
+        self.lines, self.parts = [], []
+
+    def advanced(self, device, name, fraction):
+        self.parts.append(fraction)
+
+    def finished(self, cell, how):
+        self.lines.append((cell.optimizer, how))
+
+    def log(self, line):
+        self.lines.append(line)
+
+
+def evaluation(folder, contestants=(ADAM,), tasks=(BOWL,), settings=SETTINGS, baselines=None):
+    loads = {task.name: lambda task=task: task for task in tasks}
+    return Evaluation(contestants, loads, settings, folder, baselines)
+
+
+def only_cell(asked, **resources):
+    outcome = run(asked, Resources(**resources))
+    assert outcome.missing == ()
+    (cell,) = asked.results()
+    return cell
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return make("ImageMLP_Digits8_Relu16_bs64")
+
+
+@pytest.fixture(scope="module")
+def adam_cell(tmp_path_factory):
+    return only_cell(evaluation(tmp_path_factory.mktemp("adam")))
+
+
+def test_a_cell_is_what_single_trainings_give(digits, tmp_path):
+    """Configuration 1, seed 1 of schedule-free AdamW, trained alone without evaluations and then judged."""
+    rule = HandDesigned("schedule_free_adamw")
+    contestant = Contestant("sf", rule, ({"learning_rate": 1e-3}, {"learning_rate": 1e-2}))
+    cell = only_cell(evaluation(tmp_path, [contestant], [digits]))
+    optimizer = hand_designed("schedule_free_adamw", np.float32(1e-2))
+
+    @jit
+    def alone(task, key):
+        key_train, key_end = jax.random.split(key)
+        curve = train(task, optimizer, key_train, 7)
+        last = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, 2), 3), 3)
+        params = eval_params(curve.opt_state, curve.params)
+        judged = [evaluate(task, params, (), k, split, 2) for split, k in zip(SPLITS, last, strict=True)]
+        return curve.loss, evaluate_end(task, curve, key_end)[0], judged
+
+    loss, final, judged = alone(digits, jax.random.fold_in(jax.random.key(0), 1))
+    np.testing.assert_allclose(cell.loss[1, 1], loss, rtol=1e-5)
+    np.testing.assert_allclose(cell.final_loss[1, 1], final, rtol=1e-5)
+    for split, (split_loss, aux) in zip(SPLITS, judged, strict=True):
+        np.testing.assert_allclose(cell.evaluations[f"{split}_loss"][1, 1, -1], split_loss, rtol=1e-5)
+        np.testing.assert_allclose(
+            cell.evaluations[f"{split}_accuracy"][1, 1, -1], aux["accuracy"], rtol=1e-5
+        )
+    np.testing.assert_array_equal(cell.evaluation_steps, [0, 3, 6, 7])
+    assert cell.info["parameters"] == 64 * 16 + 16 + 16 * 10 + 10
+    assert cell.info["seconds_per_step"] >= 0
+    assert cell.loss_unit == "nats"
+
+
+def test_a_learned_cell_has_one_configuration_and_its_step_sizes(tmp_path):
+    cell = only_cell(evaluation(tmp_path, [CELO]))
+    key_train, _ = jax.random.split(jax.random.fold_in(jax.random.key(0), 0))
+    curve = jit(lambda key: train(BOWL, LEARNED.optimizer(CELO.theta, 7), key, 7))(key_train)
+    np.testing.assert_allclose(cell.loss[0, 0], curve.loss, rtol=1e-5)
+    np.testing.assert_allclose(cell.eta[0, 0], curve.eta, rtol=1e-5)
+    assert cell.configurations == ({},)
+    assert cell.learned
+
+
+def test_all_optimizers_meet_the_same_problem(adam_cell, tmp_path):
+    celo = only_cell(evaluation(tmp_path, [CELO]))
+    np.testing.assert_allclose(
+        adam_cell.loss[:, :, 0], np.broadcast_to(celo.loss[:, :, 0], (3, 2)), rtol=1e-6
+    )
+    assert adam_cell.loss[0, 0, 0] != adam_cell.loss[0, 1, 0]
+    assert adam_cell.eta is None
+
+
+def test_divergence_is_recorded_and_stops_nothing(adam_cell):
+    np.testing.assert_array_equal(adam_cell.diverged, [[False] * 2, [False] * 2, [True] * 2])
+    assert np.isfinite(adam_cell.loss[2, :, 0]).all()
+
+
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_chunks_give_what_one_call_gives(adam_cell, tmp_path, at_once):
+    """Single trainings, and two configurations at a time of three, on both devices."""
+    parts = only_cell(evaluation(tmp_path), trainings_at_once=at_once)
+    assert parts.info["trainings_at_once"] == at_once
+    for name in ("loss", "final_loss"):
+        np.testing.assert_allclose(getattr(parts, name)[:2], getattr(adam_cell, name)[:2], rtol=1e-5)
+    for name, values in adam_cell.evaluations.items():
+        np.testing.assert_allclose(parts.evaluations[name][:2], values[:2], rtol=1e-5)
+    np.testing.assert_array_equal(parts.diverged, adam_cell.diverged)
+
+
+def test_chunks_shrink_until_they_fit(adam_cell, tmp_path, monkeypatch):
+    """A program that needs 100 bytes per training, and memory for two of the six."""
+    sizes = []
+
+    def needed(program):
+        sizes.append(program.size)
+        return 100 * program.size.trainings
+
+    monkeypatch.setattr(CellProgram, "bytes", property(needed))
+    monkeypatch.setattr(CellProgram, "shared_bytes", 0)
+    cell = only_cell(evaluation(tmp_path), memory=250)
+    assert cell.info["trainings_at_once"] == 2
+    assert list(dict.fromkeys(sizes)) == [Size(3, 2), Size(1, 2)]
+    np.testing.assert_allclose(cell.final_loss[:2], adam_cell.final_loss[:2], rtol=1e-5)
+
+
+def test_a_training_that_does_not_fit_is_tried_and_said(tmp_path):
+    told = Told()
+    run(evaluation(tmp_path), Resources(memory=1), told)
+    assert any("one training takes" in line for line in told.lines)
+    assert told.lines[-1] == ("adam", "done")
+
+
+def test_each_cell_is_compiled_once_for_the_device_that_does_it(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(jax, "local_devices", lambda *args, **kwargs: jax.devices()[:1])
+    program = cell_program.CellProgram
+    monkeypatch.setattr(open_cell, "CellProgram", lambda *args: made.append(args) or program(*args))
+    only_cell(evaluation(tmp_path), trainings_at_once=2)
+    assert len(made) == 1
+
+
+def test_finished_cells_are_found_and_progress_is_told(tmp_path):
+    told = Told()
+    run(evaluation(tmp_path), None, told)
+    assert told.lines == [("adam", "done")]
+    assert told.parts[0] == 0.0
+    assert told.parts[-1] == 1.0
+    assert told.parts == sorted(told.parts)
+    run(evaluation(tmp_path), None, told)
+    assert told.lines[1:] == [("adam", "found")]
+
+
+def test_a_damaged_cell_is_done_again(adam_cell, tmp_path):
+    asked = evaluation(tmp_path)
+    only_cell(asked)
+    (file,) = (tmp_path / "cells").iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    np.testing.assert_array_equal(only_cell(asked).final_loss, adam_cell.final_loss)
+
+
+def test_a_cell_that_fails_stops_no_other(tmp_path):
+    class Broken(HandDesigned):
+        def optimizer(self, theta, hyperparameters, num_steps):
+            raise MemoryError("no more")
+
+    broken = Contestant("broken", Broken("adam"), ADAM.configurations)
+    asked = evaluation(tmp_path, [broken, ADAM])
+    outcome = run(asked)
+    assert [name.optimizer for name in outcome.missing] == ["broken"]
+    assert [(name.optimizer, reason) for name, reason in outcome.failures] == [
+        ("broken", "MemoryError: no more")
+    ]
+    assert [cell.optimizer for cell in asked.results()] == ["adam"]
+
+
+def test_what_is_stopped_goes_on(tmp_path):
+    asked, told = evaluation(tmp_path, [ADAM, CELO]), Told()
+    outcome = run(asked, Resources(), told, lambda: len(told.parts) > 2)
+    assert outcome.missing
+    assert outcome.failures == ()
+    assert run(asked).missing == ()
+
+
+def test_baselines_serve_other_folders_but_learned_optimizers_are_no_baselines(tmp_path):
+    baselines = tmp_path / "baselines"
+    told = Told()
+    for folder in ("one", "two"):
+        run(evaluation(tmp_path / folder, [ADAM, CELO], baselines=baselines), None, told)
+    assert sorted(told.lines) == [("adam", "baseline"), ("adam", "done"), ("celo", "done"), ("celo", "done")]
+    assert len(list((baselines / "cells").iterdir())) == 1
+
+
+def test_tasks_and_optimizers_may_be_added_but_not_steps(tmp_path):
+    run(evaluation(tmp_path))
+    other = Quadratic.of([1.0], name="other")
+    assert run(evaluation(tmp_path, [CELO], [other])).missing == ()
+    stored = evaluation(tmp_path).store
+    assert [(name.task, name.optimizer) for name in stored.expected] == [("bowl", "adam"), ("other", "celo")]
+    assert len(stored.results()) == 2
+    with pytest.raises(ValueError, match="other settings: steps 7 instead of 8"):
+        run(evaluation(tmp_path, settings=Settings(steps=8, seeds=2, eval_every=3, eval_batches=2)))
+
+
+def test_a_cell_another_process_works_on_is_waited_for(tmp_path):
+    asked, told = evaluation(tmp_path), Told()
+    (job,) = asked.declare()
+    lock = asked.store.lock(job.name.file)
+    waiting = []
+
+    def stopped():
+        waiting.append(1)
+        if len(waiting) == 10:
+            lock.release()  # as when that process is killed
+        return False
+
+    assert run(asked, None, told, stopped).missing == ()
+    assert told.lines == [("adam", "done")]
+    assert len(waiting) >= 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "size"),
+    [
+        ((14, 3, 42), (14, 3)),
+        ((14, 3, 41), (7, 3)),
+        ((14, 3, 3), (1, 3)),
+        ((1, 3, 2), (1, 2)),
+        ((2, 5, 1), (1, 1)),
+    ],
+)
+def test_sizes_are_equal_and_within_bounds(arguments, size):
+    assert largest_size(*arguments) == Size(*size)
+
+
+@pytest.mark.parametrize("numbers", [{"trainings_at_once": -1}, {"memory": 0}])
+def test_resources_are_checked(numbers):
+    with pytest.raises(ValueError, match="expected"):
+        Resources(**numbers)

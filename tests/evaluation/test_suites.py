@@ -1,0 +1,55 @@
+"""Suites of tasks, and the names that are none."""
+
+import json
+
+import pytest
+
+from evaluation.suites import CELO17, CPU, QUICK, suites, tasks_of
+from meta.tasks import TASKS
+
+
+def test_quick_needs_no_data():
+    assert {TASKS[name].dataset for name in tasks_of("quick")} <= {"digits", "pydoc"}
+
+
+def test_cpu_is_part_of_celo17_on_three_datasets():
+    assert set(CPU) < set(CELO17)
+    assert {TASKS[name].dataset for name in CPU} == {"mnist", "fashion_mnist", "cifar10"}
+
+
+def test_celo17_is_the_papers(shared_path):
+    facts = json.loads(shared_path("facts/velodrome.json").read_text())
+    assert set(CELO17) == set(facts["celo_17"])
+
+
+def test_velodrome_is_every_other_published_task(shared_path):
+    facts = json.loads(shared_path("facts/velodrome.json").read_text())
+    assert set(suites()["velodrome"]) == set(facts["tasks"]) & set(TASKS) - set(CELO17)
+
+
+def test_names_are_taken_once_and_in_order():
+    assert tasks_of(None, [QUICK[1], QUICK[0], QUICK[1]]) == (QUICK[1], QUICK[0])
+
+
+@pytest.mark.parametrize(
+    ("suite", "names", "message"),
+    [
+        ("quik", (), "Unknown suite 'quik'. Did you mean 'quick'"),
+        (
+            None,
+            ("ImageMLP_Digits8_Relu32_bs46",),
+            "Unknown task .* Did you mean 'ImageMLP_Digits8_Relu32_bs64'",
+        ),
+        (None, (), "give either a suite or names"),
+        ("quick", (QUICK[0],), "give either a suite or names of tasks, not both"),
+    ],
+)
+def test_what_is_no_suite_is_refused(suite, names, message):
+    with pytest.raises(ValueError, match=message):
+        tasks_of(suite, names)
+
+
+def test_a_suite_of_tasks_that_are_not_there_says_which(monkeypatch):
+    monkeypatch.setattr("evaluation.suites.TASKS", {})
+    with pytest.raises(ValueError, match=f"suite quick has tasks that this version has not: {QUICK[0]}"):
+        tasks_of("quick")

@@ -53,14 +53,24 @@ def inverse_rms(features: Sequence[Array], epsilon: float = 1e-5) -> Array:
     The mean is over the whole array. A feature that is constant along an axis may have size 1 there: the mean
     is the same.
     """
-    means: dict[int, Array] = {}
+    sums, order = [], []
     for members, stacked in _groups(features):
+        order += members
         if stacked is None:
-            means |= {i: jnp.mean(jnp.square(features[i])) for i in members}
+            sums += [jnp.sum(jnp.square(features[i]))[None] for i in members]
         else:
-            together = jnp.mean(jnp.square(stacked).reshape(len(members), -1), axis=1)
-            means |= {i: together[k] for k, i in enumerate(members)}
-    return jax.lax.rsqrt(epsilon + jnp.stack([means[i] for i in range(len(features))]))
+            sums.append(jnp.sum(jnp.square(stacked).reshape(len(members), -1), axis=1))
+    # One division for all of them: a kernel for every mean takes longer to compile and to run.
+    sizes = np.asarray([features[i].size for i in order], np.float32)
+    means = jnp.concatenate(sums) / sizes
+    return jax.lax.rsqrt(epsilon + _rows(means, np.argsort(order).tolist()))
+
+
+def _rows(x: Array, rows: Sequence[int]) -> Array:
+    """``x[rows]`` for static rows, as few slices as there are runs of consecutive rows."""
+    runs = np.split(np.asarray(rows), np.flatnonzero(np.diff(rows) != 1) + 1)
+    slices = [x[run[0] : run[-1] + 1] for run in runs]
+    return slices[0] if len(slices) == 1 else jnp.concatenate(slices)
 
 
 def _groups(inputs: Sequence[Array]) -> list[tuple[list[int], Array | None]]:

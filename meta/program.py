@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -92,7 +93,32 @@ class StageProgram:
         self.learned, self._stage, self._most = learned, stage, most_iterations
         self._estimator = stage.gradient_estimator(learned, sharding.AXIS)
         self._outer = stage.outer_optimizer()
-        self._run = self._compile(self._iterate, (sharding.REPLICATED,), donate=(2,))
+        # Not one of the keys of the meta-iterations, which count from 0.
+        self._first_key = jax.random.fold_in(self._key, stage.iterations)
+        self._begin: Future[Any] | None = None
+        self._run: Future[Any] | None = None
+
+    def prepare(self) -> None:
+        """Starts to compile `begin` and `run`, in threads: XLA holds no Python lock, and theta can be drawn.
+
+        `begin` calls it; call it before whatever else can be done meanwhile.
+        """
+        if self._begin is not None:
+            return
+        theta = jax.eval_shape(self.learned.init, jax.random.key(0))
+        theta = sharding.shapes(theta, sharding.REPLICATED, self.mesh)
+        trained, frozen = self._split(theta)
+        function = self._shard(self._estimator.init, (sharding.REPLICATED,) * 4, sharding.BY_PROBLEM)
+        begin = jit(function).lower(trained, frozen, self._tasks, self._first_key)
+        outer = jax.eval_shape(lambda tree: self._outer.init(ravel_pytree(tree)[0]), trained)
+        number = jax.ShapeDtypeStruct((), jnp.int32)
+        outer, number = sharding.shapes((outer, number), sharding.REPLICATED, self.mesh)
+        estimator = sharding.shapes(begin.out_info, sharding.BY_PROBLEM, self.mesh)
+        state = MetaState(theta, outer, estimator, number)
+        pool = ThreadPoolExecutor(2)
+        self._begin = pool.submit(begin.compile)
+        self._run = pool.submit(lambda: self._lower_run(state, number).compile())
+        pool.shutdown(wait=False)
 
     def begin(self, theta: PyTree) -> MetaState:
         """The state before the first meta-iteration.
@@ -100,17 +126,14 @@ class StageProgram:
         Args:
             theta: meta-parameters to start from.
         """
+        self.prepare()
         trained, frozen = self._split(theta)
         # `run` uses its state up, and placing an array where it already is makes no copy.
         theta = jax.tree.map(jnp.array, theta)
         theta, trained, frozen = sharding.replicate((theta, trained, frozen), self.mesh)
-        specs = (sharding.REPLICATED,) * 4
-        begin = jit(self._shard(self._estimator.init, specs, sharding.BY_PROBLEM))
-        # Not the keys of the meta-iterations, which count from 0.
-        key = jax.random.fold_in(self._key, self._stage.iterations)
-        estimator = begin(trained, frozen, self._tasks, key)
         outer = self._outer.init(ravel_pytree(trained)[0])
         outer, iteration = sharding.replicate((outer, jnp.zeros((), jnp.int32)), self.mesh)
+        estimator = _wait(self._begin)(trained, frozen, self._tasks, self._first_key)
         return MetaState(theta, outer, estimator, iteration)
 
     def run(self, state: MetaState, iterations: int) -> tuple[MetaState, Measures]:
@@ -126,7 +149,8 @@ class StageProgram:
         if not 1 <= iterations <= self._most:
             raise ValueError(f"iterations is {iterations}; expected 1 to {self._most}")
         count = sharding.replicate(jnp.asarray(iterations, jnp.int32), self.mesh)
-        state, measures = self._run(self._tasks, self._key, state, count)
+        self.prepare()
+        state, measures = _wait(self._run)(self._tasks, self._key, state, count)
         return state, jax.tree.map(lambda x: x[:iterations], jax.device_get(measures))
 
     def _split(self, theta: PyTree) -> tuple[PyTree, PyTree]:
@@ -137,12 +161,14 @@ class StageProgram:
             function, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
         )
 
-    def _compile(self, function: Any, extra: tuple, donate: tuple[int, ...]) -> Any:
+    def _lower_run(self, state: MetaState, count: Any) -> Any:
         replicated: Any = sharding.REPLICATED
         by_problem: Any = sharding.BY_PROBLEM
-        state = MetaState(replicated, replicated, by_problem, replicated)
-        sharded = self._shard(function, (replicated, replicated, state, *extra), (state, replicated))
-        return jit(sharded, donate_argnums=donate)
+        specs = MetaState(replicated, replicated, by_problem, replicated)
+        function = self._shard(
+            self._iterate, (replicated, replicated, specs, replicated), (specs, replicated)
+        )
+        return jit(function, donate_argnums=(2,)).lower(self._tasks, self._key, state, count)
 
     def _iterate(
         self, tasks: PyTree, key: Array, state: MetaState, count: Array
@@ -170,3 +196,10 @@ class StageProgram:
         theta = partition.merge(unravel(flat + jnp.asarray(updates)), frozen)
         measures = Measures(jnp.linalg.norm(gradient), summaries)
         return MetaState(theta, outer, estimator, state.iteration + 1), measures
+
+
+def _wait(compiled: Future[Any] | None) -> Any:
+    """The program that `StageProgram.prepare` has begun to compile."""
+    if compiled is None:
+        raise RuntimeError("prepare was not called")
+    return compiled.result()

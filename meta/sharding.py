@@ -44,3 +44,15 @@ def problem_mesh(problems: int) -> Mesh:
 def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
     """Puts every array of a tree on all devices of the mesh."""
     return jax.device_put(tree, NamedSharding(mesh, REPLICATED))
+
+
+def shapes(tree: PyTree, spec: PartitionSpec, mesh: Mesh) -> PyTree:
+    """The shapes and types of a tree's arrays, all to be divided over the mesh in the same way.
+
+    Args:
+        tree: arrays, or anything else with a shape and a dtype.
+        spec: how each array will be divided.
+        mesh: the devices.
+    """
+    sharding = NamedSharding(mesh, spec)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)

@@ -152,6 +152,8 @@ class _Training:
     def go(self) -> Result:
         """Does all that is left of the run."""
         found = self.run.restore_latest(lambda step: self.begin(self.stage_at(step), self.any_theta()))
+        if found is None:
+            self.program(0).prepare()  # compiles while theta is drawn
         step, state = found if found is not None else (0, self.begin(0, initial_theta(self.recipe)))
         total = self.ends[-1]
         bar = tqdm(

@@ -8,6 +8,7 @@ from meta.tasks.image_mlp import ImageMLP
 from meta.tasks.learned_optimizer_training import LearnedOptimizerTraining
 from meta.tasks.pes_training import PESTraining
 from meta.tasks.quadratic import Quadratic
+from meta.tasks.quadratic_form import QuadraticForm
 from meta.tasks.recurrent_lm import RecurrentLM
 from meta.tasks.registry import META_TRAINING, TASKS, make, parameter_shapes
 from meta.tasks.transformer_lm import TransformerLM
@@ -22,6 +23,7 @@ __all__ = [
     "LearnedOptimizerTraining",
     "PESTraining",
     "Quadratic",
+    "QuadraticForm",
     "RecurrentLM",
     "Task",
     "TransformerLM",

@@ -4,7 +4,10 @@ A name gives the kind of task, the data and their size, the architecture and the
 its published batch, 128 if it says none; the families of the Celo paper train on 64, which their names say.
 "BW" is an image averaged to one channel. The tables are in `meta.tasks.families`; docs/tasks.md lists them.
 
-Not here: the three NeRF tasks (`JAXNeRF_*`), whose images and model come from another project.
+Names ending in "_upstream1percent" train on 1% of the train file, see `meta.tasks.families.one_percent`.
+
+Not here: the three NeRF tasks (`JAXNeRF_*`), whose images and model come from another project, and
+`NoisyQuadraticFamily`, of which neither dimensions nor noise are published.
 """
 
 import os

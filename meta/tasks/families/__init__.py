@@ -13,6 +13,7 @@ from meta.tasks.families.language import LANGUAGE_TASKS
 from meta.tasks.families.lopt import LOPT_PES_TASKS, LOPT_TASKS
 from meta.tasks.families.mlp_mixer import MLP_MIXER_TASKS
 from meta.tasks.families.one_percent import one_percent
+from meta.tasks.families.quadratics import QUADRATIC_TASKS
 from meta.tasks.families.resnet import RESNET_TASKS
 from meta.tasks.families.vit import VIT_TASKS
 
@@ -30,6 +31,7 @@ _TABLES = (
     LOPT_PES_TASKS,
     LANGUAGE_TASKS,
     BYTE_RNN_LM_TASKS,
+    QUADRATIC_TASKS,
 )
 
 

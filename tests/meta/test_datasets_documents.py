@@ -125,6 +125,8 @@ def test_a_cap_is_kept_and_noted(folders):
 class Spy(LearnedSubwords):
     """A vocabulary that remembers what it was trained on."""
 
+    seen: list[list[str]]
+
     def fit(self, texts):
         self.seen.append(list(texts))
         return super().fit(self.seen[-1])

@@ -57,9 +57,10 @@ class DocumentTask(Entry):
     def blank(self, name: str) -> Task:
         """Build the task on one document of a repeated token per split."""
         tokens = np.ones((1, self.config["length"] + 1), np.uint16)
-        splits = dict.fromkeys(SPLITS, tokens)
         vocabulary = self.vocabulary
-        data = DocumentData(self.dataset, splits, vocabulary.vocab_size, vocabulary.name, "no data")
+        data = DocumentData(
+            self.dataset, dict.fromkeys(SPLITS, tokens), vocabulary.vocab_size, vocabulary.name, "no data"
+        )
         return self.kind.of(data, name=name, **self.config)
 
 

@@ -1,0 +1,192 @@
+"""The published language models: sizes, loss, corpora and what bad input is told."""
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from meta.datasets import SPLITS, DatasetNotFoundError
+from meta.tasks import RecurrentLM, TransformerLM, make, stack_tasks
+from meta.tasks.families.language import LANGUAGE_TASKS
+from tests.meta.dataset_files import write_text
+from tests.meta.language_models import documents, recurrent, transformer
+
+CELO_17 = (
+    "TransformerLM_LM1B_MultiRuntime_0",
+    "TransformerLM_LM1B_MultiRuntime_2",
+    "TransformerLM_LM1B_MultiRuntime_5",
+    "RNNLM_lm1b32k_Patch32_LSTM256_Embed128",
+    "RNNLM_wikipediaen32k_Patch32_LSTM256_Embed128",
+)
+
+
+def facts(shared_path):
+    tasks = json.loads(shared_path("facts/velodrome.json").read_text())["tasks"]
+    return {name: fact for name, fact in tasks.items() if fact["family"] in ("rnn_lm", "transformer_lm")}
+
+
+def test_every_published_language_model_is_there(shared_path):
+    assert set(facts(shared_path)) == set(LANGUAGE_TASKS)
+    assert set(CELO_17) <= set(LANGUAGE_TASKS)
+
+
+@pytest.mark.parametrize("name", LANGUAGE_TASKS)
+def test_published_sizes(name, shared_path):
+    fact, entry = facts(shared_path)[name], LANGUAGE_TASKS[name]
+    shapes = entry.parameter_shapes()
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == fact["param_count"]
+    task: Any = entry.blank(name)
+    assert task.name == name
+    assert entry.family == fact["family"]
+    assert (task.length, task.batch_size) == (fact["sequence_length"], fact["batch_size"])
+    assert task.vocab_size == fact["vocab_size"]
+    net = fact["architecture"]
+    if entry.family == "rnn_lm":
+        assert (task.core, task.hidden, task.embedding) == (
+            net["core"],
+            net["hidden_size"],
+            net["embedding_size"],
+        )
+    else:
+        assert (task.num_layers, task.num_heads, task.d_model) == (
+            net["num_layers"],
+            net["num_heads"],
+            net["d_model"],
+        )
+        assert task.dropout == net["dropout_rate"]
+
+
+def test_mask_arithmetic_by_hand(key):
+    """Two sequences of three: the input's padding decides what counts, and the mean is over what counts."""
+    task = RecurrentLM.of(documents(length=3, vocab_size=5), length=3, embedding=2, hidden=2, batch_size=2)
+    params = jax.tree.map(jnp.zeros_like, task.init(key)[0])
+    bias = np.log(
+        [1.0, 2.0, 3.0, 4.0, 10.0]
+    )  # the logits of every position: probabilities 1, 2, 3, 4, 10 of 20
+    params["linear_0"]["b"] = jnp.asarray(bias, jnp.float32)
+    batch = {"input": jnp.array([[4, 3, 0], [2, 0, 0]]), "target": jnp.array([[3, 0, 0], [0, 0, 1]])}
+    loss, state, aux = task.loss(params, (), key, batch)
+    expected = (math.log(20 / 4) + math.log(20 / 1) + math.log(20 / 1)) / 3
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    np.testing.assert_allclose(aux["bits_per_token"], expected / math.log(2), rtol=1e-6)
+    assert state == ()
+
+
+def initial_loss(entry, key, batch_size=4):
+    """Loss at the start on uniform random tokens, at the published sizes."""
+    task: Any = entry.blank("")
+    tokens = jax.random.randint(key, (batch_size, task.length + 1), 1, task.vocab_size)
+    batch = {"input": tokens[:, :-1], "target": tokens[:, 1:]}
+    loss = jax.jit(lambda key: task.loss(task.init(key)[0], (), key, batch)[0])
+    return float(np.mean([loss(k) for k in jax.random.split(key, 3)]))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "RNNLM_lm1bbytes_Patch32_LSTM128_Embed64",
+        "RNNLM_lm1bbytes_Patch32_GRU128_Embed64",
+        "RNNLM_lm1bbytes_Patch32_VanillaRNN128_Embed64",
+        "RNNLM_lm1b32k_Patch32_LSTM256_Embed128",
+    ],
+)
+def test_a_recurrent_model_begins_with_a_uniform_guess(name, key):
+    vocab_size = 259 if "bytes" in name else 32_100
+    np.testing.assert_allclose(initial_loss(LANGUAGE_TASKS[name], key), math.log(vocab_size), rtol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("name", "tolerance"),
+    [
+        ("TransformerLM_LM1B_MultiRuntime_0", 0.02),
+        ("TransformerLM_LM1B_MultiRuntime_5", 0.02),
+        ("RNNLM_lm1b32k_Patch32_VanillaRNN256_Embed128", 0.02),
+        ("RNNLM_lm1bbytes_Patch32_IRNN128_Embed64", 0.15),  # its states grow, and so does the spread
+    ],
+)
+def test_initial_loss_is_the_published_one(name, tolerance, key, shared_path):
+    published = facts(shared_path)[name]["baseline_envelope_train_loss_multi"]["0"]
+    np.testing.assert_allclose(initial_loss(LANGUAGE_TASKS[name], key), published, rtol=tolerance)
+
+
+def test_batches_are_documents_of_their_split(key):
+    data = documents()
+    task = TransformerLM.of(data, length=4, batch_size=200)
+    for split in SPLITS:
+        batch = task.batch(key, split)
+        np.testing.assert_array_equal(batch["target"][:, :-1], batch["input"][:, 1:])
+        drawn = np.concatenate([batch["input"], batch["target"][:, -1:]], axis=1)
+        assert set(map(tuple, drawn.tolist())) == set(map(tuple, data.splits[split][:, :5].tolist()))
+    assert task.data.splits["train"].arrays["token"].dtype == jnp.uint16
+
+
+def test_tasks_of_other_corpora_stack_and_keep_their_note(key):
+    tasks = [transformer(n=20, note="a"), transformer(n=31, note="b", seed=1)]
+    assert [task.data_note for task in tasks] == ["a", "b"]
+    assert jax.tree.structure(tasks[0]) == jax.tree.structure(tasks[1])
+    keys = jax.random.split(key, 2)
+
+    @jax.jit
+    def loss(task, key):
+        return task.loss(task.init(key)[0], (), key, task.batch(key, "train"))[0]
+
+    together = jax.vmap(loss)(stack_tasks(tasks), keys)
+    for i, task in enumerate(tasks):
+        np.testing.assert_allclose(together[i], loss(task, keys[i]), rtol=1e-5)
+
+
+def test_another_corpus_by_name(tmp_path):
+    folder = tmp_path / "karpathy" / "tiny_shakespeare"
+    write_text(folder, "train", [f"to be or not {i}" for i in range(30)])
+    write_text(folder, "test", ["that is the question"])
+    folders = {"data_dir": tmp_path, "cache_dir": tmp_path / "cache"}
+    name = "TransformerLM_LM1B_MultiRuntime_0"
+    task: Any = make(name, **folders, lm_corpus="tiny_shakespeare")
+    assert task.name == name
+    assert task.vocab_size == 32_100
+    assert task.data_note.startswith("tiny_shakespeare (karpathy/tiny_shakespeare), 30 lines")
+    assert "byte-pair encoding of 32,100 ids, " in task.data_note
+    assert jax.tree.structure(task).num_leaves == 8  # tokens and their number, four times
+    digits = make("ImageMLP_Digits8_Relu32_bs64", **folders, lm_corpus="tiny_shakespeare")
+    assert digits.name == "ImageMLP_Digits8_Relu32_bs64"
+    with pytest.raises(
+        ValueError, match=r"Unknown text dataset 'shakespeare'\. Did you mean 'tiny_shakespeare'"
+    ):
+        make(name, **folders, lm_corpus="shakespeare")
+
+
+@pytest.mark.parametrize(
+    "name", ["TransformerLM_LM1B_MultiRuntime_0", "RNNLM_wikipediaen32k_Patch32_LSTM256_Embed128"]
+)
+def test_nothing_takes_the_place_of_a_missing_corpus(name, tmp_path, monkeypatch):
+    def unreachable(*args, **kwargs):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("datasets.load_dataset", unreachable)
+    with pytest.raises(DatasetNotFoundError, match="another corpus, by lm_corpus"):
+        make(name, data_dir=tmp_path, cache_dir=tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "message"),
+    [
+        (RecurrentLM, {"core": "LSTN"}, r"Unknown recurrent core 'LSTN'. Did you mean 'LSTM'"),
+        (TransformerLM, {"num_heads": 0}, "num_heads must be .* at least 1, got 0"),
+        (TransformerLM, {"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
+        (TransformerLM, {"length": 7}, "ours train holds 7 tokens a document; needed are over 7"),
+    ],
+)
+def test_bad_configuration(kind, config, message):
+    with pytest.raises(ValueError, match=message):
+        kind.of(documents(), **{"length": 6, **config})
+
+
+def test_made_names():
+    assert recurrent("LSTM").name == "RNNLM_ours32k_Patch6_LSTM4_Embed3_bs5"
+    assert transformer(0.1).name == "TransformerLM_ours32k_Patch6_2layer_8width_3heads_dropout0.1_bs5"
+    assert dataclasses.replace(transformer()).data_note == "ours"

@@ -1,0 +1,161 @@
+"""The layers of language models written out in numpy, what each position sees, dropout and initial values."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from meta.tasks import TransformerLM
+from meta.tasks.recurrent_cores import CORES
+from meta.tasks.transformer_lm import _drop
+from tests.meta.language_models import documents, recurrent, transformer
+
+MODELS = {core: (lambda core=core: recurrent(core)) for core in CORES} | {"transformer": transformer}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request, key):
+    """A task, and parameters none of which keeps its initial value."""
+    task = MODELS[request.param]()
+    params = task.init(key)[0]
+    keys = iter(jax.random.split(key, len(jax.tree.leaves(params))))
+    moved = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(next(keys), leaf.shape), params)
+    return task, moved, jax.jit(lambda params, tokens: task.logits(params, key, tokens))
+
+
+def test_later_tokens_are_not_seen(model):
+    task, params, logits = model
+    tokens = task.data.splits["train"].arrays["token"][:5, :6].T.astype(jnp.int32)
+    tokens = jnp.where(tokens == 0, 7, tokens)
+    before = logits(params, tokens)
+    assert before.shape == (6, 5, 30)
+    for t in range(6):
+        after = logits(params, tokens.at[t].set(11))
+        np.testing.assert_array_equal(after[:t], before[:t])
+        assert np.abs(after[t] - before[t]).min(axis=-1).max() > 0
+        if t < 5:
+            assert np.abs(after[5] - before[5]).max() > 1e-5  # but earlier ones are
+
+
+def test_padded_positions_are_no_keys(key):
+    """What stands at padding reaches no real position, before or after it."""
+    task = transformer()
+    params = task.init(key)[0]
+    tokens = jnp.asarray(np.random.default_rng(0).integers(1, 30, (6, 5)).astype(np.int32))
+    tokens = tokens.at[2].set(0).at[4].set(0)
+    other = {**params, "embedding": {"w": params["embedding"]["w"].at[0].set(jnp.arange(8.0) ** 2)}}
+    before, after = task.logits(params, key, tokens), task.logits(other, key, tokens)
+    for t in range(6):
+        if t in (2, 4):
+            assert np.abs(after[t] - before[t]).max() > 0.1
+        else:
+            np.testing.assert_array_equal(after[t], before[t])
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def lstm_by_hand(weights, inputs):
+    size = len(weights["initial_h"])
+    h, c = weights["initial_h"], weights["initial_c"]
+    for x in inputs:
+        gates = np.concatenate([x, h]) @ weights["w"] + weights["b"]
+        i, g, f, o = (gates[k * size : (k + 1) * size] for k in range(4))
+        c = sigmoid(f + 1) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        yield h
+
+
+def vanilla_by_hand(weights, inputs):
+    h = weights["initial"]
+    for x in inputs:
+        h = np.maximum(x @ weights["w_i"] + weights["b_i"] + h @ weights["w_h"] + weights["b_h"], 0)
+        yield h
+
+
+@pytest.mark.parametrize(
+    ("core", "by_hand"), [("LSTM", lstm_by_hand), ("VanillaRNN", vanilla_by_hand), ("IRNN", vanilla_by_hand)]
+)
+def test_recurrent_cores_written_out(core, by_hand, key):
+    weights = jax.tree.map(lambda leaf: leaf + 0.1, CORES[core].init(jax.random.split(key), 3, 4))
+    inputs = jax.random.normal(key, (6, 2, 3))
+    states = CORES[core].run(weights, inputs)
+    exact = jax.tree.map(np.float64, weights)
+    for b in range(2):
+        np.testing.assert_allclose(states[:, b], list(by_hand(exact, np.float64(inputs[:, b]))), rtol=2e-6)
+
+
+def norm_by_hand(layer, x):
+    return (x - x.mean()) / np.sqrt(x.var() + 1e-5) * layer["scale"] + layer["offset"]
+
+
+def linear_by_hand(layer, x):
+    return x @ layer["w"] + layer["b"]
+
+
+def attention_by_hand(part, xs, tokens, num_heads):
+    """One sequence, one head and one query at a time."""
+    q, k, v = ([linear_by_hand(part(name), x) for x in xs] for name in ("query", "key", "value"))
+    for t in range(len(xs)):
+        seen = [s for s in range(t + 1) if tokens[s]]
+        heads = []
+        for head in (slice(32 * i, 32 * i + 32) for i in range(num_heads)):
+            scores = np.exp([q[t][head] @ k[s][head] / math.sqrt(32) for s in seen])
+            heads.append(scores / scores.sum() @ [v[s][head] for s in seen])
+        yield linear_by_hand(part("attention"), np.concatenate(heads))
+
+
+def gelu_by_hand(x):
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def test_transformer_written_out(key):
+    task = transformer()
+    params = jax.tree.map(lambda leaf: leaf + 0.05, task.init(key)[0])
+    tokens = task.data.splits["train"].arrays["token"][:5, :6].astype(jnp.int32)
+    logits = task.logits(params, key, tokens.T)
+    exact = jax.tree.map(np.float64, params)
+    for b in range(5):
+        xs = [exact["embedding"]["w"][token] for token in np.asarray(tokens[b])]
+        for i in range(2):
+            part = {name: exact[f"block_{i}_{name}"] for name in _parts(params, i)}.__getitem__
+            normal = [norm_by_hand(part("attention_norm"), x) for x in xs]
+            attended = attention_by_hand(part, normal, tokens[b], task.num_heads)
+            xs = [x + y for x, y in zip(xs, attended, strict=True)]
+            wide = [
+                gelu_by_hand(linear_by_hand(part("mlp_in"), norm_by_hand(part("mlp_norm"), x))) for x in xs
+            ]
+            xs = [x + linear_by_hand(part("mlp_out"), y) for x, y in zip(xs, wide, strict=True)]
+        expected = [linear_by_hand(exact["linear_0"], norm_by_hand(exact["norm"], x)) for x in xs]
+        real = np.asarray(tokens[b]) != 0
+        np.testing.assert_allclose(logits[real, b], np.array(expected)[real], rtol=1e-4, atol=1e-5)
+
+
+def _parts(params, block):
+    return [name.removeprefix(f"block_{block}_") for name in params if name.startswith(f"block_{block}_")]
+
+
+def test_dropout(key):
+    x = jnp.ones((100, 10, 10))
+    dropped = np.asarray(_drop(key, x, 0.1))
+    assert set(np.unique(dropped)) == {np.float32(0), np.float32(1 / 0.9)}
+    np.testing.assert_allclose(np.mean(dropped == 0), 0.1, atol=0.01)
+    keys = jax.random.split(key)
+    for rate, alike in ((0.0, True), (0.1, False)):
+        task = transformer(rate)
+        params, batch = task.init(key)[0], task.batch(key, "train")
+        losses = [float(task.loss(params, (), k, batch)[0]) for k in keys]
+        assert (losses[0] == losses[1]) is alike
+
+
+def test_initial_scales_of_the_transformer(key):
+    task = TransformerLM.of(documents(vocab_size=500), length=6, num_layers=4, d_model=64, num_heads=5)
+    params = task.init(key)[0]
+    block = math.sqrt(2 / 4)
+    for part, fan_in in (("query", 64), ("attention", 160), ("mlp_in", 64), ("mlp_out", 256)):
+        np.testing.assert_allclose(params[f"block_3_{part}"]["w"].std(), block / math.sqrt(fan_in), rtol=0.03)
+    np.testing.assert_allclose(params["embedding"]["w"].std(), 0.8796, rtol=0.02)
+    np.testing.assert_allclose(params["linear_0"]["w"].std(), 0.8796 / 8, rtol=0.02)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from evaluation.report.run_tables import first_failure, milliseconds
 from evaluation.scoreboard import Scoreboard
@@ -65,7 +66,7 @@ def runs(board: Scoreboard) -> Iterator[Row]:
     for label, own in board.runs.items():
         for task, run in own.items():
             for position, seed in enumerate(run.cell.seeds):
-                found: Row = dict.fromkeys(kinds)
+                found: dict[str, Any] = dict.fromkeys(kinds)
                 for scored in board.scored:
                     if task in scored.tasks:
                         found[f"score_{scored.name}"] = scored.scores[label][

@@ -42,4 +42,5 @@ def cell(final, task="task", optimizer="adam", configurations=None, steps=40, **
 def curve(losses, **changes):
     """A cell of one configuration from whole curves (seeds, steps), the final loss the last one."""
     losses = np.atleast_2d(np.asarray(losses, np.float32))
-    return cell(losses[:, -1], steps=losses.shape[1], **({"loss": losses[None]} | changes))
+    fields = {"steps": losses.shape[1], "loss": losses[None]} | changes
+    return cell(losses[:, -1], **fields)

@@ -1,5 +1,7 @@
 """Aggregates against matrices worked out by hand and against rliable; intervals that repeat."""
 
+from typing import Any
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -98,10 +100,10 @@ def test_the_interval_is_the_one_of_rliable_after_seeding_numpy():
 
 def test_the_same_seed_gives_the_same_interval_and_leaves_the_global_generator_alone():
     thresholds = np.linspace(0, 3, 7)
-    before = np.random.get_state()
+    before: Any = np.random.get_state()
     first = aggregates(SCORES, 100, seed=3), probability_of_improvement(SCORES, 2 - SCORES, 100, seed=3)
     band = performance_profile(SCORES, thresholds, 100, seed=3)
-    after = np.random.get_state()
+    after: Any = np.random.get_state()
     assert before[0] == after[0]
     np.testing.assert_array_equal(before[1], after[1])
     assert before[2:] == after[2:]

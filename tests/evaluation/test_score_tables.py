@@ -83,12 +83,16 @@ def test_diverged_runs_are_listed_with_the_step(board):
     assert table is not None
     assert table.rows == (("celo", "b", "1", "–", "21"),)
     only_final = cell([1.0], final_loss=np.array([[np.inf]], np.float32))
-    assert run_tables.diverged(scoreboard([only_final])).rows[0][-1] == "in the final loss"
+    table = run_tables.diverged(scoreboard([only_final]))
+    assert table is not None
+    assert table.rows[0][-1] == "in the final loss"
     assert run_tables.diverged(scoreboard([cell([1, 1])])) is None
 
 
 def test_data_and_provenance_are_told_once(board):
-    assert run_tables.data(board).rows == (("a", "corpus: lm1b"),)
+    table = run_tables.data(board)
+    assert table is not None
+    assert table.rows == (("a", "corpus: lm1b"),)
     told = run_tables.provenances(board)
     assert [title for title, _ in told] == ["3 cells made with", "1 cell made with"]
     assert '"jax": "0.0"' in told[0][1]

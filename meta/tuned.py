@@ -36,13 +36,15 @@ class Tuned:
 QUICK: Mapping[str, Tuned] = MappingProxyType(
     {
         # At random the mean over a bank of K MLPs is small by K**0.5 at each layer, and the step with it: the
-        # multiplier, found by trial, gives meta-training a step to improve. More is chaotic: with 100, that of
-        # the published VeLO, the fall drowns in the error of measuring it. The 2.3 million meta-parameters of
-        # VeLO take their time, hence fewer problems.
+        # multiplier, found by trial, gives meta-training a step to improve. More is chaotic: with 100, that
+        # of the published VeLO, the fall drowns in the error of measuring it. The 2.3 million meta-parameters
+        # of VeLO take their time, hence fewer problems.
         "velo": Tuned(problems=4, options=("ff_mult=50.0",)),
         "velo_s": Tuned(options=("ff_mult=30.0",)),
-        # At 0.001 it falls too, by no more than twice the error of measuring it; at 0.003 by three or four times.
+        # At 0.001 these two fall too, by two or three times the error of measuring it; at 0.003 by three to
+        # eight times.
         "nn_adam": Tuned(learning_rate=3e-3),
+        "star": Tuned(learning_rate=3e-3),
         # Meta-parameters are logarithms, where 0.03 is a change by 3 %. No one learning rate suits tensors
         # whose scale varies by a factor of a million, as augmentation makes it: only without it there is
         # something to learn.

@@ -105,14 +105,11 @@ def meta_train(recipe: Recipe, run_dir: str | os.PathLike[str], settings: Settin
         ValueError: the folder holds a run of another recipe, or something else.
         meta.datasets.DatasetNotFoundError: data are missing.
 
-    Example:
-        >>> import dataclasses, tempfile
-        >>> from meta.recipe import Stage, preset
-        >>> stage = Stage(iterations=1, problems=2, truncation=2, horizon_low=2, horizon_high=4)
-        >>> recipe = dataclasses.replace(preset("quick"), stage1=stage, stages=1, validate_every=0,
-        ...                              iterations_per_call=1)
-        >>> meta_train(recipe, tempfile.mkdtemp(), Settings(progress=False)).finished
-        True
+    Example::
+
+        recipe = meta.recipe.preset("quick")
+        result = meta_train(recipe, "runs/mine")  # minutes; the same call goes on where it stopped
+        optimizer = result.learned.optimizer(result.theta, num_steps=1000)
     """
     settings = settings or Settings()
     # Before there is a folder, nothing is left of a run that cannot be.

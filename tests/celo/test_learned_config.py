@@ -118,6 +118,7 @@ def test_fields_of_others_are_refused(name: str, field: str):
         learned_optimizer(name, **{field: 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["celo2", "celo2_base"])
 def test_the_rate_scales_the_step_and_the_decay(name: str):
     learned: Any = learned_optimizer(name)

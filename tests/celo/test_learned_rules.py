@@ -123,6 +123,7 @@ def with_constant_controls(theta: Tree, step_size: float) -> Tree:
     }
 
 
+@pytest.mark.slow
 def test_velo_with_constant_controls_is_celo_with_the_mean_of_the_bank():
     learned = learned_optimizer("velo", hidden=8, bank=3, ff_mult=2.0)
     theta = with_constant_controls(learned.init(jax.random.key(0)), 0.5)
@@ -179,6 +180,7 @@ def test_rank_of_a_tensor_counts_axes_longer_than_one(shape: tuple[int, ...], ra
     np.testing.assert_array_equal(found, np.arange(5) == rank)
 
 
+@pytest.mark.slow
 def test_tensors_in_another_order_get_the_same_steps():
     learned = learned_optimizer("velo_s")
     optimizer = learned.optimizer(learned.init(jax.random.key(0)), 100)

@@ -164,6 +164,7 @@ def test_going_on_changes_nothing():
     assert wrappers.naive(state) is state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adafac_mlp", "rnn_mlp", "learnable_adam"])
 def test_what_follows_no_horizon_has_none_to_move(name: str):
     state = build(name).init(PARAMS)

@@ -87,6 +87,7 @@ def test_markdown_refers_to_figures_that_are_there(report):
     }
 
 
+@pytest.mark.slow
 def test_equal_results_give_equal_files(report, tmp_path):
     again = written(tmp_path, cells())
     for path in sorted(report.parent.rglob("*.*")):

@@ -44,6 +44,7 @@ def test_the_default_grid_is_half_powers_of_ten():
     assert len(ADAM_GRID) == 14
 
 
+@pytest.mark.slow
 def test_adam_is_trained_as_one_by_one(outcomes):
     for task, outcome in zip(TASKS, outcomes, strict=True):
         assert outcome.adam.loss.shape == (3, 2, STEPS)
@@ -78,6 +79,7 @@ def test_a_huge_rate_is_flagged_as_diverged(outcomes):
         assert outcome.summary()["adam"]["rates"][2]["diverged"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [1, 4])
 def test_fewer_at_once_give_the_same(outcomes, at_once):
     comparison = Comparison(seeds=2, learning_rates=RATES, trainings_at_once=at_once)

@@ -93,6 +93,7 @@ def test_a_cell_is_what_single_trainings_give(digits, tmp_path):
     assert cell.loss_unit == "nats"
 
 
+@pytest.mark.slow
 def test_a_learned_cell_has_one_configuration_and_its_step_sizes(tmp_path):
     cell = only_cell(evaluation(tmp_path, [CELO]))
     key_train, _ = jax.random.split(jax.random.fold_in(jax.random.key(0), 0))
@@ -117,6 +118,7 @@ def test_divergence_is_recorded_and_stops_nothing(adam_cell):
     assert np.isfinite(adam_cell.loss[2, :, 0]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [1, 4])
 def test_chunks_give_what_one_call_gives(adam_cell, tmp_path, at_once):
     """Single trainings, and two configurations at a time of three, on both devices."""
@@ -195,6 +197,7 @@ def test_a_cell_that_fails_stops_no_other(tmp_path):
     assert [cell.optimizer for cell in asked.results()] == ["adam"]
 
 
+@pytest.mark.slow
 def test_what_is_stopped_goes_on(tmp_path):
     asked, told = evaluation(tmp_path, [ADAM, CELO]), Told()
     outcome = run(asked, Resources(), told, lambda: len(told.parts) > 2)

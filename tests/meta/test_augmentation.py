@@ -93,6 +93,7 @@ def test_parameter_is_one_scale_for_each_number():
     assert_log_uniform(tau.ravel(), 0.01, 10.0)
 
 
+@pytest.mark.slow
 def test_mixed_draws_level_and_range():
     """2 in 7 none, 2 global, 2 tensor, 1 parameter; each of the three ranges as often as the others."""
     tau = draws(Augmentation("mixed"))

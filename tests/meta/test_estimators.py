@@ -88,6 +88,7 @@ def test_pes_mean_is_the_gradient():
     assert_mean(samples, [true_gradient(2 * k, 2 * k + 2) for k in range(4)])
 
 
+@pytest.mark.slow
 def test_truncated_es_mean_lacks_the_past():
     samples = gradients(TruncatedES(inner(FAR), problems=100, length=LENGTH), 4, jax.random.key(1))
     assert_mean(samples, [np.mean([slope_of_loss(2 * k + i, i) for i in range(2)]) for k in range(4)])
@@ -106,11 +107,13 @@ def test_pes_where_trainings_end():
     )
 
 
+@pytest.mark.slow
 def test_full_es_mean_is_the_gradient():
     samples = gradients(FullES(inner(Constant(6)), problems=100, length=1), 2, jax.random.key(3))
     assert_mean(samples, [true_gradient(0, 6)] * 2)
 
 
+@pytest.mark.slow
 def test_full_es_over_random_horizons():
     """Each training counts up to its own end: P(T = n) is log-uniform, floored."""
     samples = gradients(FullES(inner(LogUniform(2, 6)), problems=100, length=1), 2, jax.random.key(4))
@@ -185,6 +188,7 @@ class Probe(Antithetic):
         return state._replace(accumulators=jax.tree.map(jnp.ones_like, state.accumulators))
 
 
+@pytest.mark.slow
 def test_gradient_is_the_mean_over_families_of_all_groups():
     """Two families in one group and one in another weigh the same."""
     pair = [Quadratic.of([c, c]) for c in (1.0, 5.0)]

@@ -94,6 +94,7 @@ def test_theta_moves_and_the_frozen_part_does_not(on_two_devices):
     np.testing.assert_array_equal(state.theta["scheduler"]["slope"], THETA["scheduler"]["slope"])
 
 
+@pytest.mark.slow
 def test_one_device_gives_what_two_give(on_two_devices, monkeypatch):
     _, state, measures = on_two_devices
     one = Mesh(jax.devices()[:1], (sharding.AXIS,), axis_types=(jax.sharding.AxisType.Auto,))

@@ -100,6 +100,7 @@ def test_a_recurrent_model_begins_with_a_uniform_guess(name, key):
     np.testing.assert_allclose(initial_loss(LANGUAGE_TASKS[name], key), math.log(vocab_size), rtol=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "tolerance"),
     [
@@ -125,6 +126,7 @@ def test_batches_are_documents_of_their_split(key):
     assert task.data.splits["train"].arrays["token"].dtype == jnp.uint16
 
 
+@pytest.mark.slow
 def test_tasks_of_other_corpora_stack_and_keep_their_note(key):
     tasks = [transformer(n=20, note="a"), transformer(n=31, note="b", seed=1)]
     assert [task.data_note for task in tasks] == ["a", "b"]

@@ -200,6 +200,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_first_losses_are_near_a_uniform_guess_and_gradients_finite(name, key):
     """Exactly that of a uniform guess where the output layer starts at zero."""

@@ -137,6 +137,7 @@ def test_every_reset_of_an_unroll_has_its_own_start():
     assert np.all(steps.loss[:, 2::3] == 0)
 
 
+@pytest.mark.slow
 def test_offset_spreads_the_first_ends():
     """Steps begin anywhere in [0, longest horizon), the optimizer's count at 0."""
     pair, frozen = pair_of(LearnableSGD().init(jax.random.key(0)), 0.1)

@@ -4,7 +4,7 @@ For every optimizer, learned and hand-designed, on the parameters of the 17 eval
 2501.12670 (only their shapes are needed, no data): time per update as a ratio to optax's Adam timed in turns
 with it, and state bytes per parameter. Tasks with equal parameters are measured once. Pairs are measured in a
 process of their own, so that one that takes too long or too much memory is noted, and the others go on. The
-file is written after every pair; the same command goes on with it.
+file is written after every pair; the same command goes on with it, and tries again what failed.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def describe(figures: dict[str, Any], optimizers: tuple[str, ...]) -> str:
 
 
 def _earlier(path: str, head: dict[str, Any]) -> dict[str, Any]:
-    """Tasks and costs of the file; none if there is no file.
+    """Tasks and costs of the file, but for what failed; none if there is no file.
 
     Raises:
         ValueError: if the file is not one of this command, or was measured elsewhere or in another way.
@@ -132,7 +132,7 @@ def _earlier(path: str, head: dict[str, Any]) -> dict[str, Any]:
     try:
         found = json.loads(Path(path).read_text())
         different = [part for part in head if found[part] != head[part]]
-        earlier = {"tasks": found["tasks"], "costs": found["costs"]}
+        earlier = {"tasks": found["tasks"], "costs": [c for c in found["costs"] if FAILED not in c]}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a file of figures of celo benchmark update: {error!r}") from error
     for part in different:

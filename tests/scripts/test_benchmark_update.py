@@ -86,7 +86,13 @@ def test_what_fails_is_written_with_its_reason(process, tmp_path, capsys):
     assert first["failed"] == "no result within 600 s"
     assert first["state_bytes_per_parameter"] == 8.0
     assert second["ratio"] == 2.0
-    assert f"Not measured:\n- celo on {TASK}: no result within 600 s" in capsys.readouterr().out
+    process.refuse = {}
+    process.asked.clear()
+    shown = capsys.readouterr().out
+    run(tmp_path / "out.json", "--tasks", TASK)  # what failed is tried again, and nothing else
+    assert costs_asked(process) == [(TASK, "celo")]
+    assert "failed" not in (tmp_path / "out.json").read_text()
+    assert f"Not measured:\n- celo on {TASK}: no result within 600 s" in shown
 
 
 def failed(argv, capsys):

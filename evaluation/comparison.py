@@ -133,8 +133,11 @@ def compare(
 class _Lines(Observer):
     """A line for every cell."""
 
-    def __init__(self, log: Callable[[str], None]):
-        self.log = log
+    def __init__(self, write: Callable[[str], None]):
+        self._write = write
+
+    def log(self, line: str) -> None:
+        self._write(line)
 
     def finished(self, cell: CellResult, how: str) -> None:
         done = f"{cell.final_loss.size} trainings of {cell.num_steps} steps, {cell.info['seconds']:.0f} s"

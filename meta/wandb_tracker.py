@@ -21,8 +21,15 @@ _START_TIMEOUT = 30.0
 class Run(Protocol):
     """What is tracked: a run folder, or anything else that has a folder of its own and a configuration."""
 
-    path: Path
-    config: dict[str, Any]
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        ...
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What it is a run of."""
+        ...
 
 
 class WandbTracker:

@@ -145,7 +145,7 @@ class PESTraining:
         return loss
 
 
-_START = np.zeros((), np.int32)  # a constant horizon does not depend on the meta-iteration
+_START: Any = np.zeros((), np.int32)  # a constant horizon does not depend on the meta-iteration
 
 
 def _nothing(theta: Params) -> Any:

@@ -1,6 +1,7 @@
 """Optimizers from texts: what each text means, what is refused, and the hyperparameters tried."""
 
 import json
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import celo
 from celo.hand_designed import HAND_DESIGNED, hand_designed
 from celo.learned.celo import Celo
+from celo.schedules import cosine_learning_rate
 from evaluation.contestants import Contestant, check_different, contestant
 from evaluation.hyperparameters import GRIDS, learning_rates, nadamw_trials
 from evaluation.rules import HandDesigned, Learned, ScheduledNAdamW
@@ -113,7 +115,7 @@ def test_a_trial_is_nadamw_with_its_schedule():
     trial = nadamw_trials(1)[0]
     params = {"w": np.ones(3, np.float32)}
     grads = {"w": np.array([0.1, -0.2, 0.3], np.float32)}
-    schedule = celo.schedules.cosine_learning_rate(
+    schedule = cosine_learning_rate(
         trial["learning_rate"],
         10,
         trial["min_learning_rate_mult"],
@@ -133,7 +135,8 @@ def test_a_trial_is_nadamw_with_its_schedule():
     numbers = {name: np.float32(value) for name, value in trial.items()}
 
     def two_steps(optimizer):
-        state, at = optimizer.init(params), params
+        at: Any = params
+        state = optimizer.init(at)
         for _ in range(2):
             updates, state = optimizer.update(grads, state, at)
             at = optax.apply_updates(at, updates)

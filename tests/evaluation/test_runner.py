@@ -1,6 +1,7 @@
 """The runner against trainings done one by one; chunks, failures, baselines, and what is found again."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -68,7 +69,7 @@ def test_a_cell_is_what_single_trainings_give(digits, tmp_path):
     rule = HandDesigned("schedule_free_adamw")
     contestant = Contestant("sf", rule, ({"learning_rate": 1e-3}, {"learning_rate": 1e-2}))
     cell = only_cell(evaluation(tmp_path, [contestant], [digits]))
-    optimizer = hand_designed("schedule_free_adamw", np.float32(1e-2))
+    optimizer = hand_designed("schedule_free_adamw", jnp.float32(1e-2))
 
     @jit
     def alone(task, key):
@@ -99,6 +100,7 @@ def test_a_learned_cell_has_one_configuration_and_its_step_sizes(tmp_path):
     key_train, _ = jax.random.split(jax.random.fold_in(jax.random.key(0), 0))
     curve = jit(lambda key: train(BOWL, LEARNED.optimizer(CELO.theta, 7), key, 7))(key_train)
     np.testing.assert_allclose(cell.loss[0, 0], curve.loss, rtol=1e-5)
+    assert cell.eta is not None
     np.testing.assert_allclose(cell.eta[0, 0], curve.eta, rtol=1e-5)
     assert cell.configurations == ({},)
     assert cell.learned

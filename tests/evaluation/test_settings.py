@@ -1,6 +1,7 @@
 """Keys of cells change with everything that matters and with nothing else."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
@@ -73,7 +74,7 @@ def test_labels_and_equal_copies_change_nothing():
 
 
 def test_the_data_are_part_of_a_task():
-    task = make("ImageMLP_Digits8_Relu16_bs64")
+    task: Any = make("ImageMLP_Digits8_Relu16_bs64")
     images = task.data.splits["test"].arrays["image"]
     task.data.splits["test"].arrays["image"] = images.at[0, 0].add(1)
     assert task_digest(task) != task_digest(make("ImageMLP_Digits8_Relu16_bs64"))

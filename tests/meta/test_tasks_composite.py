@@ -39,7 +39,7 @@ def test_es_gradient_is_unbiased(key):
     batch = task.batch(key, "train")
     estimate = gradient(task, params, state, key, batch)[1]["x"]
     exact = gradient(inner, params, state, key, batch)[1]["x"]
-    np.testing.assert_allclose(estimate, exact, atol=0.05 * np.linalg.norm(exact))
+    np.testing.assert_allclose(estimate, exact, atol=0.05 * float(np.linalg.norm(exact)))
 
 
 def test_a_given_gradient_survives_parameters_that_are_not_finite():

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -140,13 +141,15 @@ def test_compositions_are_the_published_ones(facts):
     for name, entry in TASKS.items():
         if not isinstance(entry, CompositeTask):
             continue
-        published, task = facts[name], entry.blank(name)
+        published = facts[name]
+        task: Any = entry.blank(name)
+        kind: Any = entry
         if "es" in published:
             assert (task.pairs, task.sigma) == (published["es"]["n_pairs"], published["es"]["std"])
         if entry.family == "es_wrapped":
-            assert entry.inner_name == published["base_task"]
+            assert kind.inner_name == published["base_task"]
             continue
-        inner = entry.inner if "es" in published else entry
+        inner = kind.inner if "es" in published else kind
         training = task.task if "es" in published else task
         assert inner.inner_name == published["inner_task"]
         assert entry.dataset == published["dataset"]

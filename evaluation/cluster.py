@@ -12,7 +12,6 @@ import jax
 from evaluation.plan import Job
 from evaluation.request import Request
 from evaluation.runner import Observer, Outcome, run
-from evaluation.store import CellName
 
 _POLL = 1.0  # seconds
 _PASSED_ON = ("JAX_COMPILATION_CACHE_DIR", "CELO_DATA", "CELO_CACHE", "HF_HOME", "HF_HUB_OFFLINE")
@@ -51,28 +50,38 @@ def run_on_ray(
         raise ValueError(f"cpus is {cpus} and retries {retries}; expected at least 1 and 0")
     observer = observer or Observer()
     ray = _ray()
+    # Before JAX has threads: starting a cluster forks, which threads do not survive.
+    _connect(ray, address)
+    try:
+        return _run(ray, request, observer, stopped, cpus, retries)
+    finally:
+        ray.shutdown()
+
+
+def _run(
+    ray: Any,
+    request: Request,
+    observer: Observer,
+    stopped: Callable[[], bool],
+    cpus: int,
+    retries: int,
+) -> Outcome:
     evaluation = request.evaluation(observer.log)
     jobs = evaluation.declare()
-    waiting = []
+    waiting, failures = [], []
     for job in jobs:
         cell = evaluation.store.read(job.name)
         if cell is None:
             waiting.append(job)
         else:
             observer.finished(cell, "found")
-    failures: list[tuple[CellName, str]] = []
-    if waiting:
-        _connect(ray, address)
-        try:
-            for job, error in _results(ray, request, waiting, stopped, cpus, retries):
-                cell = evaluation.store.read(job.name)
-                if cell is not None:
-                    observer.finished(cell, "done")
-                elif error is not None:
-                    failures.append((job.name, error))
-                    observer.log(f"{job.name.words} failed: {error}")
-        finally:
-            ray.shutdown()
+    for job, error in _results(ray, request, waiting, stopped, cpus, retries):
+        cell = evaluation.store.read(job.name)
+        if cell is not None:
+            observer.finished(cell, "done")
+        elif error is not None:
+            failures.append((job.name, error))
+            observer.log(f"{job.name.words} failed: {error}")
     missing = tuple(job.name for job in jobs if evaluation.store.read(job.name) is None)
     return Outcome(missing, tuple(failures))
 

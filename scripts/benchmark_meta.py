@@ -106,6 +106,7 @@ class MetaStage:
 
         set_up(Devices(host_devices=self.host_devices))
         program = paper_program(self.part, self.iterations)
+        program.prepare()
         state = program.begin(jit(program.learned.init)(jax.random.key(1)))
         state, _ = program.run(state, 1)
         to_first = time.time() - began

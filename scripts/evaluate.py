@@ -94,13 +94,12 @@ class Evaluate:
     wandb_project: str = "celo"
     wandb_group: str = ""
 
-    def __post_init__(self) -> None:
-        """Checks the names and numbers before anything is loaded."""
-        self.request()
-        self.cell_tracker()
-
     def request(self) -> Request:
-        """What is asked for, in paths that mean the same in any folder."""
+        """What is asked for, in paths that mean the same in any folder.
+
+        Raises:
+            ValueError: an unknown name, or a number out of range.
+        """
         if self.memory_gib < 0:
             raise ValueError(f"memory_gib is {self.memory_gib}; expected 0 (most of what is free) or more")
         names = ("steps", "seeds", "seed", "eval_every", "eval_batches", "grid")
@@ -152,13 +151,13 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; 0 = all cells are done, 1 = some failed, 128 + n = stopped by signal n."""
     with exit_with():
         command = tyro.cli(Evaluate, args=argv, description=__doc__, prog="celo evaluate")
-        request = command.request()
+        request, tracker = command.request(), command.cell_tracker()
         set_up(Devices(command.host_devices))
         if command.print_commands:
             request.evaluation().declare()
             print("\n".join(command.commands()))
             return 0
-        with stop_on_signals() as stop, Progress(request, command.cell_tracker()) as progress:
+        with stop_on_signals() as stop, Progress(request, tracker) as progress:
             outcome = _carry_out(command, request, progress, stop)
         return _conclude(outcome, stop, command.out)
 

@@ -89,7 +89,7 @@ def provenances(board: Scoreboard) -> list[tuple[str, str]]:
 
 
 def cells(board: Scoreboard) -> Table:
-    """Every finished cell: its key, its configurations and how long it took."""
+    """Every finished cell: its key, its configurations, how many ran at once, and how long it took."""
     rows = []
     for label, own in board.runs.items():
         for task, run in own.items():
@@ -100,11 +100,12 @@ def cells(board: Scoreboard) -> Table:
                     name(label),
                     name(run.cell.key[:16]),
                     Cell(str(len(run.cell.configurations)), len(run.cell.configurations)),
+                    number(float(info.get("trainings_at_once", math.nan)), 0),
                     number(float(info.get("parameters", math.nan)), 0),
                     number(float(info.get("seconds", math.nan)), 1),
                 ]
             )
-    return sortable(["task", "optimizer", "key", "configurations", "parameters", "seconds"], rows)
+    return sortable(["task", "optimizer", "key", "configurations", "at once", "parameters", "seconds"], rows)
 
 
 def _time(value: float) -> Cell:

@@ -98,6 +98,13 @@ def test_data_and_provenance_are_told_once(board):
     assert '"jax": "0.0"' in told[0][1]
 
 
+def test_cells_tell_how_many_trainings_ran_at_once():
+    info = {"trainings_at_once": 6, "parameters": 1234, "seconds": 2.5}
+    table = run_tables.cells(scoreboard([cell([1.0, 1.0], info=info), cell([1.0, 1.0], "b", info={})]))
+    assert table.header[3:] == ("configurations", "at once", "parameters", "seconds")
+    assert [row[3:] for row in table.rows] == [("1", "6", "1234", "2.5"), ("1", "–", "–", "–")]
+
+
 def test_caveats_name_edges_and_divergence(board):
     said = caveats(board)
     assert said == [

@@ -1,0 +1,113 @@
+"""Cells on a Ray cluster of this machine: workers and drivers are killed, and nothing is lost or doubled."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from evaluation import cluster
+from evaluation.request import Request
+from evaluation.runner import Observer, run
+from evaluation.settings import Settings
+from evaluation.store import Store
+from tests.conftest import ROOT
+
+TASKS = ("ImageMLP_Digits8_Relu16_bs64", "ImageMLPAE_Digits8_32x16x32_bs64")
+SMALL = Settings(steps=4, seeds=1, eval_every=2, eval_batches=1)
+
+
+def request(folder, settings=SMALL):
+    return Request(folder, TASKS, ("sgd@0.1", "adam@0.01"), settings)
+
+
+class Told(Observer):
+    def __init__(self):
+        self.cells = []
+
+    def finished(self, cell, how):
+        self.cells.append((how, cell.task, cell.optimizer))
+
+
+def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'celo\[cluster\]'"):
+        cluster.run_on_ray(request(tmp_path))
+
+
+@pytest.mark.parametrize("numbers", [{"cpus": 0}, {"retries": -1}])
+def test_numbers_are_checked_first(tmp_path, numbers):
+    with pytest.raises(ValueError, match="expected at least 1 and 0"):
+        cluster.run_on_ray(request(tmp_path), **numbers)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert run(request(folder).evaluation()).missing == ()
+    return Store(folder).results()
+
+
+def assert_same_results(folder, undisturbed):
+    assert len(list((folder / "cells").iterdir())) == len(undisturbed)
+    for mine, theirs in zip(Store(folder).results(), undisturbed, strict=True):
+        assert mine.key == theirs.key
+        np.testing.assert_array_equal(mine.loss, theirs.loss)
+        np.testing.assert_array_equal(mine.final_loss, theirs.final_loss)
+
+
+def workers():
+    """Processes of Ray that are doing a cell."""
+    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    return [
+        int(line.split()[0]) for line in listed.splitlines() if "ray::do_cell" in line and "ps" not in line
+    ]
+
+
+def kill_a_worker(killed):
+    while not killed:
+        for pid in workers()[:1]:
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called")  # JAX is up in this process, Ray starts others
+def test_a_killed_worker_loses_and_doubles_nothing(undisturbed, tmp_path):
+    killed, told = [], Told()
+    killer = threading.Thread(target=kill_a_worker, args=(killed,), daemon=True)
+    killer.start()
+    assert cluster.run_on_ray(request(tmp_path), told).missing == ()
+    assert len(killed) == 1
+    assert set(Counter(told.cells).values()) == {1}
+    assert len(told.cells) == 4
+    assert_same_results(tmp_path, undisturbed)
+    again = Told()
+    assert cluster.run_on_ray(request(tmp_path), again).missing == ()
+    assert {how for how, *_ in again.cells} == {"found"}
+
+
+@pytest.mark.slow
+def test_a_killed_driver_goes_on_with_the_same_command(undisturbed, tmp_path):
+    command = [sys.executable, "-m", "scripts.evaluate", "--cluster", "ray", "--no-share-baselines"]
+    command += ["--out", str(tmp_path), "--tasks", *TASKS, "--optimizers", "sgd@0.1", "adam@0.01"]
+    command += ["--steps", "4", "--seeds", "1", "--eval-every", "2", "--eval-batches", "1"]
+    driver = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    driver.stdout.readline()  # the first cell is finished
+    driver.kill()
+    driver.communicate()
+    while workers():  # they end with their driver
+        time.sleep(0.1)
+    done = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()}
+    assert done
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    for name, written in done.items():
+        assert (tmp_path / "cells" / name).stat().st_mtime_ns == written
+    assert_same_results(tmp_path, undisturbed)

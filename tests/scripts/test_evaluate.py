@@ -1,0 +1,182 @@
+"""The command line of evaluations: what it does, prints, refuses, and leaves when it is stopped."""
+
+import dataclasses
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+
+import pytest
+import tyro
+
+from evaluation.settings import Settings
+from evaluation.store import CellName, Store
+from meta.metrics import read_metrics
+from scripts.evaluate import Evaluate, main
+from scripts.evaluate_progress import Progress
+from tests.conftest import ROOT
+
+TASK = "ImageMLP_Digits8_Relu16_bs64"
+SMALL = ["--steps", "4", "--seeds", "1", "--eval-batches", "1", "--host-devices", "2"]
+
+
+def arguments(folder, *more, optimizers=("sgd@0.1",)):
+    place = ["--out", str(folder / "out"), "--baselines", str(folder / "baselines")]
+    return ["--tasks", TASK, "--optimizers", *optimizers, *SMALL, *place, *more]
+
+
+def started(command):
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def ended(process, code=0):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == code, out + err
+    return out
+
+
+def test_it_says_what_it_does_and_does_it_once(tmp_path, capsys):
+    tracked = arguments(tmp_path, "--tracker", "jsonl")
+    assert main(tracked) == 0
+    out = capsys.readouterr().out
+    assert f"sgd@0.1 on {TASK}: 1 trainings of 4 steps" in out
+    assert "All cells are done" in out
+    assert main(tracked) == 0
+    assert f"sgd@0.1 on {TASK}: already done" in capsys.readouterr().out
+    (cell,) = Store(tmp_path / "out").results()
+    (metrics,) = (tmp_path / "out" / "runs").glob("*/metrics.jsonl")
+    rows = read_metrics(metrics)
+    assert [row["step"] for row in rows] == [0, 4]
+    assert rows[-1]["final_loss"] == pytest.approx(cell.final_loss[0, 0])
+    assert rows[0]["loss"] == pytest.approx(cell.loss[0, 0, 0])
+
+
+def test_wandb_gets_a_run_per_cell_without_a_network(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    assert main(arguments(tmp_path, "--tracker", "wandb", "--wandb-mode", "offline")) == 0
+    (run,) = (tmp_path / "out" / "runs").iterdir()
+    assert json.loads((run / "wandb.json").read_text())["id"]
+    assert list(run.glob("wandb/offline-run-*"))
+
+
+def test_baselines_are_shared_unless_told_otherwise(tmp_path, capsys):
+    main(arguments(tmp_path))
+    main([*arguments(tmp_path), "--out", str(tmp_path / "other")])
+    assert "taken from the baselines" in capsys.readouterr().out
+    main([*arguments(tmp_path), "--out", str(tmp_path / "third"), "--no-share-baselines"])
+    assert "taken from the baselines" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--tasks", "ImageMLP_Digits8_Relu16_bs46"], "Did you mean 'ImageMLP_Digits8_Relu16_bs64'"),
+        (["--suite", "quick"], "not both"),
+        (["--optimizers", "adm"], "Unknown optimizer 'adm'. Did you mean 'adam'"),
+        (["--optimizers", "adam", "adam"], "need different labels"),
+        (["--optimizers", "mine:no/file"], "no file no/file"),
+        (["--steps", "0"], "num_steps is 0"),
+        (["--seeds", "0"], "seeds is 0"),
+        (["--grid", "half"], "Unknown grid of learning rates 'half'"),
+        (["--tracker", "wnadb"], "Unknown tracker 'wnadb'. Did you mean 'wandb'"),
+        (["--memory-gib", "-1"], "memory_gib is -1"),
+        (["--trainings-at-once", "-1"], "trainings_at_once is -1"),
+        (["--lm-corpus", "lm2"], "Unknown corpus 'lm2'"),
+        (["--host-devices", "-1"], "host_devices is -1"),
+    ],
+)
+def test_bad_input_is_one_clear_line(tmp_path, capsys, more, message):
+    with pytest.raises(SystemExit) as exit_:
+        main([*arguments(tmp_path), *more])
+    assert exit_.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_data_are_said_before_anything_is_trained(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("CELO_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(SystemExit):
+        main(
+            [
+                *arguments(tmp_path),
+                "--tasks",
+                "ImageMLP_FashionMnist_Relu128x128",
+                "--data-dir",
+                str(tmp_path),
+            ]
+        )
+    err = capsys.readouterr().err
+    assert "fashion_mnist" in err
+    assert str(tmp_path) in err
+
+
+@pytest.mark.parametrize("change", [["--steps", "5"], ["--seed", "1"]])
+def test_a_folder_of_other_settings_is_refused(tmp_path, capsys, change):
+    main(arguments(tmp_path))
+    with pytest.raises(SystemExit) as exit_:
+        main([*arguments(tmp_path), *change])
+    assert exit_.value.code == 2
+    assert "holds results of other settings" in capsys.readouterr().err
+
+
+def test_printed_commands_do_the_cells_one_by_one(tmp_path, capsys):
+    """In a folder whose name a shell would take apart."""
+    folder = tmp_path / "it's a; folder"
+    folder.mkdir()
+    asked = arguments(folder, "--print-commands", optimizers=("sgd@0.1", "mine:celo"))
+    assert main(asked) == 0
+    commands = capsys.readouterr().out.splitlines()
+    assert len(commands) == 2
+    store = Store(folder / "out")
+    assert [name.optimizer for name in store.missing()] == ["sgd@0.1", "mine"]
+    ended(started(["sh", "-c", commands[0]]))
+    assert [name.optimizer for name in store.missing()] == ["mine"]
+    assert shlex.split(commands[1])[:3] == [sys.executable, "-m", "scripts.evaluate"]
+
+
+def test_a_command_repeats_everything_that_was_asked_for(tmp_path):
+    command = Evaluate(
+        optimizers=("adam", "sgd@0.1"),
+        tasks=(TASK,),
+        out=tmp_path,
+        grid="published",
+        tracker="jsonl",
+        share_baselines=False,
+        steps=7,
+        memory_gib=0.5,
+        data_dir=tmp_path / "a b",
+    )
+    for printed, optimizer in zip(command.commands(), command.optimizers, strict=True):
+        parsed = tyro.cli(Evaluate, args=shlex.split(printed)[3:])
+        assert parsed == dataclasses.replace(command, optimizers=(optimizer,))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_and_finished_cells_stay(tmp_path, number):
+    long = ["--steps", "100000", "--eval-every", "1000"]
+    command = [sys.executable, "-m", "scripts.evaluate", *arguments(tmp_path), *long]
+    process = started(command)
+    locks = tmp_path / "out" / "locks"
+    while not list(locks.glob(f"{TASK}*")):
+        assert process.poll() is None, process.communicate()
+        os.sched_yield()
+    process.send_signal(number)
+    out = ended(process, 128 + number)
+    assert "Left to do (1):" in out
+    assert "the same command goes on" in out
+    assert Store(tmp_path / "out").settings["steps"] == 100000
+
+
+def test_progress_without_a_terminal_is_lines_alone(tmp_path, capsys):
+    command = Evaluate(optimizers=("adam",), tasks=(TASK,), out=tmp_path)
+    with Progress(command.request(), command.cell_tracker()) as progress:
+        progress.advanced(0, CellName(TASK, "adam", ""), 0.5)
+        progress.log("a line")
+    assert capsys.readouterr() == ("a line\n", "")
+    assert command.request().settings == Settings()

@@ -10,6 +10,7 @@ import pytest
 from meta.datasets import ImageData, ImageSplit
 from meta.tasks import ImageClassifier
 from meta.tasks.models import ConvNet, MLPMixer, Perceptron, ResNet, VisionTransformer
+from meta.tasks.models.convolution import as_product, convolve
 from meta.tasks.models.parts import kernel_init
 from meta.tasks.models.resnet import _Bottleneck
 
@@ -248,3 +249,20 @@ def test_bad_networks(make, message):
 def test_bad_tasks(config, message):
     with pytest.raises(ValueError, match=message):
         ImageClassifier.of(noise_images(2), Perceptron((3,)), **config)
+
+
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (2, 3)])
+@pytest.mark.parametrize("window", [(3, 3), (1, 1), (2, 5)])
+@pytest.mark.parametrize("pixels", [(7, 7), (8, 6), (1, 1)])
+def test_a_product_is_the_library_s_convolution(window, stride, pixels, key):
+    images = jax.random.normal(key, (2, *pixels, 3))
+    kernel = jax.random.normal(jax.random.fold_in(key, 1), (*window, 3, 4))
+    expected = jax.lax.conv_general_dilated(
+        images, kernel, stride, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    np.testing.assert_allclose(as_product(images, kernel, stride), expected, atol=1e-5)
+
+
+def test_other_padding_is_refused(key):
+    with pytest.raises(ValueError, match="padding is 'VALID'; expected 'SAME'"):
+        convolve(jnp.zeros((1, 3, 3, 1)), jnp.zeros((3, 3, 1, 1)), (1, 1), "VALID")

@@ -10,6 +10,7 @@ from flax import linen as nn
 from celo.mlp import truncated_normal
 from celo.names import unknown_name
 from meta.tasks.layers import ACTIVATIONS, check_positive
+from meta.tasks.models.convolution import convolve
 
 NORMS = ("batch_norm", "layer_norm")
 EPSILON = 1e-5
@@ -44,6 +45,7 @@ def convolution(
         padding="SAME",
         use_bias=use_bias,
         kernel_init=kernel_init,
+        conv_general_dilated=convolve,
         name=name,
     )
 

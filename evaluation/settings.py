@@ -11,10 +11,10 @@ import jax
 from celo.names import unknown_name
 from evaluation.code_identity import code_identity
 from evaluation.contestants import Contestant
-from evaluation.fingerprint import fingerprint
 from evaluation.hyperparameters import GRIDS
 from meta import evaluated_training
 from meta.evaluated_training import EvaluatedTraining
+from meta.fingerprint import fingerprint
 from meta.tasks.base import Task
 
 

@@ -11,9 +11,9 @@ from celo.learned.celo import Celo
 from evaluation import code_identity
 from evaluation.code_identity import digest_of_sources, read_sources
 from evaluation.contestants import Contestant, learned_contestant
-from evaluation.fingerprint import fingerprint
 from evaluation.rules import HandDesigned, ScheduledNAdamW
 from evaluation.settings import Settings, cell_key, task_digest
+from meta.fingerprint import fingerprint
 from meta.tasks import Quadratic, make
 
 BOWL = Quadratic.of([1.0, 2.0], target=3.0, name="bowl")

@@ -1,7 +1,6 @@
 """Small image-classification datasets as host arrays, cut into the four splits."""
 
 import dataclasses
-import importlib.util
 import io
 import os
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from meta.datasets.catalog import IMAGE_DATASETS, ImageSpec, find_spec
 from meta.datasets.errors import DatasetFormatError
 from meta.datasets.load import load_arrays
 from meta.datasets.resize import any_size_level, resize, resize_one, stored_dtype, stored_level
-from meta.datasets.source import Rows, Source, import_extra
+from meta.datasets.source import Rows, Source, import_extra, not_found
 from meta.datasets.splits import split_indices
 
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -225,11 +224,14 @@ class _DigitsSource:
 
     @classmethod
     def find(cls, spec: ImageSpec) -> Source | None:
-        """Return the source if this dataset is the embedded one and scikit-learn is installed."""
-        return cls() if spec.name == "digits" and importlib.util.find_spec("sklearn") else None
+        """Return the source if this dataset is the embedded one."""
+        return cls() if spec.name == "digits" else None
 
     def rows(self, split: str) -> Rows:
         """Yield the train rows; there are no others."""
         if split == "train":
-            digits = import_extra("sklearn.datasets", "loading 'digits'").load_digits()
+            try:
+                digits = import_extra("sklearn.datasets", "loading 'digits'").load_digits()
+            except ImportError as error:
+                raise not_found(IMAGE_DATASETS["digits"], None, "it cannot be imported") from error
             yield list(digits.images.astype(np.uint8)), digits.target.tolist()

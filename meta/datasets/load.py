@@ -2,11 +2,10 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from meta.datasets.cache import Arrays, Cache
 from meta.datasets.catalog import DatasetSpec
-from meta.datasets.source import HUB_FINGERPRINT, HubSource, Source, data_folder, find_folder, not_found
+from meta.datasets.source import HubSource, Source, data_folder, find_folder
 
 
 def load_arrays(
@@ -18,8 +17,9 @@ def load_arrays(
 ) -> Arrays:
     """Load the arrays of a dataset from the first place that has it.
 
-    The order is: the dependency it is embedded in; the data folder; arrays cached earlier, when the place
-    they came from is out of reach; the hub. Whatever is decoded is written to the cache.
+    The order is: the dependency it is embedded in; the data folder; the hub. Whatever is decoded is written
+    to the cache under the fingerprint of its place, and read from there for this place alone: what a folder
+    holds never serves where another folder, or none, is given.
 
     Args:
         spec: entry of the catalog.
@@ -36,33 +36,9 @@ def load_arrays(
         DatasetFormatError: a file is corrupt or does not hold what the catalog says.
     """
     folder = data_folder(data_dir)
-    source = embedded or find_folder(spec, folder)
-    if source is None:
-        stored = _stored(cache)
-        if stored is not None:
-            return stored
-        source = _remote(spec, folder)
+    source = embedded or find_folder(spec, folder) or HubSource(spec, folder)
     arrays = cache.read(source.fingerprint)
     if arrays is None:
         arrays = build(source)
         cache.write(source.fingerprint, arrays)
     return arrays
-
-
-def _stored(cache: Cache) -> Arrays | None:
-    """Read the one entry of the cache that serves without its source."""
-    found = cache.fingerprints()
-    if len(found) > 1 and HUB_FINGERPRINT not in found:
-        raise ValueError(
-            f"The cache {cache.folder} holds {cache.name} from several sources ({', '.join(found)}) and none "
-            "of them is in reach: give the data folder it came from, or delete the others"
-        )
-    if not found:
-        return None
-    return cache.read(HUB_FINGERPRINT if HUB_FINGERPRINT in found else found[0])
-
-
-def _remote(spec: DatasetSpec, folder: Path | None) -> HubSource:
-    if spec.repository is None:
-        raise not_found(spec, folder, "it cannot be imported")
-    return HubSource(spec, folder)

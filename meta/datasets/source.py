@@ -188,7 +188,8 @@ def not_found(spec: DatasetSpec, data_dir: Path | None, reason: str) -> DatasetN
         f"Dataset {spec.name!r} was not found. Looked {looked} for "
         f"{spec.snapshot}/{spec.train_file}-*.parquet, then on the Hugging Face hub ({reason}). To get it: "
         f"connect to the network once; or {_by_hand(spec)} and point data_dir or {DATA_VARIABLE} at DATA; or "
-        f"copy a cache folder from a machine that has it and set CELO_CACHE to it.{_advice(spec)}"
+        "copy the cache folder of a machine that has it from the hub and set CELO_CACHE to it."
+        f"{_advice(spec)}"
     )
 
 

@@ -1,6 +1,5 @@
 """Where datasets are looked for, in which order, and what is cached."""
 
-import shutil
 import sys
 
 import datasets
@@ -120,9 +119,9 @@ def test_undecodable_image(image, message, tmp_path):
         load_images("mnist", data_dir=tmp_path, cache_dir=tmp_path / "cache")
 
 
-def test_hub_rows_are_those_of_a_folder_and_are_asked_once(tmp_path, monkeypatch):
-    write_mnist(tmp_path / "data")
-    expected = load_images("mnist", data_dir=tmp_path / "data", cache_dir=tmp_path / "folder")
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub that serves the MNIST of `write_mnist`, and the list of what it is asked."""
     asked = []
 
     def load_dataset(repository, config, split, revision):
@@ -134,18 +133,23 @@ def test_hub_rows_are_those_of_a_folder_and_are_asked_once(tmp_path, monkeypatch
 
     monkeypatch.delenv("CELO_DATA", raising=False)
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    same(expected, load_images("mnist", cache_dir=tmp_path / "hub"))
-    same(expected, load_images("mnist", cache_dir=tmp_path / "hub"))
-    assert asked == [("ylecun/mnist", "mnist", split, "main") for split in ("train", "test")]
+    return asked
 
 
-@pytest.mark.usefixtures("offline")
-def test_cache_alone_serves_without_the_decoders(tmp_path, monkeypatch):
+def test_hub_rows_are_those_of_a_folder_and_are_asked_once(tmp_path, hub):
     write_mnist(tmp_path / "data")
+    expected = load_images("mnist", data_dir=tmp_path / "data", cache_dir=tmp_path / "folder")
+    same(expected, load_images("mnist", cache_dir=tmp_path / "hub"))
+    same(expected, load_images("mnist", cache_dir=tmp_path / "hub"))
+    assert hub == [("ylecun/mnist", "mnist", split, "main") for split in ("train", "test")]
+
+
+def test_cache_alone_serves_without_the_decoders(tmp_path, hub, monkeypatch):
+    """What the hub and scikit-learn gave; each is the one place its cache entry can be of."""
     cache = tmp_path / "cache"
-    expected = load_images("mnist", data_dir=tmp_path / "data", cache_dir=cache)
+    expected = load_images("mnist", cache_dir=cache)
     digits = load_images("digits", cache_dir=cache)
-    for module in ("pyarrow", "PIL", "sklearn", "datasets"):
+    for module in ("pyarrow", "PIL", "sklearn.datasets", "datasets"):
         monkeypatch.setitem(sys.modules, module, None)
     same(expected, load_images("mnist", cache_dir=cache))
     same(digits, load_images("digits", cache_dir=cache))
@@ -161,13 +165,29 @@ def test_a_changed_file_is_decoded_anew(tmp_path):
     assert not np.array_equal(first.splits["train"].images, second.splits["train"].images)
 
 
+def test_what_a_folder_holds_never_serves_without_it(tmp_path, hub):
+    """Two small folders were read before; without a folder it is the hub that is asked, then its cache."""
+    cache = tmp_path / "cache"
+    for seed in (5, 7):
+        write_mnist(tmp_path / f"small{seed}", train=20, seed=seed)
+        load_images("mnist", data_dir=tmp_path / f"small{seed}", cache_dir=cache)
+    assert hub == []
+    write_mnist(tmp_path / "whole")
+    expected = load_images("mnist", data_dir=tmp_path / "whole", cache_dir=tmp_path / "another")
+    same(expected, load_images("mnist", cache_dir=cache))
+    same(expected, load_images("mnist", data_dir=tmp_path / "another", cache_dir=cache))  # holds no parquet
+    assert len(hub) == 2
+
+
 @pytest.mark.usefixtures("offline")
-def test_several_cached_sources_without_their_folders_are_refused(tmp_path):
-    for seed in (0, 5):
-        write_mnist(tmp_path / "data", seed=seed)
-        load_images("mnist", data_dir=tmp_path / "data", cache_dir=tmp_path / "cache")
-    shutil.rmtree(tmp_path / "data")
-    with pytest.raises(ValueError, match="mnist-8x8x1 from several sources"):
+def test_what_a_folder_holds_never_serves_for_another(tmp_path):
+    """Nor does it hide the one clear error where neither the folder nor the hub has the set."""
+    write_mnist(tmp_path / "data")
+    load_images("mnist", data_dir=tmp_path / "data", cache_dir=tmp_path / "cache")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetNotFoundError, match=r"'mnist' was not found\. Looked in .*empty"):
+        load_images("mnist", data_dir=tmp_path / "empty", cache_dir=tmp_path / "cache")
+    with pytest.raises(DatasetNotFoundError, match=r"'mnist' was not found\. Looked in no data folder"):
         load_images("mnist", cache_dir=tmp_path / "cache")
 
 

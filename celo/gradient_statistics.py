@@ -49,14 +49,14 @@ class TensorStatistics(NamedTuple):
 
 
 def init(params: PyTree, momenta: int = 3, factored: int = 3) -> TensorStatistics:
-    """Running averages before the first gradient: zeros in float32.
+    """Running averages before the first gradient: zeros in float32, sharded like the parameters.
 
     Args:
         params: the parameters, any pytree.
         momenta: number of first moments.
         factored: number of factored second moments.
     """
-    zeros = jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), jnp.float32), params)
+    zeros = jax.tree.map(lambda p: jnp.zeros_like(p, jnp.float32), params)
     leaves, structure = jax.tree.flatten(params)
     factors = [accumulators.factored_zeros(jnp.shape(p)) for p in leaves]
     rows = structure.unflatten([row for row, _ in factors])

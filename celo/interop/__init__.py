@@ -131,19 +131,14 @@ def recognise(flat: Mapping[str, Any]) -> str:
     Raises:
         ValueError: if they fit none, saying what is wrong for the most similar; if they fit several.
     """
-    wrong = {name: layout.mismatches(LAYOUTS[name], learned_optimizer(name), flat) for name in LAYOUTS}
+    every = {name: (LAYOUTS[name], learned_optimizer(name)) for name in LAYOUTS}
+    wrong = {name: layout.mismatches(*one, flat) for name, one in every.items()}
     fitting = [name for name in LAYOUTS if not wrong[name]]
     if len(fitting) > 1:
         raise ValueError(f"these arrays fit {' and '.join(fitting)} alike; say which with name=")
     if not fitting:
-        nearest = max(LAYOUTS, key=lambda name: _similarity(LAYOUTS[name], flat))
+        nearest = max(every, key=lambda name: layout.likeness(*every[name], flat))
         raise ValueError(
             f"these arrays fit none of {', '.join(LAYOUTS)}; most like {nearest}: {wrong[nearest]}"
         )
     return fitting[0]
-
-
-def _similarity(mapping: Layout, flat: Mapping[str, Any]) -> float:
-    """Share of the paths that a layout and some arrays have in common."""
-    paths = {source for leaf in mapping for source in leaf.sources}
-    return len(paths & flat.keys()) / len(paths | flat.keys())

@@ -115,13 +115,27 @@ def mismatches(layout: Layout, learned: LearnedOptimizer, flat: Mapping[str, Any
     Returns:
         Phrases as of `celo.trees.mismatches`; empty if all fit.
     """
+    return trees.mismatches(_expected(layout, learned), _found(flat))
+
+
+def likeness(layout: Layout, learned: LearnedOptimizer, flat: Mapping[str, Any]) -> float:
+    """Share of the leaves that are as this configuration has them, of all leaves of either, in [0, 1]."""
+    expected, found = _expected(layout, learned), _found(flat)
+    return len(expected.items() & found.items()) / len(expected.keys() | found.keys())
+
+
+def _expected(layout: Layout, learned: LearnedOptimizer) -> dict[str, str]:
+    """Shape and dtype of every upstream leaf of a configuration."""
     ours = shapes(learned)
-    expected = {
+    return {
         source: trees.spec(np.empty(shape, np.float32))
         for leaf in layout
         for source, shape in leaf.upstream_shapes(ours[leaf.target]).items()
     }
-    return trees.mismatches(expected, {path: trees.spec(leaf) for path, leaf in flat.items()})
+
+
+def _found(flat: Mapping[str, Any]) -> dict[str, str]:
+    return {path: trees.spec(leaf) for path, leaf in flat.items()}
 
 
 def read(layout: Layout, learned: LearnedOptimizer, flat: Arrays) -> dict[str, Any]:

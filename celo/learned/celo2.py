@@ -23,6 +23,8 @@ ADAM_B1 = 0.9
 ADAM_B2 = 0.95
 ADAM_EPSILON = 1e-8
 ADAM_MULTIPLIER = 20.0
+ADAM_NAMES = r"(?i)embed|(^|[/_])head(/|$)"
+"""Paths of embeddings and heads."""
 
 
 class AdamState(NamedTuple):
@@ -68,20 +70,17 @@ class Celo2:
     It reads neither the loss nor the horizon.
 
     Attributes:
-        adam_paths: regular expression; parameters in whose path (keys joined by ``/``) it is found take Adam.
-            "" is found in none.
-        adam_rank: parameters of at most this rank take Adam, whatever their path; -1 for none.
+        adam_paths: regular expression; the parameters in whose path (keys joined by ``/``) it is found take
+            Adam, and no others; "" is found in none. By default those of rank below 2 do, and those named
+            like an embedding or a head (`ADAM_NAMES`).
     """
 
-    adam_paths: str = r"(?i)embed|(^|[/_])head(/|$)"
-    adam_rank: int = 1
+    adam_paths: str | None = None
 
     def __post_init__(self) -> None:
         """Checks the configuration."""
-        if not isinstance(self.adam_rank, int) or self.adam_rank < -1:
-            raise ValueError(f"adam_rank is {self.adam_rank!r}; expected a whole number of at least -1")
         try:
-            re.compile(self.adam_paths)
+            re.compile(self.adam_paths or "")
         except (re.error, TypeError) as error:
             raise ValueError(f"adam_paths is {self.adam_paths!r}, no regular expression: {error}") from error
 
@@ -95,12 +94,13 @@ class Celo2:
 
     def labels(self, params: PyTree) -> PyTree:
         """Which rule each parameter takes: "adam" or "learned", in a tree like ``params``."""
+        expression = ADAM_NAMES if self.adam_paths is None else self.adam_paths
 
         def label(path: tuple, p: Array) -> str:
-            named = self.adam_paths and re.search(
-                self.adam_paths, jax.tree_util.keystr(path, simple=True, separator="/")
+            named = expression and re.search(
+                expression, jax.tree_util.keystr(path, simple=True, separator="/")
             )
-            return "adam" if named or jnp.ndim(p) <= self.adam_rank else "learned"
+            return "adam" if named or (self.adam_paths is None and jnp.ndim(p) < 2) else "learned"
 
         return jax.tree_util.tree_map_with_path(label, params)
 
@@ -115,8 +115,8 @@ class Celo2:
 
         Args:
             theta: meta-parameters, structured as `init` makes them.
-            num_steps: number of steps of the training ahead, at least 1; checked, and not used, as a
-                own.
+            num_steps: number of steps of the training ahead, at least 1; checked, but not used: the rate
+                has a schedule of its own.
             learning_rate: a number, traced or not, or an optax schedule; meta-training uses the default.
             weight_decay: decoupled; multiplied by the learning rate, for Adam's parameters by 20 times it.
 

@@ -311,10 +311,12 @@ def test_state_follows_the_sharding_of_the_parameters(row: Row):
     optimizer = row.build(learning_rate=row.rate)
     params, grads = jax.device_put((small(), gradients_like(small())), (placement, placement))
     state = optimizer.init(params)
+    for leaf in (x for x in jax.tree.leaves(state) if x.shape == (4, 3)):
+        assert leaf.sharding.is_equivalent_to(placement["w"], 2)
     update = reference(row)
     # Of a loss that stands still a scheduler sees nothing but rounding errors, so it falls.
     *first, last = (LOSS - np.float32(fall) for fall in (0.0, 0.1, 0.2))
-    for loss in first:  # the first step places what init could not know
+    for loss in first:  # the first step places scalars, which init could not
         _, state = update(grads, state, params, loss)
     compilations = update._cache_size()
     placed = jax.tree.map(lambda x: x.sharding, state)

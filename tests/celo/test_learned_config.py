@@ -101,7 +101,7 @@ def test_stages_train_everything_between_them(name: str):
         ("celo", {"tensor_features": "yes"}, "tensor_features is 'yes'; expected one of False, True"),
         ("star", {"nominal_step": -0.1}, "nominal_step is -0.1"),
         ("star", {"weight_decay": 1.0}, "weight_decay is 1.0; expected a number in [0, 1)"),
-        ("celo2", {"adam_rank": -2}, "adam_rank is -2; expected a whole number of at least -1"),
+        ("celo2", {"adam_paths": 3}, "adam_paths is 3, no regular expression"),
         ("celo2", {"adam_paths": "("}, "adam_paths is '(', no regular expression"),
     ],
 )
@@ -145,7 +145,7 @@ def test_the_rate_scales_the_step_and_the_decay(name: str):
 
 
 def test_a_schedule_of_celo2_goes_on_with_the_steps():
-    learned = Celo2(adam_rank=-1, adam_paths="")
+    learned = Celo2(adam_paths="")
     theta = learned.init(jax.random.key(0))
     rates = jnp.array([0.1, 0.0, 0.3])
     optimizer = learned.optimizer(theta, 3, learning_rate=lambda count: rates[count])
@@ -187,7 +187,10 @@ def test_the_rate_of_celo2_may_be_injected():
 )
 def test_which_parameters_take_adam(path: str, shape: tuple[int, ...], label: str):
     assert Celo2().labels({path: {"w": jnp.zeros(shape)}}) == {path: {"w": label}}
-    assert Celo2(adam_paths="", adam_rank=-1).labels({path: jnp.zeros(shape)}) == {path: "learned"}
+    assert Celo2(adam_paths="").labels({path: jnp.zeros(shape)}) == {path: "learned"}
+    assert Celo2(adam_paths="^kernel").labels({path: jnp.zeros(shape)}) == {
+        path: "adam" if path == "kernel" else "learned"
+    }
 
 
 @pytest.mark.parametrize("rate", [-0.1, float("nan"), "fast"])

@@ -21,10 +21,11 @@ _QUANTILES = np.arange(11) / 10
 class JsonlTracker:
     """Appends rows ``{"step": 10, "time": 1.7e9, "meta_loss": 2.1, ...}`` to a file.
 
-    ``time`` is the wall clock in seconds since 1970, the only field in which a resumed run differs from an
-    uninterrupted one. Non-finite numbers are the strings "NaN", "Infinity" and "-Infinity". An array is kept
-    as ``{"size", "finite", "mean", "quantiles"}``: how many entries, how many of them finite, and of the
-    finite ones the mean and the eleven quantiles 0, 0.1, ..., 1 (None without a finite entry).
+    ``time`` is the wall clock in seconds since 1970. It and what else is timed, such as meta-training's
+    ``seconds_per_meta_iteration``, are all in which a resumed run differs from an uninterrupted one.
+    Non-finite numbers are the strings "NaN", "Infinity" and "-Infinity". An array is kept as
+    ``{"size", "finite", "mean", "quantiles"}``: how many entries, how many of them finite, and of the finite
+    ones the mean and the eleven quantiles 0, 0.1, ..., 1 (None without a finite entry).
 
     Args:
         path: the file; created if it is not there. An unfinished last line, as a kill leaves it, is dropped.

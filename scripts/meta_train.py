@@ -21,6 +21,8 @@ from meta.tuned import tuned_preset
 from scripts.devices import Devices, set_up
 from scripts.errors import exit_with
 
+PROGRAM = "celo meta-train"
+
 
 @dataclasses.dataclass(frozen=True)
 class MetaTrain:
@@ -44,13 +46,13 @@ class MetaTrain:
 def parse(argv: list[str] | None = None) -> MetaTrain:
     """The command of a command line; preset and optimizer are read first, as they give the defaults."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first = argparse.ArgumentParser(PROGRAM, f"{PROGRAM} [OPTIONS]", add_help=False, allow_abbrev=False)
     first.add_argument("--preset", default="quick")
     first.add_argument("--optimizer", default="celo")
     chosen = first.parse_known_args(argv)[0]
     recipe = tuned_preset(chosen.preset, chosen.optimizer)
     default = MetaTrain(recipe, Settings(), Devices(), preset=chosen.preset)
-    return tyro.cli(MetaTrain, default=default, args=argv, description=__doc__, prog="celo meta-train")
+    return tyro.cli(MetaTrain, default=default, args=argv, description=__doc__, prog=PROGRAM)
 
 
 def main(argv: list[str] | None = None) -> int:

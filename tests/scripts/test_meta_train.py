@@ -46,6 +46,13 @@ def test_quick_is_the_default(called):
     assert called["recipe"] == preset("quick")
 
 
+@pytest.mark.parametrize("option", ["--preset", "--optimizer"])
+def test_an_option_that_is_read_first_without_its_value(called, option, capsys):
+    """The usage is that of the command, not of the parser that reads two of its options."""
+    text = failed([option], capsys)
+    assert text.startswith(f"usage: celo meta-train [OPTIONS] celo meta-train: error: argument {option}:")
+
+
 def test_overrides_take_effect(called):
     """Of each stage, of the recipe, of how it is carried out, and of where; the rest is the preset's."""
     line = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -181,6 +182,15 @@ class Recipe:
     def plan(self) -> tuple[Stage, ...]:
         """The stages to run, in order."""
         return (self.stage1, self.stage2)[: self.stages]
+
+    def ends(self) -> tuple[int, ...]:
+        """Meta-iterations of the whole run done at the end of each stage."""
+        return tuple(itertools.accumulate(stage.iterations for stage in self.plan()))
+
+    def stage_at(self, step: int) -> int:
+        """Number of the stage of a state after so many meta-iterations: at a border, the one that begins."""
+        ends = self.ends()
+        return next((number for number, end in enumerate(ends) if step < end), len(ends) - 1)
 
     def learned(self, part: int) -> LearnedOptimizer:
         """The learned optimizer as a stage trains it: without its scheduler in stage 1, if it has one.

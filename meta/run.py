@@ -23,6 +23,8 @@ from meta.lock import FolderLock
 from meta.metrics import JsonlTracker
 from meta.trackers import NullTracker
 
+_CHECKPOINTS = "checkpoints"
+
 
 class RunFolder:
     """An open run folder, locked against other processes until `close`; made by `RunFolder.open`.
@@ -55,7 +57,7 @@ class RunFolder:
         self.is_writer = lock is not None
         self.metrics = JsonlTracker(path / "metrics.jsonl") if self.is_writer else NullTracker()
         self._lock = lock
-        self._checkpoints = Checkpoints(path / "checkpoints", keep)
+        self._checkpoints = Checkpoints(path / _CHECKPOINTS, keep)
 
     @classmethod
     def open(
@@ -189,6 +191,11 @@ class RunFolder:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def saved_steps(path: str | os.PathLike[str]) -> list[int]:
+    """Steps of the checkpoints of a run folder, oldest first; none where there is no run."""
+    return Checkpoints(Path(path) / _CHECKPOINTS).steps()
 
 
 def _check_folder(path: Path) -> None:

@@ -15,14 +15,14 @@ from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 import celo
-from celo import names
+from celo import checkpoint, names
 from celo.learned import LEARNED
 from celo.learned.base import LearnedOptimizer
-from meta import config_file
-from meta.initial_theta import check_recipe, initial_theta
+from meta.fingerprint import arrays_fingerprint
+from meta.initial_theta import CONFIG_KEY, check_recipe, initial_theta, stage_name, starting_points
 from meta.program import Measures, MetaState, StageProgram
 from meta.recipe import Recipe
-from meta.run import RunFolder
+from meta.run import RunFolder, saved_steps
 from meta.signals import StopRequest, stop_on_signals
 from meta.tasks import make
 from meta.trackers import TRACKERS, Tracker, make_tracker
@@ -90,8 +90,8 @@ def meta_train(recipe: Recipe, run_dir: str | os.PathLike[str], settings: Settin
 
     The run folder gets config.json, metrics.jsonl, checkpoints/, the best theta of each stage by
     meta-validation, and at the end theta.safetensors (the last) and theta_best.safetensors (the best of the
-    last stage). Whatever the moment a run is killed, the same call gives the theta that the uninterrupted run
-    gives, bit for bit, on the same number of devices.
+    last stage). Whatever the moment a run is killed, the same call with the same data and initial checkpoints
+    gives the theta that the uninterrupted run gives, bit for bit, on the same number of devices.
 
     Args:
         recipe: what to do.
@@ -102,7 +102,9 @@ def meta_train(recipe: Recipe, run_dir: str | os.PathLike[str], settings: Settin
         The optimizer, its meta-parameters and where they are.
 
     Raises:
-        ValueError: the folder holds a run of another recipe, or something else.
+        ValueError: the folder holds a run of another recipe, of other data or of other initial checkpoints,
+            or something else.
+        FileNotFoundError: a checkpoint that a stage will start from is not there.
         meta.datasets.DatasetNotFoundError: data are missing.
 
     Example::
@@ -113,9 +115,12 @@ def meta_train(recipe: Recipe, run_dir: str | os.PathLike[str], settings: Settin
     """
     settings = settings or Settings()
     # Before there is a folder, nothing is left of a run that cannot be.
-    check_recipe(recipe, starts=not (Path(run_dir) / config_file.NAME).exists())
+    check_recipe(recipe)
+    starts = starting_points(recipe, run_dir)
     data = {name: make(name, settings.data_dir) for name in recipe.task_names()}
-    with RunFolder.open(run_dir, recipe.config(), keep=settings.keep) as run:
+    # Names and paths stay the same when what they lead to is changed; digests do not.
+    digests = {"data": {name: arrays_fingerprint(task) for name, task in data.items()}, CONFIG_KEY: starts}
+    with RunFolder.open(run_dir, recipe.config() | digests, keep=settings.keep) as run:
         options = (settings.tracker_mode, settings.project, None, settings.group)
         with make_tracker(settings.tracker, run, *options) as tracker, stop_on_signals() as stop:
             return _Training(recipe, settings, data, run, tracker, stop).go()
@@ -139,7 +144,7 @@ class _Training:
     ):
         self.recipe, self.settings, self.run = recipe, settings, run
         self.tracker, self.stop, self.stages = tracker, stop, recipe.plan()
-        self.ends = np.cumsum([stage.iterations for stage in self.stages]).tolist()
+        self.ends = recipe.ends()
         self.key = jax.random.key(recipe.seed)
         self.data = data
         validated = [data[name] for name in recipe.validation_tasks or recipe.tasks]
@@ -148,10 +153,12 @@ class _Training:
 
     def go(self) -> Result:
         """Does all that is left of the run."""
-        found = self.run.restore_latest(lambda step: self.begin(self.stage_at(step), self.any_theta()))
+        if (before := self.finished_before()) is not None:
+            return before
+        found = self.run.restore_latest(lambda step: self.begin(self.recipe.stage_at(step), self.any_theta()))
         if found is None:
             self.program(0).prepare()  # compiles while theta is drawn
-        step, state = found if found is not None else (0, self.begin(0, initial_theta(self.recipe)))
+        step, state = found if found is not None else (0, self.begin(0, self.initial_theta(0)))
         total = self.ends[-1]
         bar = tqdm(
             total=total, initial=step, unit="it", disable=not self.settings.progress, dynamic_ncols=True
@@ -165,9 +172,23 @@ class _Training:
         self.run.save(step, state)
         return self.finish(state, step == total)
 
-    def stage_at(self, step: int) -> int:
-        """Number of the stage of a state saved at this step: at a border, the stage that begins."""
-        return next((i for i, end in enumerate(self.ends) if step < end), len(self.ends) - 1)
+    def finished_before(self) -> Result | None:
+        """What a run that has come to its end left, with nothing compiled; None unless all of it is there."""
+        path, number = self.run.path, len(self.stages) - 1
+        files = [path / file for file in (THETA_FILE, BEST_FILE)[: 2 if self.recipe.validate_every else 1]]
+        if saved_steps(path)[-1:] != [self.ends[-1]] or not all(file.exists() for file in files):
+            return None
+        try:
+            found = [checkpoint.read(file) for file in files]
+        except ValueError:
+            return None  # damaged; it is written again from the checkpoint
+        if any((one.header or {}).get("provenance", {}).get("recipe") != self.run.config for one in found):
+            return None
+        return Result(self.optimizer(number), jax.device_get(found[0].theta), path, finished=True)
+
+    def initial_theta(self, number: int) -> PyTree:
+        """The meta-parameters a stage starts from, which must still be those its run was begun with."""
+        return initial_theta(self.recipe, number, self.run.config[CONFIG_KEY].get(stage_name(number)))
 
     def optimizer(self, number: int) -> LearnedOptimizer:
         """The learned optimizer of a stage."""
@@ -199,7 +220,7 @@ class _Training:
 
     def advance(self, step: int, state: MetaState) -> tuple[int, MetaState]:
         """One compiled call and what is due after it: validation, metrics, the next stage, a checkpoint."""
-        number = self.stage_at(step)
+        number = self.recipe.stage_at(step)
         size = self.recipe.iterations_per_call
         # Calls end at multiples of their size, wherever a run resumed, so that rows of metrics are the same.
         done = min((step // size + 1) * size, self.ends[number])
@@ -215,7 +236,7 @@ class _Training:
         self.tracker.log(done, row)
         if ended and done < self.ends[-1]:
             chosen = self.recipe.checkpoint(number + 1)
-            theta = initial_theta(self.recipe, number + 1) if chosen else jax.device_get(state.theta)
+            theta = self.initial_theta(number + 1) if chosen else jax.device_get(state.theta)
             state = self.begin(number + 1, theta)
         if self.due(self.settings.checkpoint_every, step, done):
             self.run.save(done, state)

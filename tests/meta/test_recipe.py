@@ -55,6 +55,14 @@ def test_plan_stops_after_the_first_stage():
     assert recipe.plan() == (recipe.stage1,)
 
 
+def test_stages_follow_one_another():
+    """A state at the border of two stages is the beginning of the second."""
+    recipe = dataclasses.replace(preset("quick"), stage1=Stage(iterations=8), stage2=Stage(2, iterations=6))
+    assert recipe.ends() == (8, 14)
+    assert [recipe.stage_at(step) for step in (0, 7, 8, 13, 14)] == [0, 0, 1, 1, 1]
+    assert dataclasses.replace(recipe, stages=1).stage_at(8) == 0
+
+
 def tuples(fields: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
 

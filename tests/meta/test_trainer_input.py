@@ -14,7 +14,6 @@ from celo import safetensors_file, trees
 from meta import trainer
 from meta.config_file import NAME
 from meta.datasets import DatasetNotFoundError
-from meta.initial_theta import check_recipe
 from meta.recipe import Stage, preset
 from meta.run import RunFolder
 from meta.trainer import Settings, meta_train
@@ -177,14 +176,6 @@ def test_checkpoint_with_wrong_numbers(tmp_path, theta, saved, change, message):
 def test_truncated_checkpoint(tmp_path, saved):
     saved.write_bytes(saved.read_bytes()[:-100])
     refused(tmp_path, ValueError, "truncated or corrupt", starting_from(saved))
-
-
-def test_a_run_under_way_does_not_need_its_checkpoint(tmp_path):
-    """It is read when the run begins; the folder holds what came of it."""
-    recipe = starting_from(tmp_path / "gone.safetensors")
-    check_recipe(recipe, starts=False)
-    with pytest.raises(FileNotFoundError):
-        check_recipe(recipe, starts=True)
 
 
 class Nothing:

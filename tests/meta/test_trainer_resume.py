@@ -1,0 +1,228 @@
+"""What has to be the same when a run goes on: data and initial checkpoints; and a run that is finished."""
+
+import dataclasses
+import os
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import celo
+from meta import trainer
+from meta.checkpoints import Checkpoints
+from meta.config_file import read_config
+from meta.fingerprint import arrays_fingerprint
+from meta.initial_theta import initial_theta, starting_points
+from meta.recipe import Stage, preset
+from meta.tasks import make
+from meta.trainer import BEST_FILE, THETA_FILE, Settings, meta_train
+
+TASK = "ImageMLP_Digits8_Relu16_bs64"
+STAGE = Stage(iterations=4, problems=2, truncation=3, horizon_low=4, horizon_high=8)
+RECIPE = dataclasses.replace(
+    preset("quick"),
+    optimizer="learnable_adam",
+    stage1=STAGE,
+    stage2=dataclasses.replace(STAGE, part=2),
+    tasks=(TASK,),
+    validate_every=2,
+    validation_steps=5,
+    validation_seeds=1,
+    iterations_per_call=2,
+)
+QUIET = Settings(progress=False, checkpoint_every=2)
+
+
+class StoppedError(Exception):
+    """The run was stopped where its first program would have been compiled."""
+
+
+@pytest.fixture
+def stops(monkeypatch):
+    """Runs begin, and end when something would be compiled."""
+
+    def stop(*args, **kwargs):
+        raise StoppedError
+
+    monkeypatch.setattr(trainer, "StageProgram", stop)
+
+
+def write_theta(path, shift):
+    """A checkpoint to start from; by another shift it holds other numbers."""
+    theta = celo.learned_optimizer("learnable_adam").init(jax.random.key(0))
+    celo.save(path, "learnable_adam", {}, jax.tree.map(lambda x: x + 0.01 * shift, theta))
+    return str(path)
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """Both stages start from files of their own."""
+    first, second = (write_theta(tmp_path / f"init{n}.safetensors", n) for n in (1, 2))
+    return dataclasses.replace(RECIPE, init=first, stage2=dataclasses.replace(RECIPE.stage2, init=second))
+
+
+def start(recipe, run_dir):
+    with pytest.raises(StoppedError):
+        meta_train(recipe, run_dir, QUIET)
+
+
+def save_step(run_dir, step):
+    """Leaves a checkpoint, as if a run had come that far."""
+    Checkpoints(run_dir / "checkpoints").save(step, {"x": np.zeros(1)})
+
+
+def digest(path):
+    return arrays_fingerprint(celo.load(path)[1])
+
+
+@pytest.mark.usefixtures("stops")
+def test_the_configuration_holds_digests(tmp_path, recipe):
+    start(recipe, tmp_path / "run")
+    config = read_config(tmp_path / "run")["config"]
+    assert config["data"] == {TASK: arrays_fingerprint(make(TASK))}
+    assert config["initial_theta"] == {
+        "stage1": digest(recipe.init),
+        "stage2": digest(recipe.stage2.init),
+    }
+    assert config["init"] == recipe.init
+    start(recipe, tmp_path / "run")  # the same goes on
+
+
+@pytest.mark.usefixtures("stops")
+def test_other_data_are_refused(tmp_path, monkeypatch):
+    run_dir = tmp_path / "run"
+    start(RECIPE, run_dir)
+    before = (run_dir / "config.json").read_bytes()
+
+    def changed(name, data_dir):
+        task: Any = make(name, data_dir)
+        images = task.data.splits["train"].arrays["image"]
+        task.data.splits["train"].arrays["image"] = images.at[0, 0].add(1)
+        return task
+
+    monkeypatch.setattr(trainer, "make", changed)
+    with pytest.raises(ValueError, match=rf"another configuration:\n  data\.{TASK}: '\w+' in the run, '\w+'"):
+        meta_train(RECIPE, run_dir, QUIET)
+    assert (run_dir / "config.json").read_bytes() == before
+
+
+@pytest.mark.usefixtures("stops")
+@pytest.mark.parametrize("step", [None, 2, 4, 8])
+@pytest.mark.parametrize("stage", [1, 2])
+def test_another_initial_checkpoint_is_refused(tmp_path, recipe, step, stage):
+    """At every point of the run, and whichever stage starts from it."""
+    run_dir = tmp_path / "run"
+    start(recipe, run_dir)
+    if step is not None:
+        save_step(run_dir, step)
+    write_theta(tmp_path / f"init{stage}.safetensors", 3)
+    with pytest.raises(ValueError, match=rf"another configuration:\n  initial_theta\.stage{stage}: '\w+' in"):
+        meta_train(recipe, run_dir, QUIET)
+
+
+@pytest.mark.usefixtures("stops")
+def test_the_same_meta_parameters_in_another_file_are_the_same(tmp_path, recipe):
+    """A finished run whose result is written again by a newer version is no other starting point."""
+    start(recipe, tmp_path / "run")
+    _, theta = celo.load(recipe.init)
+    celo.save(recipe.init, "learnable_adam", {}, theta, provenance={"written": "again"})
+    start(recipe, tmp_path / "run")
+
+
+@pytest.mark.usefixtures("stops")
+@pytest.mark.parametrize(("step", "needed"), [(None, {1, 2}), (0, {2}), (3, {2}), (4, set()), (8, set())])
+def test_a_stage_that_has_begun_does_not_need_its_checkpoint(tmp_path, recipe, step, needed):
+    """The run folder holds what came of it; that of a stage to come is missed before hours are spent."""
+    run_dir = tmp_path / "run"
+    start(recipe, run_dir)
+    before = (run_dir / "config.json").read_bytes()
+    if step is not None:
+        save_step(run_dir, step)
+    for stage in (1, 2):
+        path = tmp_path / f"init{stage}.safetensors"
+        os.rename(path, tmp_path / "away")
+        if stage in needed:
+            with pytest.raises(FileNotFoundError, match=rf"no file .*init{stage}\.safetensors"):
+                meta_train(recipe, run_dir, QUIET)
+        else:
+            assert starting_points(recipe, run_dir)[f"stage{stage}"] == digest(tmp_path / "away")
+        os.rename(tmp_path / "away", path)
+    assert (run_dir / "config.json").read_bytes() == before
+
+
+def test_published_weights_of_a_stage_that_has_begun_are_not_asked_for(tmp_path, recipe, monkeypatch):
+    """They may have moved on, or the network may be gone."""
+    published = dataclasses.replace(recipe, init="hf://owner/weights")
+    with monkeypatch.context() as patch:
+        patch.setattr(celo, "load", lambda source: (recipe.learned(1), {"rule": np.ones(2)}))
+        patch.setattr(trainer, "StageProgram", None)
+        with pytest.raises(TypeError):
+            meta_train(published, tmp_path / "run", QUIET)
+    save_step(tmp_path / "run", 2)
+    recorded = read_config(tmp_path / "run")["config"]["initial_theta"]
+    monkeypatch.setattr("celo.hub.fetch", lambda address: pytest.fail("the hub was asked"))
+    assert starting_points(published, tmp_path / "run")["stage1"] == recorded["stage1"]
+
+
+def test_a_checkpoint_changed_while_the_run_goes_on(tmp_path, recipe):
+    """Found when its stage begins, and said with what was expected."""
+    known = starting_points(recipe, tmp_path / "run")["stage2"]
+    initial_theta(recipe, 1, known)
+    write_theta(tmp_path / "init2.safetensors", 3)
+    with pytest.raises(ValueError, match=rf"init2\.safetensors was changed since .*expected {known}"):
+        initial_theta(recipe, 1, known)
+
+
+@pytest.mark.usefixtures("stops")
+def test_a_run_without_digests_is_refused(tmp_path):
+    """One of a version that did not record them."""
+    with trainer.RunFolder.open(tmp_path / "run", RECIPE.config()):
+        pass
+    with pytest.raises(ValueError, match=rf"another configuration:\n  data\.{TASK}: '<absent>' in the run"):
+        meta_train(RECIPE, tmp_path / "run", QUIET)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A recipe whose second stage starts from a file, and what its run returned."""
+    folder = tmp_path_factory.mktemp("finished")
+    second = dataclasses.replace(RECIPE.stage2, init=write_theta(folder / "init2.safetensors", 2))
+    recipe = dataclasses.replace(RECIPE, stage2=second)
+    return recipe, meta_train(recipe, folder / "run", QUIET)
+
+
+@pytest.fixture
+def no_programs(monkeypatch):
+    monkeypatch.setattr(trainer, "StageProgram", lambda *args: pytest.fail("a stage was compiled"))
+
+
+@pytest.mark.lenient(reason="optax promotes types: 0.9 ** count in its Adam")
+@pytest.mark.usefixtures("no_programs")
+def test_a_finished_run_compiles_nothing(finished):
+    recipe, expected = finished
+    before = {path: path.stat().st_mtime_ns for path in expected.path.rglob("*") if path.name != ".lock"}
+    found = meta_train(recipe, expected.path, QUIET)
+    assert found.finished
+    assert (found.learned, found.path) == (expected.learned, expected.path)
+    assert jax.tree.structure(found.theta) == jax.tree.structure(expected.theta)
+    assert arrays_fingerprint(found.theta) == arrays_fingerprint(expected.theta)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.lenient(reason="optax promotes types: 0.9 ** count in its Adam")
+@pytest.mark.parametrize("file", [THETA_FILE, BEST_FILE])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "another"])
+def test_results_that_are_not_whole_are_written_again(finished, file, damage):
+    """From the checkpoints, where they are missing, damaged or not of this run."""
+    recipe, result = finished
+    path = result.path / file
+    content = path.read_bytes()
+    if damage == "another":
+        write_theta(path, 3)
+    elif damage == "truncated":
+        path.write_bytes(content[:-50])
+    else:
+        path.unlink()
+    assert meta_train(recipe, result.path, QUIET).finished
+    assert path.read_bytes() == content

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 _SHOWN = 4
@@ -73,6 +74,11 @@ def check_finite(flat: Mapping[str, Any], where: str) -> None:
         wrong = np.size(leaf) - int(np.sum(np.isfinite(leaf)))
         if wrong:
             raise ValueError(f"{where}: {wrong} of the {np.size(leaf)} numbers in leaf {path} are not finite")
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """The path of a leaf of any pytree, as in ``['mlp']['w0']``; there is none in a tree that is one leaf."""
+    return jax.tree_util.keystr(path) or "(the only one)"
 
 
 def spec(leaf: Any) -> str:

@@ -1,8 +1,8 @@
 """What users of learned optimizers need and optax lacks: decay through the loss, ways past the horizon.
 
 The rest is optax's: `optax.chain(optax.clip_by_global_norm(1.0), optimizer)` clips gradients,
-`optax.MultiSteps(optimizer, 4)` accumulates them, `optax.chain(optimizer, optax.add_decayed_weights(-1e-4))`
-is decoupled weight decay.
+`optax.MultiSteps(optimizer, 4)` accumulates them, outermost, as within `optax.chain` it does not hand on
+``value``, and `optax.chain(optimizer, optax.add_decayed_weights(-1e-4))` is decoupled weight decay.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import optax
 from jax import Array
 from jax.core import Tracer
 
+from celo import parameters
 from celo.learned import base
 
 PyTree = Any
@@ -38,7 +39,8 @@ def loss_weight_decay(
         An optax transformation with the state of ``inner``.
 
     Raises:
-        ValueError: for a weight decay that is negative or not finite; by ``update``, without parameters.
+        ValueError: for a weight decay that is negative or not finite; by ``update``, without parameters, or
+            for gradients that do not fit them.
 
     Source: VeLO, arXiv 2211.09760.
 
@@ -56,6 +58,7 @@ def loss_weight_decay(
         updates: PyTree, state: PyTree, params: PyTree | None = None, *, value: Any = None, **extra: Any
     ) -> tuple[PyTree, PyTree]:
         params = base.check_params(params)
+        parameters.check_gradients(updates, params)
         wide = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), params)
         grads = jax.tree.map(lambda g, p: jnp.asarray(g, jnp.float32) + weight_decay * p, updates, wide)
         if value is not None:

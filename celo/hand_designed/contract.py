@@ -14,6 +14,8 @@ import optax
 from jax import Array
 from jax.core import Tracer
 
+from celo import parameters
+
 Number = float | Array
 Rate = optax.ScalarOrSchedule
 Transformation = optax.GradientTransformation
@@ -40,22 +42,29 @@ def in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformat
         inner: the transformation; it gets the extra arguments of `update` if it takes any.
 
     Returns:
-        The same transformation with float32 state.
+        The same transformation with float32 state, which never sees a tensor without entries. Its ``init``
+        raises ValueError for parameters that are not floating-point numbers, its ``update`` for gradients
+        that do not fit the parameters, if it is given any.
     """
     inner = optax.with_extra_args_support(inner)
 
+    def shown(tree: Any) -> Any:
+        return jax.tree.map(_widen, parameters.without_empty(tree))
+
     def init(params: optax.Params) -> optax.OptState:
+        parameters.check_parameters(params)
         with jax.numpy_dtype_promotion("standard"):
-            return inner.init(jax.tree.map(_widen, params))
+            return inner.init(shown(params))
 
     def update(
         updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None, **extra_args: Any
     ) -> tuple[optax.Updates, optax.OptState]:
         like = updates if params is None else params
-        wide = jax.tree.map(_widen, params)
+        if params is not None:
+            parameters.check_gradients(updates, params)
         with jax.numpy_dtype_promotion("standard"):
-            updates, state = inner.update(jax.tree.map(_widen, updates), state, wide, **extra_args)
-        return jax.tree.map(lambda u, p: u.astype(jnp.result_type(p)), updates, like), state
+            new, state = inner.update(shown(updates), state, shown(params), **extra_args)
+        return parameters.updates_like(new, like), state
 
     return optax.GradientTransformationExtraArgs(init, update)
 

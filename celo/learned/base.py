@@ -106,7 +106,7 @@ def check_theta(learned: LearnedOptimizer, theta: PyTree) -> None:
 
 def _specs(tree: PyTree) -> dict[str, str]:
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path): trees.spec(leaf) for path, leaf in leaves}
+    return {trees.path_name(path): trees.spec(leaf) for path, leaf in leaves}
 
 
 def check_params(params: PyTree | None) -> PyTree:
@@ -125,7 +125,10 @@ def check_value(value: Array | float | None) -> Array:
         ValueError: if it is missing or not a scalar.
     """
     if value is None:
-        raise ValueError("this optimizer reads the loss: call update(grads, state, params, value=loss)")
+        raise ValueError(
+            "this optimizer reads the loss: call update(grads, state, params, value=loss). A wrapper that "
+            "does not hand it on, as optax.MultiSteps within optax.chain, goes outermost"
+        )
     loss = jnp.asarray(value, jnp.float32)
     if loss.ndim:
         raise ValueError(f"value has shape {loss.shape}; expected the scalar loss (reduce it first)")
@@ -171,8 +174,3 @@ def map_tensors(
     columns = [structure.flatten_up_to(tree) for tree in trees]
     rows = [function(*row) for row in zip(leaves, *columns, strict=True)]
     return tuple(structure.unflatten([row[i] for row in rows]) for i in range(results))
-
-
-def cast_updates(updates: Array, like: Any) -> Array:
-    """The update in the dtype of the parameter it is for, as optax does."""
-    return updates.astype(jnp.asarray(like).dtype)

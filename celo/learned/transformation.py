@@ -9,6 +9,7 @@ import jax
 import optax
 from jax import Array
 
+from celo import parameters
 from celo.learned import base
 from celo.learned.base import PyTree
 
@@ -28,16 +29,24 @@ def transformation(
 
     Returns:
         The transformation; ``update(grads, state, params, value=loss)`` takes any further keyword. An update
-        has the dtype of its parameter. It raises ValueError if the parameters or the loss are missing.
+        has the shape and dtype of its parameter. It raises ValueError if the parameters or the loss are
+        missing, or if the gradients do not fit the parameters; ``init`` does for parameters that are not
+        floating-point numbers. ``init`` and ``step`` never see a tensor without entries.
     """
+
+    def start(params: PyTree) -> Any:
+        parameters.check_parameters(params)
+        return base.owned(init(parameters.without_empty(params)))
 
     def update(
         updates: PyTree, state: Any, params: PyTree | None = None, *, value: Any = None, **extra: Any
     ) -> tuple[PyTree, Any]:
         del extra
         params = base.check_params(params)
+        parameters.check_gradients(updates, params)
         loss: Array | None = base.check_value(value) if reads_loss else None
-        steps, state = step(updates, state, params, loss)
-        return jax.tree.map(lambda s, p: base.cast_updates(-s, p), steps, params), state
+        grads, seen = parameters.without_empty(updates), parameters.without_empty(params)
+        steps, state = step(grads, state, seen, loss)
+        return parameters.updates_like(jax.tree.map(lambda s: -s, steps), params), state
 
-    return optax.GradientTransformationExtraArgs(lambda params: base.owned(init(params)), update)
+    return optax.GradientTransformationExtraArgs(start, update)

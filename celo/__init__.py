@@ -24,7 +24,7 @@ from typing import Any
 import optax
 from jax import Array
 
-from celo import interop, wrappers
+from celo import interop, trees, wrappers
 from celo.checkpoint import load, packaged, save
 from celo.hand_designed import HAND_DESIGNED, eval_params, hand_designed
 from celo.learned import LEARNED, learned_optimizer
@@ -63,7 +63,7 @@ def celo(num_steps: float | Array, theta: Any = None) -> optax.GradientTransform
         ``update(grads, state, params, value=loss)``. ``state.eta`` is the last step size.
 
     Raises:
-        ValueError: if num_steps is below 1, or theta is not one of Celo's.
+        ValueError: if num_steps is below 1, or theta is not one of Celo's or has numbers that are not finite.
         FileNotFoundError: if the file is not there, or None was given and no weights are packaged.
 
     Example:
@@ -81,4 +81,6 @@ def celo(num_steps: float | Array, theta: Any = None) -> optax.GradientTransform
     if isinstance(theta, str | os.PathLike):
         learned, theta = load(theta, name="celo")
         return learned.optimizer(theta, num_steps)
-    return Celo().optimizer(theta, num_steps)
+    optimizer = Celo().optimizer(theta, num_steps)
+    trees.check_finite(trees.known(theta), "theta")
+    return optimizer

@@ -47,7 +47,8 @@ def save(
     Raises:
         ValueError: for an unknown name, a theta that does not fit its configuration, numbers that are not
             finite, or a value that JSON cannot hold.
-        TypeError: for an unknown field, or for a theta that is not made of dictionaries.
+        TypeError: for an unknown field, a config that is no mapping, or a theta that is not made of
+            dictionaries.
         FileNotFoundError: if the folder does not exist.
 
     Example:
@@ -62,6 +63,10 @@ def save(
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder {path.parent} for {path.name} does not exist")
+    if not isinstance(config, Mapping):
+        raise TypeError(
+            f"config is {config!r}; expected the fields of the configuration, {{}} for the defaults"
+        )
     learned = learned_optimizer(name, **config)
     base.check_theta(learned, theta)
     flat = {leaf: np.asarray(array) for leaf, array in trees.flatten(theta).items()}

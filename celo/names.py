@@ -7,7 +7,9 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+Entry = TypeVar("Entry")
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
@@ -42,6 +44,22 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
         A ValueError that names the nearest known names and lists all of them.
     """
     return ValueError(f"Unknown {kind} {name!r}.{hint(name, known)}")
+
+
+def lookup(kind: str, name: object, registry: Mapping[str, Entry]) -> Entry:
+    """The entry of a registry.
+
+    Args:
+        kind: what the name should be, for the message.
+        name: the name that was given; it may be anything, also what no dictionary takes as a key.
+        registry: the entries, by name.
+
+    Raises:
+        ValueError: as `unknown_name` builds it, if there is none of that name.
+    """
+    if not isinstance(name, str) or name not in registry:
+        raise unknown_name(kind, name, registry)
+    return registry[name]
 
 
 def options(factory: Callable[..., Any], reserved: Collection[str] = ()) -> list[str]:

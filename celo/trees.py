@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 _SHOWN = 4
 
@@ -74,6 +75,18 @@ def check_finite(flat: Mapping[str, Any], where: str) -> None:
         wrong = np.size(leaf) - int(np.sum(np.isfinite(leaf)))
         if wrong:
             raise ValueError(f"{where}: {wrong} of the {np.size(leaf)} numbers in leaf {path} are not finite")
+
+
+def known(tree: Any) -> dict[str, Any]:
+    """The arrays whose numbers can be had now, by path: not those traced, abstract or on other hosts."""
+
+    def here(leaf: Any) -> bool:
+        if isinstance(leaf, Tracer) or not isinstance(leaf, np.ndarray | jax.Array):
+            return False
+        return isinstance(leaf, np.ndarray) or leaf.is_fully_addressable
+
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return jax.device_get({path_name(path): leaf for path, leaf in leaves if here(leaf)})
 
 
 def path_name(path: tuple[Any, ...]) -> str:

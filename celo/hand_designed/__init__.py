@@ -80,10 +80,8 @@ def hand_designed(
         >>> optax.apply_updates(params, updates)["w"].tolist()
         [0.5, 0.5]
     """
-    if name not in HAND_DESIGNED:
-        raise names.unknown_name("hand-designed optimizer", name, HAND_DESIGNED)
+    factory = names.lookup("hand-designed optimizer", name, HAND_DESIGNED)
     if set(config) == {"config"} and isinstance(config["config"], Mapping):
         config = dict(config["config"])  # optax.inject_hyperparams hands **config back as one argument
-    factory = HAND_DESIGNED[name]
     names.check_options(name, config, names.options(factory, reserved=["learning_rate"]))
     return factory(learning_rate, **config)

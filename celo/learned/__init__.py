@@ -64,8 +64,6 @@ def learned_optimizer(name: str, **config: Any) -> LearnedOptimizer:
         >>> theta = learned.init(jax.random.key(0))
         >>> optimizer = learned.optimizer(theta, num_steps=1000)
     """
-    if name not in LEARNED:
-        raise names.unknown_name("learned optimizer", name, LEARNED)
-    factory = LEARNED[name]
+    factory = names.lookup("learned optimizer", name, LEARNED)
     names.check_options(name, config, names.options(factory))
     return factory(**config)

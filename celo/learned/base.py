@@ -47,7 +47,7 @@ def mask(theta: dict[str, PyTree], keys: Sequence[str]) -> PyTree:
 
 def check_stage(stage: Stage) -> None:
     """Raises ValueError unless ``stage`` is 1 or 2."""
-    if stage not in (1, 2):
+    if type(stage) is not int or stage not in (1, 2):  # True and 1.0 are equal to 1
         raise ValueError(f"stage is {stage!r}; expected 1 (update rule alone) or 2 (with scheduler)")
 
 
@@ -123,13 +123,17 @@ def check_value(value: Array | float | None) -> Array:
 
     Raises:
         ValueError: if it is missing or not a scalar.
+        TypeError: if it is not a number.
     """
     if value is None:
         raise ValueError(
             "this optimizer reads the loss: call update(grads, state, params, value=loss). A wrapper that "
             "does not hand it on, as optax.MultiSteps within optax.chain, goes outermost"
         )
-    loss = jnp.asarray(value, jnp.float32)
+    try:
+        loss = jnp.asarray(value, jnp.float32)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"value is {value!r}; expected the scalar loss") from error
     if loss.ndim:
         raise ValueError(f"value has shape {loss.shape}; expected the scalar loss (reduce it first)")
     return loss

@@ -1,6 +1,7 @@
 """What Celo refuses, and what it says: every message before anything is compiled."""
 
 import math
+import re
 from typing import Any
 
 import hypothesis
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import celo
+from celo import trees
 
 LEARNED = celo.learned_optimizer("celo")
 THETA = LEARNED.init(jax.random.key(0))
@@ -77,9 +79,43 @@ def test_the_loss_must_be_a_scalar():
         update(value=jnp.ones(2))
 
 
-def test_gradients_must_have_the_structure_of_the_parameters():
-    with pytest.raises(ValueError, match=r"w|key|structure"):
-        update(params={"w": PARAMS["w"]})
+@pytest.mark.parametrize("value", ["a", (1.0, {"accuracy": 0.5}), jnp.ones, 1j], ids=str)
+def test_the_loss_must_be_a_number(value: Any):
+    with pytest.raises(TypeError, match=rf"value is {re.escape(repr(value))}; expected the scalar loss"):
+        update(value=value)
+
+
+@pytest.mark.parametrize(
+    "value", [0, 0.5, np.float64(0.5), np.ones((), np.float16), jnp.bfloat16(2.0)], ids=repr
+)
+def test_the_loss_may_be_a_number_of_any_kind(value: Any):
+    update(value=value)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray])
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_not_finite_are_found_in_theta(kind: Any, number: float):
+    wrong = np.array(THETA["mlp"]["w0"])
+    wrong[3, 1] = number
+    with pytest.raises(
+        ValueError, match=r"theta: 1 of the 120 numbers in leaf \['mlp'\]\['w0'\] are not finite"
+    ):
+        celo.celo(100, changed("mlp/w0", kind(wrong)))
+
+
+def test_of_a_traced_theta_nothing_is_known():
+    def step(w0: jax.Array) -> Any:
+        optimizer = celo.celo(100, changed("mlp/w0", w0))  # a program may hold traced leaves and others
+        return optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS, value=1.0)[0]
+
+    jax.eval_shape(step, THETA["mlp"]["w0"])
+    jax.eval_shape(jax.vmap(step), jnp.stack([THETA["mlp"]["w0"]] * 2))
+
+
+def test_only_numbers_that_are_there_are_known():
+    tree = {"a": jnp.ones(2), "b": np.ones(1), "c": jax.ShapeDtypeStruct((), np.float32)}
+    assert list(trees.known(tree)) == ["['a']", "['b']"]
+    jax.eval_shape(lambda x: x if not trees.known(x) else 1 / 0, tree["a"])
 
 
 def changed(path: str, leaf: Any) -> dict[str, Any]:
@@ -122,6 +158,9 @@ def test_theta_of_another_shape(theta: Any, message: str):
         ({"stage": 0}, ValueError, r"stage is 0; expected 1 \(update rule alone\) or 2"),
         ({"stage": 3}, ValueError, "stage is 3; expected 1"),
         ({"stage": "2"}, ValueError, "stage is '2'; expected 1"),
+        ({"stage": 1.0}, ValueError, r"stage is 1\.0; expected 1"),
+        ({"stage": True}, ValueError, "stage is True; expected 1"),
+        ({"stage": np.array([1, 2])}, ValueError, r"stage is array\(\[1, 2\]\); expected 1"),
         ({"form": "expp"}, ValueError, "form is 'expp'; expected one of 'exp', 'linear', 'linear_clip'"),
         (
             {"stag": 1},
@@ -142,7 +181,19 @@ def test_unknown_names(name: str):
         celo.learned_optimizer(name)
 
 
-@pytest.mark.parametrize("stage", [0, 3, None])
+@pytest.mark.parametrize("name", [["celo"], {"celo": 1}, None, 3, ("celo",)], ids=repr)
+def test_names_that_are_no_strings_are_unknown_too(name: Any):
+    for kind, build in (
+        ("learned", lambda: celo.learned_optimizer(name)),
+        ("hand-designed", lambda: celo.hand_designed(name, 0.1)),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"Unknown {kind} optimizer {re.escape(repr(name))}\. ?.*Known: "
+        ):
+            build()
+
+
+@pytest.mark.parametrize("stage", [0, 3, None, True, 1.0, 2.0, [1]])
 def test_unknown_stages(stage: Any):
     with pytest.raises(ValueError, match=r"stage is .*; expected 1 \(update rule alone\) or 2"):
         LEARNED.trainable(THETA, stage)

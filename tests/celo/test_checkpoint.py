@@ -108,6 +108,13 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     assert celo.load(path)[0] == celo.learned_optimizer("celo")
 
 
+@pytest.mark.parametrize("config", [None, "stage=1", [("stage", 1)], 1])
+def test_a_configuration_must_be_a_mapping(tmp_path: Path, config: Any):
+    with pytest.raises(TypeError, match=r"^config is .*; expected the fields of the configuration, \{\} for"):
+        celo.save(tmp_path / "theta", "celo", config, THETA)
+    assert not os.listdir(tmp_path)
+
+
 # From wherever they are
 
 

@@ -84,7 +84,7 @@ def _sample_level(key: Array, params: PyTree, level: str, low: float | Array, hi
         if level == "none":
             return jnp.ones((), jnp.float32)
         shape = p.shape if level == "parameter" else ()
-        return jnp.exp(low + (high - low) * jax.random.uniform(k, shape))
+        return jnp.exp(low + (high - low) * jax.random.uniform(k, shape, jnp.float32))
 
     return structure.unflatten([draw(k, p) for k, p in zip(keys, leaves, strict=False)])
 

@@ -95,7 +95,8 @@ class EvaluatedTraining:
         position = begin(task, optimizer, key_init)
         names = jax.eval_shape(partial(self._evaluate, task), position, key)
         empty = {name: jnp.zeros(self.evaluations, jnp.float32) for name in names}
-        return Progress(position, jnp.zeros(self.num_steps), jnp.zeros(self.num_steps), empty)
+        zeros = jnp.zeros(self.num_steps, jnp.float32)
+        return Progress(position, zeros, zeros, empty)
 
     def advance(
         self,

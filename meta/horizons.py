@@ -36,7 +36,7 @@ def _check_range(low: int, high: int) -> None:
 
 def _log_uniform(key: Array, low: float | Array, high: float | Array) -> Array:
     log_low, log_high = jnp.log(jnp.asarray(low, jnp.float32)), jnp.log(jnp.asarray(high, jnp.float32))
-    value = jnp.exp(log_low + (log_high - log_low) * jax.random.uniform(key))
+    value = jnp.exp(log_low + (log_high - log_low) * jax.random.uniform(key, dtype=jnp.float32))
     return jnp.clip(value, low, high).astype(jnp.int32)
 
 

@@ -176,7 +176,9 @@ class StageProgram:
         """``count`` meta-iterations; measures are written into buffers of the most there can be."""
         sizes = [(self._most, len(jax.tree.leaves(task)[0]), self._stage.problems) for task in tasks]
         # Spelled out: tracing a meta-iteration for the shapes of its measures would take seconds.
-        buffers = Measures(jnp.zeros((self._most,)), tuple(Summary.zeros(size) for size in sizes))
+        buffers = Measures(
+            jnp.zeros((self._most,), jnp.float32), tuple(Summary.zeros(size) for size in sizes)
+        )
 
         def body(i: Array, carry: tuple[MetaState, Measures]) -> tuple[MetaState, Measures]:
             state, measured = self._meta_iteration(tasks, key, carry[0])

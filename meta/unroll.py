@@ -125,7 +125,7 @@ class InnerTraining:
         start = self.start(task, key_start, iteration)
         step = jnp.zeros((), jnp.int32)
         if offset:
-            step = jax.random.randint(key_offset, (), 0, self.horizon.maximum)
+            step = jax.random.randint(key_offset, (), 0, self.horizon.maximum, jnp.int32)
         members = jax.vmap(lambda part: self.member(partition.merge(part, frozen), start))(trained)
         return Problem(members, start.tau, step, start.horizon, jnp.zeros((), bool))
 

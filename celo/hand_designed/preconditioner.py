@@ -84,7 +84,8 @@ class Preconditioner:
 
     def accumulate(self, g: Array, statistics: Matrices) -> Matrices:
         """``L <- b2 L + (1 - b2) G G^T``; a plain sum when b2 is 1."""
-        blocks = to_blocks(g.reshape(self.shape), self.block_size)
+        # In float32, as the statistics are, where parameters and gradients are of double precision.
+        blocks = to_blocks(jnp.asarray(g, jnp.float32).reshape(self.shape), self.block_size)
         weight = jnp.where(self.b2 == 1.0, 1.0, 1.0 - self.b2)
         # A gradient whose square overflows would poison the average for good: such a step is left out of it.
         return tuple(

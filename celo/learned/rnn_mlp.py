@@ -75,8 +75,9 @@ class RnnMlpState(NamedTuple):
 
 def _mean_and_variance(tensors: Sequence[Array]) -> tuple[Array, Array]:
     """Over all entries of arrays of one shape."""
-    mean = sum((jnp.mean(x) for x in tensors), jnp.zeros(())) / len(tensors)
-    return mean, sum((tensor_summary.variance(x, mean) for x in tensors), jnp.zeros(())) / len(tensors)
+    zero = jnp.zeros((), jnp.float32)
+    mean = sum((jnp.mean(x) for x in tensors), zero) / len(tensors)
+    return mean, sum((tensor_summary.variance(x, mean) for x in tensors), zero) / len(tensors)
 
 
 def tensor_features(

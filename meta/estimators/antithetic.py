@@ -77,7 +77,7 @@ class Summary(NamedTuple):
     @classmethod
     def zeros(cls, shape: tuple[int, ...]) -> Summary:
         """A summary of zeros, each field of this shape: room for the summaries of several estimates."""
-        zeros = jnp.zeros(shape)
+        zeros = jnp.zeros(shape, jnp.float32)
         return cls(zeros, zeros, zeros, zeros, zeros, jnp.zeros(shape, jnp.int32))
 
 
@@ -152,7 +152,7 @@ class Antithetic(abc.ABC):
             key: random key.
         """
         size = ravel_pytree(trained)[0].size
-        pair = self.pair(trained, jnp.zeros((size,)))
+        pair = self.pair(trained, jnp.zeros((size,), jnp.float32))
         start = jnp.zeros((), jnp.int32)
 
         def begin(task: Any, key: Array) -> Problem:
@@ -161,7 +161,9 @@ class Antithetic(abc.ABC):
         problems = tuple(
             self._over_problems(begin, task, self._keys(key, group, task)) for group, task in enumerate(tasks)
         )
-        return EstimatorState(problems, tuple(jnp.zeros((*p.step.shape, size)) for p in problems))
+        return EstimatorState(
+            problems, tuple(jnp.zeros((*p.step.shape, size), jnp.float32) for p in problems)
+        )
 
     def estimate(
         self,
@@ -249,7 +251,7 @@ class Antithetic(abc.ABC):
     def _mean(self, groups: Sequence[tuple[Weights, Array, Array]]) -> Array:
         """Mean over all problems of all groups and shards of ``past xi + new e``; NaN becomes 0."""
         count = sum(xi.shape[0] * xi.shape[1] for _, xi, _ in groups)
-        total = jnp.zeros(())
+        total = jnp.zeros((), jnp.float32)
         for weights, xi, e in groups:
             for weight, vectors in ((weights.past, xi), (weights.new, e)):
                 total = total + jnp.einsum("fp,fps->s", weight, vectors, precision="highest")
@@ -264,4 +266,4 @@ def _normal(key: Array, size: int) -> Array:
     other uses one so that an array can be drawn in parts on several devices, as one problem's never is.
     """
     with jax.threefry_partitionable(False):
-        return jax.random.normal(key, (size,))
+        return jax.random.normal(key, (size,), jnp.float32)

@@ -81,7 +81,7 @@ class ESWrapped:
             return self.task.loss(unravel(flat), model_state, key_loss, batch)[0]
 
         def estimate(key: jax.Array) -> jax.Array:
-            e = self.sigma * jax.random.normal(key, flat.shape)
+            e = self.sigma * jax.random.normal(key, flat.shape, flat.dtype)
             return e * (evaluate(flat + e) - evaluate(flat - e)) / (2.0 * self.sigma**2)
 
         estimates = jax.vmap(estimate)(jax.random.split(key_noise, self.pairs))

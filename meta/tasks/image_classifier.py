@@ -101,7 +101,7 @@ class ImageClassifier(ImageBatches):
     def init(self, key: jax.Array) -> tuple[Params, ModelState]:
         """Draw the parameters; the model state is the collections of the network that are not trained."""
         keys: Any = dict(zip(("params", "dropout"), jax.random.split(key), strict=True))
-        variables = dict(self.network.init(keys, jnp.zeros((1, *self.shape))))
+        variables = dict(self.network.init(keys, jnp.zeros((1, *self.shape), jnp.float32)))
         params = variables.pop("params")
         return params, variables or ()
 

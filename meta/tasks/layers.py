@@ -66,7 +66,10 @@ def init_mlp(key: jax.Array, widths: Sequence[int]) -> Layers:
     """
     keys = jax.random.split(key, len(widths) - 1)
     return {
-        f"linear_{i}": {"w": truncated_normal(keys[i], (fan_in, fan_out), fan_in), "b": jnp.zeros(fan_out)}
+        f"linear_{i}": {
+            "w": truncated_normal(keys[i], (fan_in, fan_out), fan_in),
+            "b": jnp.zeros(fan_out, jnp.float32),
+        }
         for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths))
     }
 

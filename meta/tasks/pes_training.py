@@ -91,13 +91,13 @@ class PESTraining:
         theta = self.learned.init(key_theta)
         size = ravel_pytree(theta)[0].size
         estimator = self._estimator
-        pair = estimator.pair(theta, jnp.zeros(size))
+        pair = estimator.pair(theta, jnp.zeros(size, jnp.float32))
 
         def begin(key: jax.Array) -> Any:
             return estimator.inner.begin(pair, _nothing(theta), self.task, key, _START, offset=True)
 
         problems = jax.vmap(begin)(jax.random.split(key_problems, self.problems))
-        return theta, {"problems": problems, "accumulators": jnp.zeros((self.problems, size))}
+        return theta, {"problems": problems, "accumulators": jnp.zeros((self.problems, size), jnp.float32)}
 
     def sample(self, key: jax.Array, split: str) -> Any:
         """Draw what decides the inner batches, leading axes problems and steps."""
@@ -122,7 +122,7 @@ class PESTraining:
 
         def one(problem: Any, xi: jax.Array, key: jax.Array, batches: Batch) -> tuple:
             key_noise, key_start, key_loss = jax.random.split(key, 3)
-            e = estimator.sigma * jax.random.normal(key_noise, xi.shape)
+            e = estimator.sigma * jax.random.normal(key_noise, xi.shape, xi.dtype)
             starts = inner.starts(self.task, key_start, self.length, _START)
             keys = jax.random.split(key_loss, self.length)
             pair, given = estimator.pair(theta, e), _Given(self.task)

@@ -76,12 +76,12 @@ class Quadratic:
 
     def init(self, key: jax.Array) -> tuple[dict[str, jax.Array], tuple[()]]:
         """Draw x from a standard normal; there is no model state."""
-        return {"x": jax.random.normal(key, self.target.shape)}, ()
+        return {"x": jax.random.normal(key, self.target.shape, jnp.float32)}, ()
 
     def sample(self, key: jax.Array, split: str) -> jax.Array:
         """Draw the noise of a batch, float32 (n,); every split has the same distribution."""
         check_split(split)
-        return self.noise * jax.random.normal(key, self.target.shape)
+        return self.noise * jax.random.normal(key, self.target.shape, jnp.float32)
 
     def gather(self, split: str, sample: jax.Array) -> Batch:
         """Wrap the noise: "noise", float32 (n,)."""

@@ -86,16 +86,19 @@ class QuadraticForm:
         """Draw the parameters, and the target if it is random."""
         keys = jax.random.split(key, self.vectors + 1)
         params = {
-            f"x{i}": self.init_scale * jax.random.normal(keys[i], self._shape) for i in range(self.vectors)
+            f"x{i}": self.init_scale * jax.random.normal(keys[i], self._shape, jnp.float32)
+            for i in range(self.vectors)
         }
-        return params, {"target": jax.random.normal(keys[-1], self._shape)} if self.random_target else ()
+        if not self.random_target:
+            return params, ()
+        return params, {"target": jax.random.normal(keys[-1], self._shape, jnp.float32)}
 
     def sample(self, key: jax.Array, split: str) -> jax.Array:
         """Draw the noise of a batch; every split has the same distribution."""
         check_split(split)
         if self.noise == "none":
-            return jnp.zeros(())
-        return jax.random.normal(key, _BATCH_SHAPES.get(self.noise, self._shape))
+            return jnp.zeros((), jnp.float32)
+        return jax.random.normal(key, _BATCH_SHAPES.get(self.noise, self._shape), jnp.float32)
 
     def gather(self, split: str, sample: jax.Array) -> Batch:
         """Wrap the noise."""
@@ -110,7 +113,7 @@ class QuadraticForm:
         self, params: dict[str, jax.Array], model_state: Any, key: jax.Array, batch: Batch
     ) -> tuple[jax.Array, Any, Aux]:
         """Compute the form; aux is empty. The key is not used."""
-        y = sum(params.values(), start=jnp.zeros(self._shape))
+        y = sum(params.values(), start=jnp.zeros(self._shape, jnp.float32))
         if self.random_target:
             y = y - model_state["target"]
         if self.noise == "mean":

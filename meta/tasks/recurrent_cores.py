@@ -39,8 +39,8 @@ def _gru_init(keys: jax.Array, inputs: int, hidden: int) -> Weights:
     return {
         "w_i": rescaled_normal(keys[0], (inputs, 3 * hidden)),
         "w_h": rescaled_normal(keys[1], (hidden, 3 * hidden)),
-        "b": jnp.zeros(3 * hidden),
-        "initial": jnp.zeros(hidden),
+        "b": jnp.zeros(3 * hidden, jnp.float32),
+        "initial": jnp.zeros(hidden, jnp.float32),
     }
 
 
@@ -63,9 +63,9 @@ def _lstm_init(keys: jax.Array, inputs: int, hidden: int) -> Weights:
     return {
         # One matrix for input and state, as published: optimizers see it as one tensor.
         "w": truncated_normal(keys[0], (inputs + hidden, 4 * hidden), inputs + hidden),
-        "b": jnp.zeros(4 * hidden),
-        "initial_h": jnp.zeros(hidden),
-        "initial_c": jnp.zeros(hidden),
+        "b": jnp.zeros(4 * hidden, jnp.float32),
+        "initial_h": jnp.zeros(hidden, jnp.float32),
+        "initial_c": jnp.zeros(hidden, jnp.float32),
     }
 
 
@@ -90,10 +90,10 @@ def _lstm(weights: Weights, inputs: jax.Array) -> jax.Array:
 def _vanilla_init(keys: jax.Array, inputs: int, hidden: int) -> Weights:
     return {
         "w_i": truncated_normal(keys[0], (inputs, hidden), inputs),
-        "b_i": jnp.zeros(hidden),
+        "b_i": jnp.zeros(hidden, jnp.float32),
         "w_h": truncated_normal(keys[1], (hidden, hidden), hidden),
-        "b_h": jnp.zeros(hidden),
-        "initial": jnp.zeros(hidden),
+        "b_h": jnp.zeros(hidden, jnp.float32),
+        "initial": jnp.zeros(hidden, jnp.float32),
     }
 
 

@@ -79,7 +79,7 @@ class TransformerLM(LanguageModel):
         }
         keys = jax.random.split(key, len(shapes))
         layers = {
-            part: {"w": rescaled_normal(k, shape, 2 / self.num_layers), "b": jnp.zeros(shape[1])}
+            part: {"w": rescaled_normal(k, shape, 2 / self.num_layers), "b": jnp.zeros(shape[1], jnp.float32)}
             for k, (part, shape) in zip(keys, shapes.items(), strict=True)
         }
         return {**layers, "attention_norm": _init_norm(self.d_model), "mlp_norm": _init_norm(self.d_model)}
@@ -117,7 +117,7 @@ def _attend(block: Layers, x: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 def _init_norm(width: int) -> Layer:
-    return {"scale": jnp.ones(width), "offset": jnp.zeros(width)}
+    return {"scale": jnp.ones(width, jnp.float32), "offset": jnp.zeros(width, jnp.float32)}
 
 
 def _layer_norm(layer: Layer, x: jax.Array) -> jax.Array:

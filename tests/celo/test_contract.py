@@ -29,6 +29,10 @@ LOSS = np.float32(0.7)
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
+# Under its first name in the oldest JAX there is.
+double_by_default = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     """One optimizer under the contract.
@@ -87,7 +91,7 @@ STAND_INS = {
     "shampoo_adagrad": "shampoo_sgd",
 }
 # Clauses that compile nothing of weight: every row keeps them, always.
-TRACED = ("empty", "control-flow", "half-precision")
+TRACED = ("empty", "control-flow", "half-precision", "double-precision")
 
 # Clauses a row is known to break, with the reason. Each must really fail: xfail is strict here.
 EXCEPTIONS = {
@@ -249,6 +253,18 @@ def test_half_precision_parameters_have_float32_state(row: Row, dtype: Any):
     assert describe(updates) == describe(params)
     assert describe(new) == describe(state)
     assert not any(x.dtype in (jnp.bfloat16, jnp.float16) for x in jax.tree.leaves(state))
+
+
+@over_rows("double-precision")
+def test_types_stay_where_numbers_are_double_by_default(row: Row):
+    """With JAX_ENABLE_X64 whatever names no type becomes double, and a scan would refuse the state."""
+    with double_by_default(True):
+        params, grads = jax.tree.map(np.asarray, (mixed(), gradients_like(mixed())))
+        optimizer = row.build(learning_rate=row.rate)
+        state = jax.eval_shape(optimizer.init, params)
+        updates, after = jax.eval_shape(functools.partial(step, optimizer), grads, state, params)
+    assert describe(after) == describe(state)
+    assert describe(updates) == describe(params)
 
 
 @over_rows("half-precision-values")

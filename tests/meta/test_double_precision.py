@@ -1,0 +1,45 @@
+"""Meta-training where JAX makes numbers double by default (JAX_ENABLE_X64)."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import celo
+from meta.recipe import ESTIMATORS, Stage
+from meta.tasks import Quadratic, stack_tasks
+
+ROOT = Path(__file__).parents[2]
+double_by_default = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_estimates_have_the_types_they_had(estimator: str):
+    """Nothing in the state of an estimator changes type, and theta's gradient is of theta's type."""
+    learned = celo.learned_optimizer("learnable_sgd")
+    stage = Stage(estimator=estimator, problems=2, truncation=3, horizon_low=2, horizon_high=4)
+    with double_by_default(True):
+        made = stage.gradient_estimator(learned, None)
+        theta = learned.init(jax.random.key(0))
+        frozen = jax.tree.map(lambda _: None, theta)
+        tasks = (stack_tasks([Quadratic.of([1.0, 2.0])]),)
+        key, iteration = jax.random.key(1), jnp.zeros((), jnp.int32)
+        state = jax.eval_shape(made.init, theta, frozen, tasks, key)
+        gradient, after, _ = jax.eval_shape(made.estimate, theta, frozen, tasks, state, key, iteration)
+    assert gradient.dtype == jnp.float32
+    assert jax.tree.map(lambda x: x.dtype, after) == jax.tree.map(lambda x: x.dtype, state)
+
+
+@pytest.mark.slow
+def test_both_stages_run(tmp_path: Path):
+    command = [sys.executable, "-m", "scripts.meta_train", "--run-dir", str(tmp_path / "run")]
+    command += ["--stage1.iterations", "2", "--stage2.iterations", "2", "--validate-every", "0"]
+    command += ["--stage1.problems", "2", "--stage2.problems", "2"]
+    environment = {**os.environ, "JAX_ENABLE_X64": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert celo.load(tmp_path / "run" / "theta.safetensors")

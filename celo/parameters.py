@@ -16,6 +16,9 @@ from celo import trees
 
 PyTree = Any
 
+LARGEST_GRADIENT = 1e15
+"""Squares of gradients within it, and their sums, are finite in float32."""
+
 _NONE = "None"
 _LEAVE_OUT = (
     "leave it out of the parameters (with Equinox: eqx.filter(model, eqx.is_inexact_array)) or hide it from "

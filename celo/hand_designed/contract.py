@@ -31,12 +31,25 @@ def _widen(x: Any) -> Any:
     return x
 
 
+def _bounded(g: Any) -> Any:
+    """A float32 gradient with finite entries clipped to where sums of squares are finite; others stay.
+
+    Beyond, moments overflow: Adam's never come back from infinity, Yogi's become NaN. What is not finite is
+    left for those who look for it, as `optax.apply_if_finite` does.
+    """
+    if getattr(g, "dtype", None) != jnp.float32:
+        return g
+    largest = parameters.LARGEST_GRADIENT
+    return jnp.where(jnp.isfinite(g), jnp.clip(g, -largest, largest), g)
+
+
 def in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     """Runs a transformation in float32 where gradients or parameters have half precision.
 
     A bfloat16 average with decay 0.999 stands still: it has 8 bits, the step needs 10. Updates come back in
-    the dtype of the parameters. Nothing changes for float32. Callers may work under strict dtype promotion;
-    optax's ``b1**count`` cannot, so the transformation itself runs under the standard rules.
+    the dtype of the parameters. Gradients are clipped at 1e15, whose squares are finite. Callers may work
+    under strict dtype promotion; optax's ``b1**count`` cannot, so the transformation itself runs under the
+    standard rules.
 
     Args:
         inner: the transformation; it gets the extra arguments of `update` if it takes any.
@@ -63,7 +76,8 @@ def in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformat
         if params is not None:
             parameters.check_gradients(updates, params)
         with jax.numpy_dtype_promotion("standard"):
-            new, state = inner.update(shown(updates), state, shown(params), **extra_args)
+            grads = jax.tree.map(_bounded, shown(updates))
+            new, state = inner.update(grads, state, shown(params), **extra_args)
         return parameters.updates_like(new, like), state
 
     return optax.GradientTransformationExtraArgs(init, update)

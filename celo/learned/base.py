@@ -14,13 +14,10 @@ import optax
 from jax import Array
 from jax.core import Tracer
 
-from celo import trees
+from celo import parameters, trees
 
 PyTree = Any
 Stage = int
-
-LARGEST_GRADIENT = 1e15
-"""Squares of gradients within it, and their sums, are finite in float32."""
 
 
 @runtime_checkable
@@ -140,11 +137,11 @@ def check_value(value: Array | float | None) -> Array:
 
 
 def float32_zeros(params: PyTree) -> PyTree:
-    """Zeros in float32 of the shapes of ``params``, whatever their dtype."""
-    return jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), jnp.float32), params)
+    """Zeros in float32 of the shapes and sharding of ``params``, whatever their dtype."""
+    return jax.tree.map(lambda p: jnp.zeros_like(p, jnp.float32), params)
 
 
-def bounded(g: Array, limit: float = LARGEST_GRADIENT) -> Array:
+def bounded(g: Array, limit: float = parameters.LARGEST_GRADIENT) -> Array:
     """A gradient in float32, each entry clipped to +-limit; by default its square just stays finite."""
     return jnp.clip(jnp.asarray(g, jnp.float32), -limit, limit)
 

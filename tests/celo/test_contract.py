@@ -93,27 +93,15 @@ STAND_INS = {
 # Clauses that compile nothing of weight: every row keeps them, always.
 TRACED = ("empty", "control-flow", "half-precision", "double-precision")
 
-# Clauses a row is known to break, with the reason. Each must really fail: xfail is strict here.
-EXCEPTIONS = {
-    (
-        "yogi",
-        "finite-huge",
-    ): "optax's Yogi adds sign(v - g^2) g^2, which is inf - inf once g^2 has overflowed",
-}
-
-
 CLAUSES: set[str] = set()
 
 
 def over_rows(clause: str, only: Callable[[Row], bool] = lambda row: True) -> pytest.MarkDecorator:
-    """Parametrises a test over the rows; a known exception is expected to fail, a costly row is slow."""
+    """Parametrises a test over the rows; a costly row is slow."""
     CLAUSES.add(clause)
     params = []
     for row in filter(only, ROWS):
-        reason = EXCEPTIONS.get((row.name, clause))
-        marks = [] if reason is None else [pytest.mark.xfail(raises=AssertionError, reason=reason)]
-        if row.name in STAND_INS and clause not in TRACED:
-            marks.append(pytest.mark.slow)
+        marks = [pytest.mark.slow] if row.name in STAND_INS and clause not in TRACED else []
         params.append(pytest.param(row, id=row.name, marks=marks))
     return pytest.mark.parametrize("row", params)
 
@@ -372,11 +360,6 @@ def test_converges_on_a_quadratic_at_one_of_the_rates_of_one_compiled_run(row: R
     initial = loss(small())
     np.testing.assert_allclose(losses[0], initial, rtol=1e-4)  # a rate of 0 goes nowhere
     assert losses[1] < 0.02 * initial
-
-
-def test_known_exceptions_name_rows_and_clauses():
-    assert {row for row, _ in EXCEPTIONS} <= {row.name for row in ROWS}
-    assert {clause for _, clause in EXCEPTIONS} <= CLAUSES
 
 
 def test_stand_ins_are_rows_that_are_never_left_out():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from celo.hand_designed import HAND_DESIGNED
 from celo.learned.base import LearnedOptimizer, check_theta
 from celo.names import unknown_name
 from evaluation.hyperparameters import Configuration, learning_rates, nadamw_trials
+from evaluation.labels import SEARCH, check_label
 from evaluation.rules import HandDesigned, Learned, Rule, ScheduledNAdamW
+from meta.fingerprint import fingerprint
 
 PyTree = Any
-SEARCH = "nadamw-search"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,6 +43,12 @@ class Contestant:
         """Whether it is a learned optimizer, hence not tuned on the task."""
         return isinstance(self.rule, Learned)
 
+    @property
+    def digest(self) -> str:
+        """Tells optimizers apart whatever they are called: SHA-256 of rule, configurations and theta."""
+        configurations = repr([sorted(one.items()) for one in self.configurations])
+        return fingerprint(rule=repr(self.rule), configurations=configurations, theta=self.theta)
+
 
 def learned_contestant(label: str, learned: LearnedOptimizer, theta: PyTree, spec: str = "") -> Contestant:
     """A learned optimizer as a contestant.
@@ -61,8 +69,8 @@ def contestant(spec: str, grid: str = "half_powers", seed: int = 0) -> Contestan
             - ``adam``, or another key of `celo.HAND_DESIGNED`: at every learning rate of the grid;
             - ``adam@1e-3``: at one learning rate;
             - ``nadamw-search:N``: N random trials of NAdamW, see `nadamw_trials`;
-            - ``LABEL:CHECKPOINT``, or a CHECKPOINT alone: whatever `celo.load` takes. What is the path of a
-              file has no label, whether there is a colon in it or not.
+            - ``LABEL:CHECKPOINT``, or a CHECKPOINT alone: whatever `celo.load` takes, ``~`` included. What is
+              the path of a file has no label, whether there is a colon in it or not.
         grid: a key of `evaluation.hyperparameters.GRIDS`.
         seed: of the random trials.
 
@@ -70,7 +78,8 @@ def contestant(spec: str, grid: str = "half_powers", seed: int = 0) -> Contestan
         The contestant; its label is LABEL, or the text.
 
     Raises:
-        ValueError: an unknown optimizer, a rate or number of trials out of range, a damaged checkpoint.
+        ValueError: an unknown optimizer, a rate or number of trials out of range, a damaged checkpoint, or a
+            label that `evaluation.labels.check_label` refuses.
         FileNotFoundError: no such checkpoint.
 
     Example:
@@ -79,43 +88,94 @@ def contestant(spec: str, grid: str = "half_powers", seed: int = 0) -> Contestan
         >>> contestant("mine:celo").label
         'mine'
     """
-    if Path(spec).is_file():
-        return learned_contestant(spec, *load(spec), spec)
     if spec in HAND_DESIGNED:
         return Contestant(spec, HandDesigned(spec), learning_rates(grid), spec=spec)
-    name, at, rate = spec.partition("@")
-    if at and ":" not in name and "/" not in name:
-        return _at_one_rate(spec, name, rate)
-    label, colon, place = spec.partition(":")
-    if label == SEARCH:
-        return Contestant(spec, ScheduledNAdamW(), nadamw_trials(_trials(spec, place), seed), spec=spec)
-    if not colon or place.startswith("//"):
-        label, place = spec, spec
-    if not label or not place:
-        raise ValueError(f"the optimizer {spec!r} is neither a name nor LABEL:CHECKPOINT")
-    _check_known(spec, place)
-    return learned_contestant(label, *load(place), spec)
+    if not _is_file(spec):
+        name, at, rate = spec.partition("@")
+        if at and ":" not in spec and "/" not in spec:
+            return _at_one_rate(spec, name, rate)
+        name, _, count = spec.partition(":")
+        if name == SEARCH:
+            return Contestant(spec, ScheduledNAdamW(), nadamw_trials(_trials(spec, count), seed), spec=spec)
+    label, place = _parts(spec)
+    check_label(label)
+    return learned_contestant(label, *_load(spec, place), spec)
+
+
+def anywhere(spec: str) -> str:
+    """The text of an optimizer that means the same, with the same label, in any working folder.
+
+    Args:
+        spec: as for `contestant`.
+
+    Returns:
+        The text with the path of a checkpoint's file made absolute. A file given without a label, by a
+        relative path with a colon in it, stays as it is: no label can hold the colon.
+
+    Example:
+        >>> anywhere("adam@1e-3"), anywhere("mine:celo"), anywhere("mine:hf://amoudgl/celo")
+        ('adam@1e-3', 'mine:celo', 'mine:hf://amoudgl/celo')
+    """
+    if spec in HAND_DESIGNED or spec.startswith(f"{SEARCH}:"):
+        return spec
+    label, place = _parts(spec)
+    if place in packaged() or not _is_file(place):
+        return spec
+    absolute = os.path.abspath(os.path.expanduser(place))
+    alone = place == spec
+    return spec if alone and (":" in spec or place == absolute) else f"{label}:{absolute}"
 
 
 def check_different(contestants: Sequence[Contestant]) -> None:
-    """Refuses no contestant at all, and labels that are equal, or would be as file names on any system.
+    """Refuses no contestant at all, and labels that mislead.
 
     Raises:
-        ValueError: naming the labels.
+        ValueError: labels are equal, or would be as file names on any system; or a learned optimizer has one
+            that `evaluation.labels.check_label` refuses.
     """
     if not contestants:
         raise ValueError("an evaluation needs at least one optimizer, got none")
+    for one in contestants:
+        if one.learned:
+            check_label(one.label)
     labels = [one.label for one in contestants]
     if len({label.lower() for label in labels}) < len(labels):
         raise ValueError(f"the optimizers of an evaluation need different labels, got {', '.join(labels)}")
 
 
-def _check_known(spec: str, place: str) -> None:
-    """Refuses a word that is neither packaged weights nor anything else, naming what there is."""
-    plain = "/" not in place and not Path(place).suffix and not Path(place).is_file()
+def _is_file(place: str) -> bool:
+    # Not a path longer than the system allows, which would be an error rather than no file.
+    return os.path.isfile(os.path.expanduser(place))
+
+
+def _parts(spec: str) -> tuple[str, str]:
+    """Label and checkpoint of LABEL:CHECKPOINT, or twice the CHECKPOINT that stands alone.
+
+    Raises:
+        ValueError: one of the two is empty.
+    """
+    label, colon, place = spec.partition(":")
+    if not colon or place.startswith("//") or _is_file(spec):
+        return spec, spec
+    if not label or not place:
+        raise ValueError(f"the optimizer {spec!r} is neither a name nor LABEL:CHECKPOINT")
+    return label, place
+
+
+def _load(spec: str, place: str) -> tuple[LearnedOptimizer, PyTree]:
+    """The checkpoint; what is not there is said with all of the text, which may be a path with a colon."""
+    file = os.path.expanduser(place)
+    plain = "/" not in place and not Path(place).suffix and not _is_file(place)
     if plain and place not in packaged():
         known = [*packaged(), *(() if ":" in spec else (*HAND_DESIGNED, f"{SEARCH}:N"))]
-        raise unknown_name("optimizer" if place == spec else "checkpoint", place, known)
+        error = unknown_name("optimizer" if place == spec else "checkpoint", place, known)
+        raise error if place == spec else ValueError(f"{error} Nor is there a file {spec!r}.")
+    try:
+        return load(file)
+    except FileNotFoundError as error:
+        if place == spec or place.startswith("hf://"):
+            raise
+        raise FileNotFoundError(f"{error} Nor is there a file {spec!r}.") from error
 
 
 def _at_one_rate(spec: str, name: str, rate: str) -> Contestant:

@@ -12,9 +12,11 @@ import celo
 from celo.hand_designed import HAND_DESIGNED, hand_designed
 from celo.learned.celo import Celo
 from celo.schedules import cosine_learning_rate
-from evaluation.contestants import Contestant, check_different, contestant
+from evaluation.contestants import Contestant, anywhere, check_different, contestant, learned_contestant
 from evaluation.hyperparameters import GRIDS, learning_rates, nadamw_trials
+from evaluation.labels import check_label
 from evaluation.rules import HandDesigned, Learned, ScheduledNAdamW
+from evaluation.scoreboard import NOISE
 
 
 def test_a_hand_designed_name_is_tried_at_every_rate_of_the_grid():
@@ -41,7 +43,15 @@ def test_checkpoints_with_and_without_a_label(tmp_path):
     theta = learned.init(jax.random.key(0))
     path = tmp_path / "a:b=c@1.safetensors"
     celo.save(path, "celo", {"stage": 1}, theta)
-    for spec, label in ((f"mine:{path}", "mine"), (str(path), str(path)), ("celo", "celo"), ("x:celo", "x")):
+    for spec, label in (
+        (f"mine:{path}", "mine"),
+        (str(path), str(path)),
+        ("celo", "celo"),
+        ("x:celo", "x"),
+        ("me@home:celo", "me@home"),
+        (f"v@1:{path}", "v@1"),
+        ("celo_adam:celo", "celo_adam"),
+    ):
         one = contestant(spec)
         assert one.label == label
         assert one.learned
@@ -66,11 +76,62 @@ def test_checkpoints_with_and_without_a_label(tmp_path):
         ("nadamw-search:1001", ValueError, "has 1001 trials"),
         (":celo", ValueError, "neither a name nor LABEL:CHECKPOINT"),
         ("hf://nobody", ValueError, "is no address"),
+        ("runs:2/a.theta", FileNotFoundError, "no file 2/a.theta.* Nor is there a file 'runs:2/a.theta'"),
+        ("runs:clo", ValueError, "Unknown checkpoint 'clo'.* Nor is there a file 'runs:clo'"),
+        ("adam:celo", ValueError, "labelled 'adam', which is what a baseline is called; give it another"),
     ],
 )
 def test_what_means_nothing_is_refused(spec, error, message):
     with pytest.raises(error, match=message):
         contestant(spec)
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["adam", "Adam", " sgd", "adam@1e-3", "NAdamW-search", "nadamw-search:9", "nadamw-search2", NOISE],
+)
+def test_learned_optimizers_do_not_pass_for_baselines(label):
+    learned = Celo(stage=1)
+    one = learned_contestant(label, learned, learned.init(jax.random.key(0)))
+    with pytest.raises(ValueError, match="which is what a baseline is called"):
+        check_different([one])
+
+
+@pytest.mark.parametrize("label", ["celo", "celo_adam", "me@home", "adam-like", "myadam", "runs/adam"])
+def test_other_labels_are_free(label):
+    check_label(label)
+
+
+def test_a_path_from_the_home_folder_is_found_behind_a_label(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    theta = Celo(stage=1).init(jax.random.key(0))
+    celo.save(tmp_path / "a.safetensors", "celo", {"stage": 1}, theta)
+    assert contestant("x:~/a.safetensors").label == "x"
+    assert anywhere("x:~/a.safetensors") == f"x:{tmp_path}/a.safetensors"
+
+
+def test_paths_become_absolute_and_labels_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.safetensors", "a:b.safetensors", "celo", "adam", "10"):
+        (tmp_path / name).touch()
+    said = {
+        "a.safetensors": f"a.safetensors:{tmp_path}/a.safetensors",
+        "x:a.safetensors": f"x:{tmp_path}/a.safetensors",
+        "a.safetensors:a.safetensors": f"a.safetensors:{tmp_path}/a.safetensors",
+        f"{tmp_path}/a.safetensors": f"{tmp_path}/a.safetensors",
+        "a:b.safetensors": "a:b.safetensors",  # "a" would be a label
+    }
+    for same in ("celo", "x:celo", "adam", "adam@1e-3", "nadamw-search:10", "x:hf://amoudgl/celo", "x:no"):
+        said[same] = same
+    assert {spec: anywhere(spec) for spec in said} == said
+
+
+def test_optimizers_have_a_digest_whatever_they_are_called():
+    one = contestant("mine:celo")
+    assert contestant("other:celo").digest == one.digest
+    theta = jax.tree.map(lambda x: x + 1, one.theta)
+    assert Contestant("mine", one.rule, theta=theta).digest != one.digest
+    assert contestant("sgd@0.1").digest != contestant("sgd@0.2").digest
 
 
 def test_labels_are_different():

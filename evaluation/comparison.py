@@ -109,8 +109,9 @@ def compare(
             {task.name: lambda task=task: task for task in tasks},
             settings,
             folder,
-            None,
-            comparison.log,
+            log=comparison.log,
+            # Each report is of the latest checkpoints alone, so that a label may change its meaning.
+            lasting_labels=False,
         )
         outcome = run(evaluation, Resources(comparison.trainings_at_once), _Lines(comparison.log))
         if outcome.missing:

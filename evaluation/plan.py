@@ -15,7 +15,8 @@ import jax
 from evaluation.cell import CellResult
 from evaluation.contestants import Contestant, check_different
 from evaluation.settings import Settings, cell_key, task_digest
-from evaluation.store import CellName, Store
+from evaluation.store import CellName, Meaning, Store
+from meta.datasets.errors import DatasetNotFoundError
 from meta.provenance import provenance
 from meta.tasks.base import Task
 
@@ -40,10 +41,14 @@ class Evaluation:
         folder: the folder of results.
         baselines: a folder in which the cells of hand-designed optimizers are kept for other evaluations,
             too; None = nowhere.
-        log: gets a line about every damaged file.
+        log: gets a line about every damaged file, and about tasks that are left out.
+        skip_missing_data: whether to leave out the tasks whose data are not to be had, as long as there are
+            others; they count as asked for and not finished.
+        lasting_labels: whether the folder is to refuse another optimizer under a label it knows.
 
     Raises:
-        ValueError: no optimizer or no task, or labels that are given twice.
+        ValueError: no optimizer or no task, labels that are given twice, or a learned optimizer labelled as
+            a baseline.
     """
 
     def __init__(
@@ -54,6 +59,9 @@ class Evaluation:
         folder: Path,
         baselines: Path | None = None,
         log: Callable[[str], None] = lambda line: None,
+        *,
+        skip_missing_data: bool = False,
+        lasting_labels: bool = True,
     ):
         check_different(contestants)
         if not tasks:
@@ -61,6 +69,7 @@ class Evaluation:
         self.contestants, self.settings = tuple(contestants), settings
         self.store = Store(folder, log)
         self.baselines = None if baselines is None else Store(baselines, log)
+        self._log, self._skip, self._lasting_labels = log, skip_missing_data, lasting_labels
         self._load = dict(tasks)
         self._loaded: OrderedDict[str, Task] = OrderedDict()
         self._lock = threading.Lock()
@@ -75,28 +84,58 @@ class Evaluation:
                 self._loaded.popitem(last=False)
             return self._loaded[name]
 
-    @functools.cached_property
+    @property
     def jobs(self) -> list[Job]:
-        """All cells, those of one task after one another; this reads the data of every task, once."""
-        return [job for name in self._load for job in self._jobs_of(name)]
+        """All cells, those of one task after one another; this reads the data of every task, once.
+
+        Raises:
+            DatasetNotFoundError: naming every task whose data are not to be had; if some are to be left out,
+                only where that leaves none.
+        """
+        return self._survey[0]
 
     def declare(self) -> list[Job]:
         """`jobs`, after saying in the folder that they are asked for.
 
         Raises:
-            ValueError: the folder holds results of another format or of other settings.
+            ValueError: the folder holds results of another format or of other settings, or of another
+                optimizer under the same label.
             FileExistsError: it holds something else.
+            DatasetNotFoundError: as `jobs`.
         """
         settings = dataclasses.asdict(self.settings)
-        # First without any cell: to read all data takes long, to refuse a folder should not.
-        self.store.declare(settings, (), provenance())
-        self.store.declare(settings, [job.name for job in self.jobs], provenance())
-        return self.jobs
+        labels = {one.label: Meaning(one.spec or repr(one.rule), one.digest) for one in self.contestants}
+        kept = labels if self._lasting_labels else None
+        # Before the data are read, which takes long: to refuse a folder should not.
+        self.store.check(settings, kept)
+        jobs, absent = self._survey
+        if absent:
+            self._log(f"{_told(absent)}\nThey are left out.")
+        left_out = [
+            CellName(task, label, "") for tasks in absent.values() for task in tasks for label in labels
+        ]
+        self.store.declare(settings, [*(job.name for job in jobs), *left_out], provenance(), kept)
+        return jobs
 
     def results(self) -> list[CellResult]:
         """The finished cells of this evaluation; the folder may hold others."""
         cells = [self.store.read(job.name) for job in self.jobs]
         return [cell for cell in cells if cell is not None]
+
+    @functools.cached_property
+    def _survey(self) -> tuple[list[Job], dict[str, list[str]]]:
+        """The cells that can be done, and the tasks that cannot, by the reason."""
+        jobs: list[Job] = []
+        absent: dict[str, list[str]] = {}
+        for name in self._load:
+            try:
+                jobs += self._jobs_of(name)
+            except DatasetNotFoundError as error:
+                absent.setdefault(str(error), []).append(name)
+        if absent and not (jobs and self._skip):
+            remedy = "" if self._skip else "\nOr leave these tasks out, by skip_missing_data."
+            raise DatasetNotFoundError(f"{_told(absent)}{remedy}")
+        return jobs, absent
 
     def _jobs_of(self, name: str) -> list[Job]:
         task = self.task(name)
@@ -105,3 +144,10 @@ class Evaluation:
             Job(CellName(name, one.label, cell_key(task, digest, one, self.settings)), one)
             for one in self.contestants
         ]
+
+
+def _told(absent: Mapping[str, Sequence[str]]) -> str:
+    """The tasks whose data are not to be had, those of one reason together."""
+    count = sum(map(len, absent.values()))
+    reasons = [f"  {', '.join(tasks)}: {reason}" for reason, tasks in absent.items()]
+    return "\n".join([f"The data of {count} of the tasks asked for are not to be had:", *reasons])

@@ -14,9 +14,7 @@ from evaluation.resources import Resources
 from evaluation.settings import Settings
 from meta.datasets.cache import cache_folder
 from meta.datasets.catalog import TEXT_DATASETS
-from meta.tasks.base import Task
-from meta.tasks.families.language import DocumentTask
-from meta.tasks.registry import find
+from meta.tasks.registry import find, make
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +30,9 @@ class Request:
         data_dir: folder of datasets; None = the variable CELO_DATA, then the hub.
         lm_corpus: corpus of the language models on documents; None = each task's own.
         baselines: where cells of hand-designed optimizers are kept for all evaluations; None = nowhere.
+        lm_tokenizer: tokenizer of those on sub-words, a repository on the hub or a file tokenizer.json;
+            None = one trained on the corpus.
+        skip_missing_data: whether to leave out tasks whose data are not to be had.
     """
 
     folder: Path
@@ -42,13 +43,18 @@ class Request:
     data_dir: Path | None = None
     lm_corpus: str | None = None
     baselines: Path | None = None
+    lm_tokenizer: str | None = None
+    skip_missing_data: bool = False
 
     def __post_init__(self) -> None:
-        """Checks the names of the tasks and of the corpus."""
+        """Checks the names of the tasks, of the corpus and of a tokenizer's file."""
         for name in self.tasks:
             find(name)
         if self.lm_corpus is not None and self.lm_corpus not in TEXT_DATASETS:
             raise unknown_name("corpus", self.lm_corpus, TEXT_DATASETS)
+        tokenizer = self.lm_tokenizer or ""
+        if tokenizer.endswith(".json") and not Path(tokenizer).is_file():
+            raise FileNotFoundError(f"there is no file {tokenizer} of a tokenizer")
 
     def evaluation(self, log: Callable[[str], None] = lambda line: None) -> Evaluation:
         """The evaluation; checkpoints are read, data are not.
@@ -58,8 +64,18 @@ class Request:
             FileNotFoundError: a checkpoint that is not there.
         """
         contestants = [contestant(spec, self.settings.grid, self.settings.seed) for spec in self.optimizers]
-        tasks = {name: partial(load_task, name, self.data_dir, self.lm_corpus) for name in self.tasks}
-        return Evaluation(contestants, tasks, self.settings, self.folder, self.baselines, log)
+        # A cache_dir of None is the one that CELO_CACHE names wherever the task is loaded.
+        texts = {"lm_corpus": self.lm_corpus, "lm_tokenizer": self.lm_tokenizer}
+        tasks = {name: partial(make, name, self.data_dir, None, **texts) for name in self.tasks}
+        return Evaluation(
+            contestants,
+            tasks,
+            self.settings,
+            self.folder,
+            self.baselines,
+            log,
+            skip_missing_data=self.skip_missing_data,
+        )
 
     def only(self, task: str, optimizer: str) -> Request:
         """The request of one of its cells; the optimizer is given by its text."""
@@ -69,22 +85,3 @@ class Request:
 def default_baselines() -> Path:
     """Where baselines are kept: in the cache folder, that is CELO_CACHE or else ~/.cache/celo."""
     return cache_folder(None) / "baselines"
-
-
-def load_task(name: str, data_dir: Path | None = None, lm_corpus: str | None = None) -> Task:
-    """A task by name, its data read.
-
-    Args:
-        name: one of `meta.tasks.TASKS`.
-        data_dir: folder of datasets.
-        lm_corpus: corpus of a language model on documents instead of the task's own; other tasks take no
-            notice of it.
-
-    Raises:
-        ValueError: an unknown name.
-        DatasetNotFoundError: the data are nowhere to be had.
-    """
-    entry = find(name)
-    if lm_corpus is not None and isinstance(entry, DocumentTask):
-        entry = entry.reading(corpus=lm_corpus)
-    return entry.make(name, {"data_dir": data_dir, "cache_dir": None})

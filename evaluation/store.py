@@ -6,6 +6,7 @@ file per finished cell, ``locks/`` the locks by which processes share the work.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +21,7 @@ from meta.lock import FileLock
 
 FORMAT = 1
 NAME = "evaluation.json"
+_LONGEST = 80  # characters of a name within a file's name, of which systems take 255
 
 
 class CellName(NamedTuple):
@@ -28,7 +30,8 @@ class CellName(NamedTuple):
     Attributes:
         task: name of the task.
         optimizer: label of the optimizer.
-        key: digest of everything that decides the numbers.
+        key: digest of everything that decides the numbers; "" where the data of the task, which it is made
+            of, were not to be had.
     """
 
     task: str
@@ -49,6 +52,18 @@ class CellName(NamedTuple):
 def name_of(cell: CellResult) -> CellName:
     """The name of a cell."""
     return CellName(cell.task, cell.optimizer, cell.key)
+
+
+class Meaning(NamedTuple):
+    """What a label stands for.
+
+    Attributes:
+        spec: the optimizer in words, for messages.
+        digest: tells it from all others, see `evaluation.contestants.Contestant.digest`.
+    """
+
+    spec: str
+    digest: str
 
 
 class Store:
@@ -96,39 +111,63 @@ class Store:
         """
         return tuple(CellName(**entry) for entry in self._read_json()["cells"])
 
+    def check(self, settings: Mapping[str, Any], labels: Mapping[str, Meaning] | None = None) -> None:
+        """Refuses what the folder cannot take in, and writes nothing.
+
+        Args:
+            settings: as for `declare`.
+            labels: as for `declare`.
+
+        Raises:
+            ValueError: the folder holds results of another format or other settings, or of another optimizer
+                under one of the labels.
+            FileExistsError: it holds something else.
+        """
+        self._check_folder()
+        if self._path.exists():
+            found = self._read_json()
+            self._check_settings(found["settings"], json_ready(settings, "settings"))
+            self._check_labels(found.get("labels", {}), labels or {})
+
     def declare(
         self,
         settings: Mapping[str, Any],
         cells: Iterable[CellName],
         provenance: Mapping[str, Any] | None = None,
+        labels: Mapping[str, Meaning] | None = None,
     ) -> None:
         """Says what is asked for, in a new folder or in addition to what it holds.
 
         A cell of the same task and optimizer but of another key, as after a change of code, takes the place
-        of the old one.
+        of the old one; a cell without a key takes nobody's place.
 
         Args:
             settings: what all cells share, ready for JSON.
             cells: the cells asked for.
             provenance: what they are made with, ready for JSON; kept from the beginning of the folder.
+            labels: what the labels of the optimizers stand for, which never changes in a folder; None = not
+                to be kept.
 
         Raises:
-            ValueError: the folder holds results of another format or other settings.
-            FileExistsError: the folder holds something else.
+            ValueError: as `check`.
+            FileExistsError: as `check`.
         """
-        settings = json_ready(settings, "settings")
         self._check_folder()
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.lock(NAME, wait=True):
+            self.check(settings, labels)
             found = self._read_json() if self._path.exists() else None
-            if found is not None:
-                self._check_settings(found["settings"], settings)
-            entries = {(entry["task"], entry["optimizer"]): entry for entry in (found or {}).get("cells", [])}
-            entries |= {(cell.task, cell.optimizer): cell._asdict() for cell in cells}
+            # Folders of earlier versions have no labels.
+            before: dict[str, Any] = {"cells": [], "labels": {}} | (found or {})
+            entries = {(entry["task"], entry["optimizer"]): entry for entry in before["cells"]}
+            for cell in cells:
+                if cell.key or cell[:2] not in entries:
+                    entries[cell[:2]] = cell._asdict()
             content = {
                 "format": FORMAT,
-                "settings": settings,
+                "settings": json_ready(settings, "settings"),
                 "cells": list(entries.values()),
+                "labels": {label: one._asdict() for label, one in (labels or {}).items()} | before["labels"],
                 "provenance": found["provenance"] if found else json_ready(provenance or {}, "provenance"),
             }
             if content != found:
@@ -237,6 +276,22 @@ class Store:
                 "use the same settings or another folder"
             )
 
+    def _check_labels(self, found: Mapping[str, Mapping[str, str]], asked: Mapping[str, Meaning]) -> None:
+        for label, meaning in asked.items():
+            if label in found and found[label]["digest"] != meaning.digest:
+                raise ValueError(
+                    f"the label {label} means another optimizer in {self.folder}: "
+                    f"{_words(Meaning(**found[label]))} instead of {_words(meaning)}; give this one another "
+                    "label, or use another folder"
+                )
+
+
+def _words(meaning: Meaning) -> str:
+    return f"{meaning.spec} (digest {meaning.digest[:12]})"
+
 
 def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.@+-]+", "-", name)
+    """The name as part of a file's name: itself if it can be that, else with a hash that keeps it apart."""
+    slug = re.sub(r"[^A-Za-z0-9_.@+-]+", "-", name)[:_LONGEST]
+    # A slug has no "~" of its own, so that no name is what another one becomes.
+    return slug if slug == name else f"{slug}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -66,9 +66,9 @@ class EvaluateWay:
         """Times it and prints the figures as one line of JSON."""
         # The runner trains a cell on each core; the loop has one device that is made of all cores.
         set_up(Devices(host_devices=0 if self.way == "runner" else 1))
-        from evaluation.request import load_task
+        from meta.tasks import make
 
-        tasks = {name: load_task(name, self.data_dir) for name in tasks_of(self.suite, self.tasks)}
+        tasks = {name: make(name, self.data_dir) for name in tasks_of(self.suite, self.tasks)}
         print(json.dumps(self._runner(tasks) if self.way == "runner" else self._loop(tasks)))
 
     def _runner(self, tasks: dict[str, Any]) -> dict[str, Any]:

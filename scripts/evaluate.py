@@ -10,8 +10,11 @@ one folder, and more tasks or optimizers may be added to it.
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -19,11 +22,15 @@ import tyro
 
 from evaluation.cell_tracker import CellTracker
 from evaluation.cluster import run_on_ray
+from evaluation.contestants import anywhere
 from evaluation.request import Request, default_baselines
 from evaluation.resources import Resources
 from evaluation.runner import Outcome, run
+from evaluation.scores import REFERENCE
 from evaluation.settings import Settings
+from evaluation.store import Store
 from evaluation.suites import tasks_of
+from meta.datasets.source import DATA_VARIABLE
 from meta.signals import StopRequest, stop_on_signals
 from scripts.devices import Devices, set_up
 from scripts.errors import exit_with
@@ -49,7 +56,10 @@ class Evaluate:
         eval_batches: batches of each split per evaluation.
         grid: learning rates: half_powers (14, 10^-6.5 to 1) or published (15, 1e-7 to 1).
         data_dir: folder of datasets; default the variable CELO_DATA, then the hub.
+        skip_missing_data: leave out the tasks whose data are not to be had; the report names them.
         lm_corpus: corpus of the language models on documents, instead of each task's own.
+        lm_tokenizer: tokenizer of those on sub-words, instead of one trained on the corpus: a repository on
+            the hub, such as google-t5/t5-small, or a file tokenizer.json.
         baselines: where cells of hand-designed optimizers are kept for all evaluations; default
             ~/.cache/celo/baselines, or below CELO_CACHE.
         share_baselines: whether to take cells from there, and to leave some.
@@ -78,7 +88,9 @@ class Evaluate:
     eval_batches: int = 5
     grid: str = "half_powers"
     data_dir: Path | None = None
+    skip_missing_data: bool = False
     lm_corpus: str | None = None
+    lm_tokenizer: str | None = None
     baselines: Path | None = None
     share_baselines: bool = True
     trainings_at_once: int = 0
@@ -103,16 +115,18 @@ class Evaluate:
         if self.memory_gib < 0:
             raise ValueError(f"memory_gib is {self.memory_gib}; expected 0 (most of what is free) or more")
         names = ("steps", "seeds", "seed", "eval_every", "eval_batches", "grid")
-        baselines = (self.baselines or default_baselines()).expanduser().absolute()
+        baselines = _lasting(self.baselines or default_baselines())
         return Request(
             folder=self.out.absolute(),
             tasks=tasks_of(self.suite, self.tasks),
             optimizers=self.optimizers,
             settings=Settings(**{name: getattr(self, name) for name in names}),
             resources=Resources(self.trainings_at_once, int(self.memory_gib * GIB) or None),
-            data_dir=None if self.data_dir is None else self.data_dir.absolute(),
+            data_dir=self.data_dir and _lasting(self.data_dir),
             lm_corpus=self.lm_corpus,
             baselines=baselines if self.share_baselines else None,
+            lm_tokenizer=self.lm_tokenizer and _lasting_tokenizer(self.lm_tokenizer),
+            skip_missing_data=self.skip_missing_data,
         )
 
     def cell_tracker(self) -> CellTracker:
@@ -121,15 +135,39 @@ class Evaluate:
             self.out, self.tracker, self.wandb_mode, self.wandb_project, self.wandb_group or self.out.name
         )
 
-    def commands(self) -> list[str]:
-        """A command line for every cell, which does that cell alone into the same folder."""
-        own = {"suite": None, "print_commands": False, "cluster": "none", "out": self.out.absolute()}
+    def commands(self, tasks: Sequence[str]) -> list[str]:
+        """A command line for every cell, which does that cell alone into the same folder, wherever it is run.
+
+        Args:
+            tasks: names of the tasks.
+        """
+        data_dir = self.data_dir or os.environ.get(DATA_VARIABLE)
+        own = {
+            "suite": None,
+            "print_commands": False,
+            "cluster": "none",
+            "out": self.out.absolute(),
+            "data_dir": _lasting(Path(data_dir)) if data_dir else None,
+            "baselines": self.baselines and _lasting(self.baselines),
+            "lm_tokenizer": self.lm_tokenizer and _lasting_tokenizer(self.lm_tokenizer),
+        }
         return [
             shlex.join([sys.executable, "-m", "scripts.evaluate", *_arguments(one)])
-            for task in self.request().tasks
-            for optimizer in self.optimizers
+            for task in tasks
+            for optimizer in map(anywhere, self.optimizers)
             for one in [dataclasses.replace(self, **own, tasks=(task,), optimizers=(optimizer,))]
         ]
+
+
+def _lasting(path: Path) -> Path:
+    """A path that means the same in any working folder."""
+    return path.expanduser().absolute()
+
+
+def _lasting_tokenizer(source: str) -> str:
+    """A tokenizer that means the same in any working folder: what is not a file is a name on the hub."""
+    path = _lasting(Path(source))
+    return str(path) if path.is_file() or source.endswith(".json") else source
 
 
 def _arguments(command: Evaluate) -> list[str]:
@@ -154,8 +192,8 @@ def main(argv: list[str] | None = None) -> int:
         request, tracker = command.request(), command.cell_tracker()
         set_up(Devices(command.host_devices))
         if command.print_commands:
-            request.evaluation().declare()
-            print("\n".join(command.commands()))
+            jobs = request.evaluation(partial(print, file=sys.stderr)).declare()
+            print("\n".join(command.commands(list(dict.fromkeys(job.name.task for job in jobs)))))
             return 0
         with stop_on_signals() as stop, Progress(request, tracker) as progress:
             outcome = _carry_out(command, request, progress, stop)
@@ -178,7 +216,7 @@ def _carry_out(command: Evaluate, request: Request, progress: Progress, stop: St
 def _conclude(outcome: Outcome, stop: StopRequest, folder: Path) -> int:
     """Says what is left, and gives the exit code."""
     if not outcome.missing:
-        print(f"All cells are done: {folder}. Scores: celo report {folder}")
+        _finished(folder)
         return 0
     print(f"Left to do ({len(outcome.missing)}):")
     for name in outcome.missing:
@@ -189,6 +227,20 @@ def _conclude(outcome: Outcome, stop: StopRequest, folder: Path) -> int:
     for name, reason in outcome.failures:
         print(f"error: {name.words} failed: {reason}", file=sys.stderr)
     return 1
+
+
+def _finished(folder: Path) -> None:
+    """Says that all is done, and what a report of the folder will lack."""
+    asked = Store(folder).expected
+    left_out = dict.fromkeys(name.task for name in asked if not name.key)
+    if left_out:
+        print(f"Left out for want of data, and missing in the report: {', '.join(left_out)}")
+    print(f"All cells{' but those' if left_out else ''} are done: {folder}. Scores: celo report {folder}")
+    if REFERENCE not in [name.optimizer for name in asked]:
+        print(
+            f"Scores are with respect to {REFERENCE}, which is not among the optimizers of this folder: run "
+            f"the same command with --optimizers {REFERENCE}, or the report has none"
+        )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The runner against trainings done one by one; chunks, failures, baselines, and what is found again."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +18,7 @@ from evaluation.rules import HandDesigned
 from evaluation.runner import Observer, run
 from evaluation.settings import Settings
 from meta.compile import jit
+from meta.datasets import DatasetNotFoundError
 from meta.evaluated_training import SPLITS
 from meta.full_training import evaluate, evaluate_end, train
 from meta.tasks import Quadratic, make
@@ -226,6 +229,45 @@ def test_tasks_and_optimizers_may_be_added_but_not_steps(tmp_path):
     assert len(stored.results()) == 2
     with pytest.raises(ValueError, match="other settings: steps 7 instead of 8"):
         run(evaluation(tmp_path, settings=Settings(steps=8, seeds=2, eval_every=3, eval_batches=2)))
+
+
+def without_data(folder, names=("bowl", "lost", "gone", "away"), skip=False, log=lambda line: None):
+    """An evaluation of tasks of which only the bowl has data."""
+
+    def lost(name):
+        raise DatasetNotFoundError(f"no {'pictures' if name == 'away' else 'texts'}")
+
+    loads = {name: (lambda: BOWL) if name == "bowl" else partial(lost, name) for name in names}
+    return Evaluation([ADAM], loads, SETTINGS, folder, None, log, skip_missing_data=skip)
+
+
+def test_all_that_is_missing_is_said_at_once_and_nothing_is_begun(tmp_path):
+    message = r"The data of 3 of .*\n  lost, gone: no texts\n  away: no pictures\n.* by skip_missing_data"
+    with pytest.raises(DatasetNotFoundError, match=message):
+        run(without_data(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_tasks_without_data_are_left_out_but_asked_for(tmp_path):
+    lines = []
+    asked = without_data(tmp_path, skip=True, log=lines.append)
+    assert run(asked).missing == ()
+    assert len(lines) == 1
+    assert "lost, gone: no texts" in lines[0]
+    assert [name.task for name in asked.store.missing()] == ["lost", "gone", "away"]
+    assert [cell.task for cell in asked.results()] == ["bowl"]
+    with pytest.raises(DatasetNotFoundError, match="The data of 1 of") as error:
+        run(without_data(tmp_path, ["lost"], skip=True))
+    assert "skip_missing_data" not in str(error.value)
+
+
+def test_a_label_of_another_optimizer_is_refused_before_data_are_read(tmp_path):
+    run(evaluation(tmp_path))
+    other = Contestant("adam", HandDesigned("adam"), ADAM.configurations[:1])
+    with pytest.raises(ValueError, match="the label adam means another optimizer"):
+        run(Evaluation([other], {"bowl": pytest.fail}, SETTINGS, tmp_path))
+    free = Evaluation([other], {"bowl": lambda: BOWL}, SETTINGS, tmp_path, lasting_labels=False)
+    assert run(free).missing == ()
 
 
 def test_a_cell_another_process_works_on_is_waited_for(tmp_path):

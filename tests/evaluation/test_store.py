@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 from evaluation import cell_file
 from evaluation.cell import CellResult
-from evaluation.store import CellName, Store, name_of
+from evaluation.store import CellName, Meaning, Store, name_of
 
 SETTINGS = {"steps": 3, "seeds": 2}
 KEY = "ab" * 32
@@ -157,8 +157,16 @@ def test_arrays_of_other_shapes_are_not_written(change, message):
 
 
 def test_labels_that_differ_in_signs_alone_have_files_of_their_own(tmp_path):
-    names = [CellName("t", label, key) for label, key in (("a:b", "1" * 64), ("a/b", "2" * 64))]
-    assert len({Store(tmp_path).path(name) for name in names}) == 2
+    names = [CellName("t", label, KEY) for label in ("a b", "a-b", "a:b", "a/b", "~/a" * 100, "~/a" * 101)]
+    assert len({Store(tmp_path).path(name) for name in names}) == len(names)
+    assert CellName("T_a", "a-b@1e-3", KEY).file == f"T_a--a-b@1e-3--{KEY[:16]}"
+
+
+def test_names_of_any_length_have_files(tmp_path):
+    long = cell(task="t" * 300, optimizer="/home/a b/" + "x" * 300)
+    Store(tmp_path).write(long)
+    Store(tmp_path).lock(name_of(long).file).release()
+    assert_same(Store(tmp_path).read(name_of(long)), long)
 
 
 def test_more_may_be_asked_for_and_the_order_stays(tmp_path):
@@ -171,6 +179,46 @@ def test_more_may_be_asked_for_and_the_order_stays(tmp_path):
     newer = first._replace(key="c" * 64)
     store.declare(SETTINGS, [newer])
     assert store.expected == (newer, second)
+
+
+def test_a_cell_without_a_key_is_missing_until_it_has_one(tmp_path):
+    store, unknown = Store(tmp_path), CellName("t", "adam", "")
+    store.declare(SETTINGS, [unknown])
+    assert store.missing() == [unknown]
+    known = unknown._replace(key=KEY)
+    store.declare(SETTINGS, [known])
+    store.declare(SETTINGS, [unknown])
+    assert store.expected == (known,)
+
+
+def test_a_label_keeps_its_meaning(tmp_path):
+    store = Store(tmp_path)
+    first, moved, other = Meaning("x:a", "1" * 64), Meaning("x:/b/a", "1" * 64), Meaning("x:c", "2" * 64)
+    store.declare(SETTINGS, [], labels={"x": first})
+    store.declare(SETTINGS, [], labels={"x": moved, "y": other})
+    before = (tmp_path / "evaluation.json").read_bytes()
+    message = "the label x means another optimizer in .*: x:a .digest 111111111111. instead of x:c .digest 2"
+    for refuse in (store.check, lambda *given: store.declare(given[0], [], None, given[1])):
+        with pytest.raises(ValueError, match=message):
+            refuse(SETTINGS, {"x": other})
+    assert (tmp_path / "evaluation.json").read_bytes() == before
+
+
+def test_a_folder_without_meanings_gets_them(tmp_path):
+    """As one of an earlier version."""
+    Store(tmp_path).declare(SETTINGS, [CellName("t", "x", KEY)])
+    path = tmp_path / "evaluation.json"
+    content = json.loads(path.read_text())
+    del content["labels"]
+    path.write_text(json.dumps(content))
+    Store(tmp_path).declare(SETTINGS, [], labels={"x": Meaning("x:a", "1" * 64)})
+    with pytest.raises(ValueError, match="the label x means another optimizer"):
+        Store(tmp_path).check(SETTINGS, {"x": Meaning("x:a", "2" * 64)})
+
+
+def test_to_check_a_folder_makes_none(tmp_path):
+    Store(tmp_path / "new").check(SETTINGS, {"x": Meaning("x:a", "1" * 64)})
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_of_other_settings_is_refused(tmp_path):

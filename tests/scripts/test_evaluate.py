@@ -7,10 +7,14 @@ import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import jax
 import pytest
 import tyro
 
+import celo
+from celo.learned.celo import Celo
 from evaluation.settings import Settings
 from evaluation.store import CellName, Store
 from meta.metrics import read_metrics
@@ -84,6 +88,8 @@ def test_baselines_are_shared_unless_told_otherwise(tmp_path, capsys):
         (["--memory-gib", "-1"], "memory_gib is -1"),
         (["--trainings-at-once", "-1"], "trainings_at_once is -1"),
         (["--lm-corpus", "lm2"], "Unknown corpus 'lm2'"),
+        (["--lm-tokenizer", "no/tokenizer.json"], "there is no file"),
+        (["--optimizers", "adam", "adam:celo"], "labelled 'adam', which is what a baseline is called"),
         (["--host-devices", "-1"], "host_devices is -1"),
     ],
 )
@@ -114,6 +120,47 @@ def test_missing_data_are_said_before_anything_is_trained(tmp_path, capsys, monk
     err = capsys.readouterr().err
     assert "fashion_mnist" in err
     assert str(tmp_path) in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_tasks_without_data_are_left_out_if_wanted(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("CELO_CACHE", str(tmp_path / "cache"))
+    lost = "ImageMLP_FashionMnist_Relu128x128"
+    asked = [*arguments(tmp_path, "--skip-missing-data"), "--tasks", lost, TASK]
+    assert main([*asked, "--print-commands"]) == 0
+    printed, said = capsys.readouterr()
+    (command,) = printed.splitlines()
+    assert TASK in command
+    assert lost in said
+    assert main(asked) == 0
+    out = capsys.readouterr().out
+    assert f"{lost}: Dataset 'fashion_mnist' was not found" in out
+    assert (
+        f"Left out for want of data, and missing in the report: {lost}\nAll cells but those are done" in out
+    )
+    assert [name.task for name in Store(tmp_path / "out").missing()] == [lost]
+
+
+def test_it_says_that_scores_need_adam(tmp_path, capsys):
+    assert main(arguments(tmp_path)) == 0
+    assert "Scores are with respect to adam, which is not among" in capsys.readouterr().out
+    Store(tmp_path / "out").declare(Store(tmp_path / "out").settings, [CellName(TASK, "adam", "0" * 64)])
+    assert main(arguments(tmp_path)) == 0
+    assert "with respect to" not in capsys.readouterr().out
+
+
+def test_another_checkpoint_under_the_label_is_refused(tmp_path, capsys):
+    paths = [tmp_path / f"{number}.safetensors" for number in range(2)]
+    for number, path in enumerate(paths):
+        celo.save(path, "celo", {"stage": 1}, Celo(stage=1).init(jax.random.key(number)))
+    # No cell is done: a printed command declares as one that works does.
+    assert main(arguments(tmp_path, "--print-commands", optimizers=(f"mine:{paths[0]}",))) == 0
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(arguments(tmp_path, optimizers=(f"mine:{paths[1]}",)))
+    err = capsys.readouterr().err
+    assert f"the label mine means another optimizer in {tmp_path / 'out'}: mine:{paths[0]} " in err
 
 
 @pytest.mark.parametrize("change", [["--steps", "5"], ["--seed", "1"]])
@@ -141,6 +188,8 @@ def test_printed_commands_do_the_cells_one_by_one(tmp_path, capsys):
 
 
 def test_a_command_repeats_everything_that_was_asked_for(tmp_path):
+    tokenizer = tmp_path / "tokenizer.json"
+    tokenizer.touch()
     command = Evaluate(
         optimizers=("adam", "sgd@0.1"),
         tasks=(TASK,),
@@ -151,10 +200,55 @@ def test_a_command_repeats_everything_that_was_asked_for(tmp_path):
         steps=7,
         memory_gib=0.5,
         data_dir=tmp_path / "a b",
+        baselines=tmp_path / "base",
+        lm_corpus="wikitext2",
+        lm_tokenizer=str(tokenizer),
+        skip_missing_data=True,
     )
-    for printed, optimizer in zip(command.commands(), command.optimizers, strict=True):
+    for printed, optimizer in zip(command.commands([TASK]), command.optimizers, strict=True):
         parsed = tyro.cli(Evaluate, args=shlex.split(printed)[3:])
         assert parsed == dataclasses.replace(command, optimizers=(optimizer,))
+
+
+def test_a_command_means_the_same_in_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.safetensors", "tokenizer.json"):
+        (tmp_path / name).touch()
+    command = Evaluate(
+        optimizers=("mine:a.safetensors",),
+        tasks=(TASK,),
+        out=Path("out"),
+        data_dir=Path("data"),
+        baselines=Path("base"),
+        lm_tokenizer="tokenizer.json",
+    )
+    (printed,) = command.commands([TASK])
+    assert tyro.cli(Evaluate, args=shlex.split(printed)[3:]) == Evaluate(
+        optimizers=(f"mine:{tmp_path}/a.safetensors",),
+        tasks=(TASK,),
+        out=tmp_path / "out",
+        data_dir=tmp_path / "data",
+        baselines=tmp_path / "base",
+        lm_tokenizer=f"{tmp_path}/tokenizer.json",
+    )
+    monkeypatch.setenv("CELO_DATA", "of-the-variable")
+    (printed,) = dataclasses.replace(command, data_dir=None, lm_tokenizer="google-t5/t5-small").commands(
+        [TASK]
+    )
+    parsed = tyro.cli(Evaluate, args=shlex.split(printed)[3:])
+    assert parsed.data_dir == tmp_path / "of-the-variable"
+    assert parsed.lm_tokenizer == "google-t5/t5-small"
+
+
+def test_the_tokenizer_reaches_the_tasks_that_read_sub_words(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CELO_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "tokenizer.json"
+    file.write_text("no tokenizer")
+    names = ("--tasks", "RNNLM_lm1b32k_Patch32_LSTM256_Embed128", "--lm-corpus", "pydoc")
+    asked = [*arguments(tmp_path), *names, "--lm-tokenizer", str(file)]
+    with pytest.raises(SystemExit):
+        main(asked)
+    assert f"{file} is not a tokenizer.json" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

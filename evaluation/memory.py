@@ -54,6 +54,15 @@ def host_bytes(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = _CGROUP) ->
     return max(0, min(free))
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a device had too little memory, for a program or for compiling one.
+
+    >>> out_of_memory(jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes."))
+    True
+    """
+    return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+
+
 def equal_chunks(count: int, most: int) -> tuple[int, int]:
     """The number of chunks, and their size, when ``count`` things go in equal chunks of at most ``most``.
 

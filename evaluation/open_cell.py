@@ -16,6 +16,7 @@ from evaluation.cell_program import CellProgram, Measured, largest_size
 from evaluation.contestants import Contestant
 from evaluation.hyperparameters import Configuration
 from evaluation.loss_units import loss_unit
+from evaluation.memory import out_of_memory
 from evaluation.settings import Settings
 from evaluation.store import CellName
 from meta.provenance import provenance
@@ -45,6 +46,9 @@ class OpenCell:
         memory: bytes a device has for them.
         device: the first device.
         log: gets a line if not even one training fits.
+
+    Raises:
+        Exception: the program cannot be compiled, not even for one training.
     """
 
     def __init__(
@@ -74,6 +78,11 @@ class OpenCell:
     def has_work(self) -> bool:
         """Whether a chunk waits for a device."""
         return bool(self._waiting)
+
+    @property
+    def trainings(self) -> int:
+        """How many trainings go at a time."""
+        return self._size.trainings
 
     def work(self, device: Any, advanced: Callable[[float], None], stopped: Callable[[], bool]) -> None:
         """Trains the chunks that wait, one by one, on a device; what goes wrong is told by `result`.
@@ -123,7 +132,13 @@ class OpenCell:
         configurations, seeds = len(self.contestant.configurations), self.settings.seeds
         size = largest_size(configurations, seeds, most or configurations * seeds)
         while True:
-            program = self._compile(size, device)
+            try:
+                program = self._compile(size, device)
+            except jax.errors.JaxRuntimeError as error:
+                if size.trainings == 1 or not out_of_memory(error):
+                    raise
+                size = largest_size(configurations, seeds, size.trainings // 2)
+                continue
             if program.bytes <= memory or size.trainings == 1:
                 break
             each = max(1.0, (program.bytes - program.shared_bytes) / size.trainings)

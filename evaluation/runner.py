@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -19,7 +20,7 @@ import jax
 
 from evaluation.cell import CellResult
 from evaluation.cell_program import StopRequestedError
-from evaluation.memory import bytes_per_device
+from evaluation.memory import bytes_per_device, out_of_memory
 from evaluation.open_cell import OpenCell
 from evaluation.plan import Evaluation, Job
 from evaluation.resources import Resources
@@ -177,26 +178,38 @@ class _Board:
         return True
 
     def _do(self, number: int, device: Any, job: Job) -> None:
-        report = self._report(number, job.name)
-        report(0.0)
+        most, result = self._resources.trainings_at_once, None
+        while result is None:
+            result, most = self._attempt(number, device, job, most)
+            if result is None:
+                gc.collect()  # the error refers to the frames that hold the arrays, and these to the error
         evaluation = self._evaluation
-        task = evaluation.task(job.name.task)
-        most, memory = self._resources.trainings_at_once, self._memory[device]
-        cell = OpenCell(
-            job.name, task, job.contestant, evaluation.settings, most, memory, device, self._observer.log
-        )
-        with self._lock:
-            self._open.append(cell)
-        try:
-            cell.work(device, report, self._stopped)
-            result = cell.result()
-        finally:
-            with self._lock:
-                self._open.remove(cell)
         evaluation.store.write(result)
         if evaluation.baselines is not None and not result.learned:
             evaluation.baselines.write(result)
         self._observer.finished(result, "done")
+
+    def _attempt(self, number: int, device: Any, job: Job, most: int) -> tuple[CellResult | None, int]:
+        """The cell, or None and at how many trainings at a time to begin it again, as memory was short."""
+        report = self._report(number, job.name)
+        report(0.0)
+        evaluation, memory, log = self._evaluation, self._memory[device], self._observer.log
+        task = evaluation.task(job.name.task)
+        cell = OpenCell(job.name, task, job.contestant, evaluation.settings, most, memory, device, log)
+        with self._lock:
+            self._open.append(cell)
+        try:
+            cell.work(device, report, self._stopped)
+            return cell.result(), most
+        except jax.errors.JaxRuntimeError as error:
+            if cell.trainings == 1 or not out_of_memory(error):
+                raise
+        finally:
+            with self._lock:
+                self._open.remove(cell)
+        fewer = cell.trainings // 2
+        log(f"{job.name.words}: {cell.trainings} trainings at a time take too much memory; {fewer} are tried")
+        return None, fewer
 
     def _report(self, number: int, name: CellName) -> Callable[[float], None]:
         return lambda fraction: self._observer.advanced(number, name, fraction)

@@ -9,7 +9,7 @@ import pytest
 
 from celo.hand_designed import eval_params, hand_designed
 from celo.learned.celo import Celo
-from evaluation import cell_program, open_cell
+from evaluation import cell_program, open_cell, runner
 from evaluation.cell_program import CellProgram, Size, largest_size
 from evaluation.contestants import Contestant, learned_contestant
 from evaluation.plan import Evaluation
@@ -157,6 +157,63 @@ def test_a_training_that_does_not_fit_is_tried_and_said(tmp_path):
     run(evaluation(tmp_path), Resources(memory=1), told)
     assert any("one training takes" in line for line in told.lines)
     assert told.lines[-1] == ("adam", "done")
+
+
+NO_MEMORY = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
+
+
+@pytest.fixture
+def scarce(monkeypatch):
+    """Memory for so many trainings at a time, although the compiled programs say that they need none."""
+
+    def give(most, error=NO_MEMORY):
+        run_chunk = CellProgram.run
+
+        def limited(program, *args):
+            if program.size.trainings > most:
+                raise error
+            return run_chunk(program, *args)
+
+        monkeypatch.setattr(CellProgram, "run", limited)
+
+    return give
+
+
+def test_without_memory_fewer_are_trained_at_a_time(adam_cell, tmp_path, scarce):
+    scarce(2)
+    told = Told()
+    asked = evaluation(tmp_path)
+    assert run(asked, None, told).missing == ()
+    assert told.lines == [
+        "adam on bowl: 6 trainings at a time take too much memory; 3 are tried",
+        ("adam", "done"),
+    ]
+    (cell,) = asked.results()
+    assert cell.info["trainings_at_once"] == 2
+    np.testing.assert_allclose(cell.final_loss[:2], adam_cell.final_loss[:2], rtol=1e-5)
+
+
+def test_without_memory_to_compile_fewer_are_compiled(tmp_path, monkeypatch):
+    def limited(*args):
+        if args[4].trainings > 2:
+            raise NO_MEMORY
+        return CellProgram(*args)
+
+    monkeypatch.setattr(open_cell, "CellProgram", limited)
+    assert only_cell(evaluation(tmp_path)).info["trainings_at_once"] == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "tried"), [(NO_MEMORY, 3), (jax.errors.JaxRuntimeError("INTERNAL: broken"), 1)]
+)
+def test_what_fewer_trainings_do_not_help_is_a_failure(tmp_path, scarce, monkeypatch, error, tried):
+    made = []
+    cell = open_cell.OpenCell
+    monkeypatch.setattr(runner, "OpenCell", lambda *args: made.append(args) or cell(*args))
+    scarce(0, error)
+    ((_, reason),) = run(evaluation(tmp_path)).failures
+    assert str(error) in reason
+    assert len(made) == tried  # 6, 2, 1: three sizes at most
 
 
 def test_each_cell_is_compiled_once_for_the_device_that_does_it(tmp_path, monkeypatch):

@@ -1,0 +1,117 @@
+"""Are our tasks their tasks: own Adam curves against a published envelope, smoothed the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from evaluation.cell import CellResult
+from evaluation.envelope import SMOOTHING, Envelope, envelope_of
+from evaluation.report.table import Table
+from evaluation.scores import REFERENCE
+from meta.full_training import smooth
+
+
+class Agreement(NamedTuple):
+    """One task at one number of steps.
+
+    Attributes:
+        task: name of the task.
+        step: number of steps.
+        rates: number of learning rates that Adam was trained at.
+        best: learning rate whose smoothed loss is lowest there.
+        inside: whether it is neither the first nor the last of the rates.
+        own: lowest smoothed loss up to there, seeds averaged before smoothing.
+        per_seed: (S,) smoothed loss of each seed at that step and the best rate.
+        published: the published envelope there.
+    """
+
+    task: str
+    step: int
+    rates: int
+    best: float
+    inside: bool
+    own: float
+    per_seed: np.ndarray
+    published: float
+
+    @property
+    def ratio(self) -> float:
+        """Own over published loss: 1 if the tasks are the same."""
+        return self.own / self.published
+
+
+def agreement(cell: CellResult, envelope: Envelope, step: int) -> Agreement:
+    """Compares Adam's curves with a published envelope.
+
+    Args:
+        cell: Adam at several learning rates, evaluated as the published runs were.
+        envelope: the published one of that task.
+        step: number of steps; both curves are linear between their points.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        ValueError: if the curves or the envelope do not reach ``step``, or there are no learning rates.
+    """
+    reach = min(int(cell.evaluation_steps[-1]), int(envelope.steps[-1]))
+    if not 0 <= step <= reach:
+        raise ValueError(f"step is {step}; the curves of {cell.task} go from 0 to {reach}")
+    rates = [configuration.get("learning_rate") for configuration in cell.configurations]
+    if None in rates:
+        raise ValueError(f"{cell.optimizer} on {cell.task} has configurations without a learning rate")
+    order = np.argsort(np.asarray(rates, np.float64))
+    losses = cell.evaluations["train_loss"].astype(np.float64)
+    at = [_at(cell, smooth(each, SMOOTHING), step) for each in losses.mean(axis=1)]
+    best = int(np.nanargmin(np.where(np.isfinite(at), at, np.nan)))
+    own = envelope_of(cell, pieces=len(cell.evaluation_steps))
+    return Agreement(
+        task=cell.task,
+        step=step,
+        rates=len(rates),
+        best=float(np.asarray(rates, np.float64)[best]),
+        inside=best not in (order[0], order[-1]),
+        own=float(np.interp(step, own.steps, own.loss)),
+        per_seed=np.array([_at(cell, smooth(each, SMOOTHING), step) for each in losses[best]]),
+        published=float(np.interp(step, envelope.steps, envelope.loss)),
+    )
+
+
+def agreements(
+    cells: Sequence[CellResult], envelopes: Mapping[str, Envelope], step: int
+) -> tuple[list[Agreement], list[str]]:
+    """The comparison of every Adam cell, in order, and the tasks that have no published envelope."""
+    adams = [cell for cell in cells if cell.optimizer == REFERENCE]
+    found = [agreement(cell, envelopes[cell.task], step) for cell in adams if cell.task in envelopes]
+    return found, [cell.task for cell in adams if cell.task not in envelopes]
+
+
+def table(found: Sequence[Agreement]) -> Table:
+    """A row per task: the two losses, their ratio, and how far seeds spread."""
+    header = ("task", "step", "seeds", "Adam's rate", "ours", "± seeds", "published", "ours / published")
+    rows = tuple(
+        (
+            one.task,
+            str(one.step),
+            str(len(one.per_seed)),
+            f"{one.best:.2g}" + ("" if one.inside else f" (at the end of {one.rates})"),
+            f"{one.own:.4g}",
+            _spread(one.per_seed),
+            f"{one.published:.4g}",
+            f"{one.ratio:.3f}",
+        )
+        for one in found
+    )
+    return Table(header, rows)
+
+
+def _at(cell: CellResult, curve: np.ndarray, step: int) -> float:
+    return float(np.interp(step, np.asarray(cell.evaluation_steps, np.float64), curve))
+
+
+def _spread(values: np.ndarray) -> str:
+    """Standard deviation over seeds; a dash for one."""
+    return f"{np.std(values, ddof=1):.2g}" if len(values) > 1 else "-"

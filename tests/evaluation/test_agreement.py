@@ -1,0 +1,75 @@
+"""Own Adam curves against a published envelope: constant and linear curves, by hand, and the command."""
+
+import numpy as np
+import pytest
+
+from evaluation.agreement import agreement, agreements, table
+from evaluation.envelope import Envelope
+from evaluation.store import Store, name_of
+from scripts.agreement import main
+from tests.evaluation.cells import RATES, cell
+
+PUBLISHED = Envelope(np.array([0.0, 100.0]), np.array([3.0, 1.0]))
+
+
+def adam(losses, task="task", **changes):
+    """Adam with these constant evaluations (rates, seeds) at steps 0, 20 and 40."""
+    losses = np.asarray(losses, np.float32)
+    evaluations = {"train_loss": np.repeat(losses[..., None], 3, axis=2)}
+    return cell(
+        losses, task, **{"evaluations": evaluations, "configurations": RATES[: len(losses)], **changes}
+    )
+
+
+def test_the_best_rate_is_that_of_the_mean_over_seeds():
+    found = agreement(adam([[1.0, 9.0], [2.0, 4.0], [5.0, 5.0]]), PUBLISHED, 40)
+    assert (found.best, found.inside, found.rates) == (1e-2, True, 3)
+    assert found.own == 3.0
+    assert found.per_seed.tolist() == [2.0, 4.0]
+    assert found.published == pytest.approx(2.2)
+    assert found.ratio == pytest.approx(3.0 / 2.2)
+
+
+def test_curves_are_smoothed_and_linear_between_evaluations():
+    one = adam([[2.0]], evaluations={"train_loss": np.array([[[2.0, 1.0, 1.0]]], np.float32)})
+    at = {0: 2.0, 20: 1.95, 40: 0.95 * 1.95 + 0.05, 30: (1.95 + 0.95 * 1.95 + 0.05) / 2}
+    for step, expected in at.items():
+        assert agreement(one, PUBLISHED, step).own == pytest.approx(expected, rel=1e-6)
+        assert agreement(one, PUBLISHED, step).per_seed == pytest.approx([expected], rel=1e-6)
+
+
+def test_rates_that_diverge_are_passed_over_and_the_end_of_the_grid_is_told():
+    found = agreement(adam([[np.nan, 0.1], [np.inf, np.inf], [1.0, 1.0]]), PUBLISHED, 40)
+    assert (found.best, found.inside) == (1e-1, False)
+    assert "0.1 (at the end of 3)" in table([found]).text()
+
+
+@pytest.mark.parametrize("step", [-1, 41])
+def test_steps_that_the_curves_do_not_reach_are_refused(step):
+    with pytest.raises(ValueError, match=rf"step is {step}; the curves of task go from 0 to 40"):
+        agreement(adam([[1.0]]), PUBLISHED, step)
+
+
+def test_only_adam_is_compared_and_what_is_not_published_is_named():
+    cells = [adam([[1.0]], "a"), adam([[1.0]], "b"), cell([1.0], "a", "celo")]
+    found, unpublished = agreements(cells, {"a": PUBLISHED}, 40)
+    assert [one.task for one in found] == ["a"]
+    assert unpublished == ["b"]
+
+
+@pytest.mark.parametrize(("loss", "code", "said"), [(2.2, 0, "1.000"), (2.4, 1, "Further off than 4%: a")])
+def test_the_command_says_what_is_off(tmp_path, capsys, loss, code, said):
+    store, one = Store(tmp_path / "results"), adam([[loss, loss]], "a")
+    store.declare({"steps": 40}, [name_of(one)], {})
+    store.write(one)
+    np.savez(tmp_path / "published.npz", names=["a"], steps=PUBLISHED.steps[None], loss=PUBLISHED.loss[None])
+    arguments = [str(store.folder), "--envelope", str(tmp_path / "published.npz"), "--step", "40"]
+    assert main(arguments) == code
+    assert said in capsys.readouterr().out
+
+
+def test_a_bad_tolerance_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path), "--envelope", "x.npz", "--within", "2"])
+    assert ended.value.code == 2
+    assert "within is 2.0; expected a number between 0 and 1" in capsys.readouterr().err

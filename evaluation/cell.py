@@ -33,6 +33,10 @@ class CellResult:
         eta: (C, S, T) float32 step size a learned scheduler set; None where there is none.
         info: JSON-ready facts that do not decide the numbers: ``seconds``, ``seconds_per_step``,
             ``parameters``, ``state_bytes``, ``data`` (corpus and tokenizer of text), ``provenance``.
+        task_digest: digest of the task with its data, see `evaluation.settings.task_digest`; None where it is
+            not known, as in files of format 1.
+        code_digest: digest of the code and platform that the cells of a task share, see
+            `evaluation.settings.code_digest`; None where it is not known.
     """
 
     task: str
@@ -49,6 +53,8 @@ class CellResult:
     evaluations: Mapping[str, np.ndarray]
     eta: np.ndarray | None
     info: Mapping[str, Any]
+    task_digest: str | None = None
+    code_digest: str | None = None
 
     @property
     def diverged(self) -> np.ndarray:

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from evaluation.cell import CellResult
 from meta.files import json_ready
 
-FORMAT = 1
+FORMAT = 2
+_READABLE = (1, FORMAT)  # the first has no digests of the task and of the code
 
 _METADATA, _DIGEST = b"celo.cell", b"celo.sha256"
 _HYPERPARAMETER, _EVALUATION = "hyperparameter.", "evaluation."
@@ -61,15 +62,10 @@ def decode(data: bytes) -> CellResult:
     table = pq.read_table(pa.BufferReader(data))
     stored = table.schema.metadata or {}
     meta = json.loads(stored[_METADATA])
-    if meta["format"] != FORMAT:
-        raise ValueError(f"a cell of format {meta['format']}; expected {FORMAT}")
+    if meta["format"] not in _READABLE:
+        raise ValueError(f"a cell of format {meta['format']}; expected one of {_READABLE}")
     configurations = _configurations(table, meta["configurations"], len(meta["seeds"]))
-    lead = (meta["configurations"], len(meta["seeds"]))
-    arrays = {
-        name: _array(table.column(name), lead)
-        for name in table.column_names
-        if name in _FIXED or name.startswith(_EVALUATION)
-    }
+    arrays = _arrays_of(table, (meta["configurations"], len(meta["seeds"])))
     cell = CellResult(
         task=meta["task"],
         optimizer=meta["optimizer"],
@@ -89,6 +85,8 @@ def decode(data: bytes) -> CellResult:
         },
         eta=arrays.get("eta"),
         info=meta["info"],
+        task_digest=meta.get("task_digest"),
+        code_digest=meta.get("code_digest"),
     )
     if _digest(cell) != stored[_DIGEST].decode():
         raise ValueError("the content does not have the digest it was written with")
@@ -96,8 +94,12 @@ def decode(data: bytes) -> CellResult:
 
 
 def _metadata(cell: CellResult) -> dict[str, Any]:
+    digests = {"task_digest": cell.task_digest, "code_digest": cell.code_digest}
+    # The digest of everything is of these words: a cell without digests keeps those of the first format.
+    known = any(digests.values())
     return {
-        "format": FORMAT,
+        "format": FORMAT if known else 1,
+        **(digests if known else {}),
         "task": cell.task,
         "optimizer": cell.optimizer,
         "key": cell.key,
@@ -149,6 +151,15 @@ def _column(array: np.ndarray) -> pa.Array:
     rows, length = array.shape[0] * array.shape[1], array.shape[2]
     offsets = pa.array(np.arange(rows + 1, dtype=np.int64) * length)
     return pa.LargeListArray.from_arrays(offsets, values)
+
+
+def _arrays_of(table: pa.Table, lead: tuple[int, int]) -> dict[str, np.ndarray]:
+    """What `_arrays` made the columns of."""
+    return {
+        name: _array(table.column(name), lead)
+        for name in table.column_names
+        if name in _FIXED or name.startswith(_EVALUATION)
+    }
 
 
 def _array(column: pa.ChunkedArray, lead: tuple[int, int]) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from celo.names import unknown_name
+from evaluation import rules
 from evaluation.code_identity import code_identity
 from evaluation.contestants import Contestant
 from evaluation.hyperparameters import GRIDS
@@ -67,6 +68,18 @@ class Settings:
 def task_digest(task: Task) -> str:
     """A digest of a task: its configuration and all its data."""
     return fingerprint(task=task)
+
+
+def code_digest(task: Task) -> str:
+    """A digest of the code, the versions of libraries and the platform that all cells of a task share.
+
+    What only one optimizer is made of, as the class of a learned one, does not count, so that the digests of
+    two optimizers on a task are equal unless something was changed between them.
+
+    Args:
+        task: the task; its data do not count.
+    """
+    return fingerprint(code=code_identity(evaluated_training, rules, *_classes(task)))
 
 
 def cell_key(task: Task, digest: str, contestant: Contestant, settings: Settings) -> str:

@@ -12,7 +12,7 @@ from evaluation import code_identity
 from evaluation.code_identity import digest_of_sources, read_sources
 from evaluation.contestants import Contestant, learned_contestant
 from evaluation.rules import HandDesigned, ScheduledNAdamW
-from evaluation.settings import Settings, cell_key, task_digest
+from evaluation.settings import Settings, cell_key, code_digest, task_digest
 from meta.fingerprint import fingerprint
 from meta.tasks import Quadratic, make
 
@@ -109,6 +109,15 @@ def test_another_platform_is_another_cell(monkeypatch, change):
 )
 def test_time_revision_and_number_of_devices_decide_nothing(monkeypatch, change):
     assert identity(monkeypatch, **change) == identity(monkeypatch)
+
+
+def test_the_digest_of_the_code_is_that_of_task_and_platform_whatever_the_data(monkeypatch):
+    other = Quadratic.of([1.0, 2.0, 3.0], target=4.0, name="other")
+    assert code_digest(BOWL) == code_digest(other)
+    assert code_digest(BOWL) != code_digest(make("ImageMLP_Digits8_Relu16_bs64"))
+    before = code_digest(BOWL)
+    monkeypatch.setattr(code_identity, "_made_with", lambda: MADE_WITH)
+    assert code_digest(BOWL) != before
 
 
 @pytest.fixture

@@ -1,0 +1,53 @@
+"""Formats of a cell's file: digests are kept, files from before them are read, later ones refused."""
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from evaluation import cell_file
+from tests.evaluation.cells import cell
+
+DIGESTS: dict[str, Any] = {"task_digest": "t" * 64, "code_digest": "c" * 64}
+
+
+def metadata(content):
+    return json.loads(pq.read_schema(io.BytesIO(content)).metadata[b"celo.cell"])
+
+
+def test_digests_of_task_and_code_are_kept():
+    content = cell_file.encode(cell([1.0, 2.0], **DIGESTS))
+    assert metadata(content)["format"] == 2
+    found = cell_file.decode(content)
+    assert (found.task_digest, found.code_digest) == ("t" * 64, "c" * 64)
+
+
+def test_cells_from_before_digests_are_read_and_know_none():
+    """Written as the first format had it, the content has the digest it had then."""
+    content = cell_file.encode(cell([1.0, 2.0]))
+    assert metadata(content)["format"] == 1
+    assert DIGESTS.keys().isdisjoint(metadata(content))
+    found = cell_file.decode(content)
+    assert (found.task_digest, found.code_digest) == (None, None)
+    np.testing.assert_array_equal(found.final_loss, [[1.0, 2.0]])
+
+
+def test_a_digest_that_was_changed_is_damage():
+    other = cell_file.encode(cell([1.0, 2.0], **(DIGESTS | {"code_digest": "d" * 64})))
+    schema = pq.read_schema(io.BytesIO(other))
+    table = pq.read_table(io.BytesIO(cell_file.encode(cell([1.0, 2.0], **DIGESTS))))
+    mixed = dict(table.schema.metadata) | {b"celo.cell": schema.metadata[b"celo.cell"]}
+    buffer = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(mixed), buffer)
+    with pytest.raises(ValueError, match="does not have the digest it was written with"):
+        cell_file.decode(buffer.getvalue())
+
+
+def test_a_cell_of_a_later_format_is_refused(monkeypatch):
+    monkeypatch.setattr(cell_file, "FORMAT", 3)
+    later = cell_file.encode(cell([1.0, 2.0], **DIGESTS))
+    with pytest.raises(ValueError, match=r"a cell of format 3; expected one of \(1, 2\)"):
+        cell_file.decode(later)

@@ -1,0 +1,51 @@
+"""The corpus and tokenizer of a cell, from the notes that loaded data carry."""
+
+import numpy as np
+import pytest
+
+from evaluation.corpora import Corpus, corpus_of
+from meta.datasets.documents import load_documents
+from meta.datasets.subwords import Bytes, LearnedSubwords, PublishedSubwords
+from meta.datasets.text import TextData
+from tests.evaluation.cells import cell
+
+LM = "TransformerLM_LM1B_MultiRuntime_0"
+BYTES = "RNNLM_pydocbytes_Patch16_GRU32_Embed16_bs16"
+
+
+def corpus(note, task=LM):
+    return corpus_of(cell([1.0, 1.0], task, info={"data": note}))
+
+
+def test_documents_in_the_place_of_the_tasks_own_are_told(tmp_path):
+    note = load_documents("pydoc", Bytes(), length=4, max_documents=200, cache_dir=tmp_path).note
+    found = corpus(note)
+    assert found == Corpus("pydoc", "lm1b", "UTF-8 bytes, 259 ids")
+    assert found is not None
+    assert (found.substituted, found.fitted) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "fitted"), [(LearnedSubwords(), True), (PublishedSubwords("google-t5/t5-small"), False)]
+)
+def test_a_tokenizer_trained_on_the_corpus_is_told_from_a_published_one(vocabulary, fitted):
+    found = corpus(f"lm1b (billion-word-benchmark/lm1b), 9 documents; {vocabulary.note(300)}")
+    assert found is not None
+    assert (found.substituted, found.fitted) == (False, fitted)
+    assert found.tokenizer == vocabulary.note(300)
+
+
+def test_windows_of_a_text_are_the_tasks_own():
+    data = TextData("pydoc", {"train": np.zeros(3, np.uint16)}, 259, "bytes")
+    assert corpus(data.note, BYTES) == Corpus("pydoc", "pydoc", "bytes")
+
+
+@pytest.mark.parametrize("note", [None, {"corpus": "lm1b"}, "", "images; of something", "lm1b"])
+def test_what_is_no_note_on_text_says_nothing(note):
+    assert corpus(note) is None
+
+
+def test_a_task_that_is_not_registered_has_no_corpus_of_its_own():
+    found = corpus("lm1b (x), 9 documents; UTF-8 bytes, 259 ids", "mine")
+    assert found is not None
+    assert not found.substituted

@@ -21,10 +21,14 @@ class Envelope(NamedTuple):
     Attributes:
         steps: (n,) increasing numbers of steps; the last is the horizon.
         loss: (n,) losses, never increasing.
+        evaluations: how many evaluations of own curves it is made of; None for a published one.
+        task_digest: of the task and data that own curves were trained on; None where it is not known.
     """
 
     steps: np.ndarray
     loss: np.ndarray
+    evaluations: int | None = None
+    task_digest: str | None = None
 
 
 def baseline_steps(envelope: Envelope, losses: np.typing.ArrayLike) -> np.ndarray:
@@ -104,7 +108,8 @@ def envelope_of(cell: CellResult, pieces: int = PIECES) -> Envelope:
     places = np.linspace(0.0, steps[-1], pieces)
     # After the last finite loss of any configuration the running minimum holds.
     known = np.minimum.accumulate(np.where(np.isfinite(lowest), lowest, np.inf))
-    return Envelope(places, np.minimum.accumulate(np.interp(places, steps, known)))
+    losses = np.minimum.accumulate(np.interp(places, steps, known))
+    return Envelope(places, losses, len(steps), cell.task_digest)
 
 
 def read_envelopes(path: Path) -> dict[str, Envelope]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evaluation.cell import CellResult
+from evaluation.corpora import corpus_of
 from evaluation.coverage import Coverage, coverage
 from evaluation.envelope import Envelope, velo_speedup_score
 from evaluation.scores import REFERENCE, SCORES, Reference, reference
@@ -52,6 +53,9 @@ class Scoreboard:
             the label `NOISE`.
         references: what the best Adam reaches, by task, wherever Adam is finished and did not diverge.
         scored: one per kind of score, over the same tasks but for VeLO's; none if no task can be scored.
+        envelopes: of tuned Adam by task, as given; None if none were.
+        without_envelope: scored tasks that VeLO's speedup leaves out although envelopes were given, each with
+            the reason.
     """
 
     coverage: Coverage
@@ -61,6 +65,8 @@ class Scoreboard:
     runs: Mapping[str, Mapping[str, Chosen]]
     references: Mapping[str, Reference]
     scored: tuple[Scored, ...]
+    envelopes: Mapping[str, Envelope] | None
+    without_envelope: Mapping[str, str]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -78,8 +84,8 @@ def scoreboard(
     Args:
         cells: the finished cells.
         expected: pairs of task and optimizer that were asked for.
-        envelopes: of tuned Adam by task, for VeLO's speedup; None for none. Tasks without an envelope are
-            left out of that score.
+        envelopes: of tuned Adam by task, for VeLO's speedup; None for none. Tasks without an envelope of the
+            same data are left out of that score.
 
     Returns:
         The scoreboard; without scores if there is no task to score.
@@ -98,12 +104,35 @@ def scoreboard(
     references = {task: best for task in covered.tasks if task in adam and (best := reference(adam[task]))}
     unscorable = tuple(task for task in covered.complete if task not in references)
     tasks = tuple(task for task in covered.complete if task in references)
-    scored = _scored(tasks, by_label, references, envelopes or {}) if tasks else ()
-    return Scoreboard(covered, unscorable, tasks, cells[0].seeds, by_label, references, scored)
+    without = {} if envelopes is None else _without_envelope(tasks, cells, envelopes)
+    fitting = {task: one for task, one in (envelopes or {}).items() if task not in without}
+    scored = _scored(tasks, by_label, references, fitting) if tasks else ()
+    return Scoreboard(
+        covered, unscorable, tasks, cells[0].seeds, by_label, references, scored, envelopes, without
+    )
 
 
 def _row(label: str) -> str:
     return NOISE if label == REFERENCE else label
+
+
+def _without_envelope(
+    tasks: Sequence[str], cells: Sequence[CellResult], envelopes: Mapping[str, Envelope]
+) -> dict[str, str]:
+    """Tasks without an envelope that says anything about their runs, and why."""
+    found = {}
+    for task in tasks:
+        own = [cell for cell in cells if cell.task == task]
+        digests = {cell.task_digest for cell in own} - {None}
+        envelope = envelopes.get(task)
+        if envelope is None:
+            found[task] = "there is no envelope of Adam for"
+        elif envelope.evaluations is None:
+            if any(corpus.substituted for cell in own if (corpus := corpus_of(cell))):
+                found[task] = "the envelope is of the published corpus, the runs are not, on"
+        elif envelope.task_digest is not None and digests - {envelope.task_digest}:
+            found[task] = "the envelope is of other data or another definition of the task than the runs on"
+    return found
 
 
 def _scored(

@@ -70,10 +70,10 @@ def selected(labels: Sequence[str], wanted: Sequence[str]) -> set[str]:
     return {*(wanted or labels), REFERENCE}
 
 
-def envelopes(path: Path | None) -> tuple[dict[str, Envelope], str]:
-    """Envelopes of Adam by task, and in words where they are from."""
+def envelopes(path: Path | None) -> tuple[dict[str, Envelope] | None, str]:
+    """Envelopes of Adam by task, and in words where they are from; None and "" without a path."""
     if path is None:
-        return {}, ""
+        return None, ""
     if not path.is_dir():
         return read_envelopes(path), f"published, from {path.name}"
     cells = [cell for cell in Store(path).results() if cell.optimizer == REFERENCE]

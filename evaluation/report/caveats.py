@@ -1,14 +1,23 @@
-"""What a reader must know before any number: holes, edges of grids, divergence, few seeds."""
+"""What a reader must know before any number: other corpora, holes, edges of grids, divergence, few seeds."""
 
 from __future__ import annotations
 
-from evaluation.report.score_tables import configuration_words
+from evaluation.corpora import Corpus, corpus_of
+from evaluation.coverage import told_apart
+from evaluation.report.score_tables import configuration_words, finished_tasks
 from evaluation.scoreboard import NOISE, Scoreboard
+
+_OTHER_CORPUS = "Losses, and scores on it, are not those of the published task."
+_OTHER_TOKENIZER = (
+    "The published task reads T5's, so that losses per token, and VeLO's speedup by a published envelope, "
+    "compare with published ones only roughly."
+)
+FEW_EVALUATIONS = 100  # below, an envelope smoothed by 0.95 over evaluations is mostly its beginning
 
 
 def caveats(board: Scoreboard) -> list[str]:
     """Sentences about what is missing and what to be careful with; none where all is well."""
-    said = board.coverage.sentences()
+    said = _corpora(board) + board.coverage.sentences() + _code(board)
     if board.unscorable:
         said.append(
             "Adam diverged on some seed with every learning rate, so there is nothing to score against, and "
@@ -18,8 +27,40 @@ def caveats(board: Scoreboard) -> list[str]:
         said.append("There is no task to score: the tables and figures below show what is finished.")
     said += _edges(board)
     said += _few(board)
-    said += _partial(board)
+    said += _left_out(board) + _weak_envelopes(board)
     return said + _failures(board)
+
+
+def _corpora(board: Scoreboard) -> list[str]:
+    """One sentence per corpus and tokenizer that are not the published ones of tasks trained with them."""
+    found: dict[Corpus, list[str]] = {}
+    for task in finished_tasks(board):
+        corpora = {corpus_of(own[task].cell): None for own in board.runs.values() if task in own}
+        for corpus in corpora:
+            if corpus is not None and (corpus.substituted or corpus.fitted):
+                found.setdefault(corpus, []).append(task)
+    said = []
+    for corpus, tasks in found.items():
+        instead = f" instead of {corpus.own}" if corpus.substituted else ""
+        said.append(
+            f"{', '.join(tasks)} {'was' if len(tasks) == 1 else 'were'} trained on the corpus {corpus.name}"
+            f"{instead} with the tokenizer: {corpus.tokenizer}. "
+            f"{_OTHER_CORPUS if corpus.substituted else _OTHER_TOKENIZER}"
+        )
+    return said
+
+
+def _code(board: Scoreboard) -> list[str]:
+    """One sentence per task whose cells were not made with the same code on the same kind of device."""
+    said = []
+    for task in finished_tasks(board):
+        cells = [own[task].cell for own in board.runs.values() if task in own]
+        if groups := told_apart((cell.optimizer, cell.code_digest) for cell in cells):
+            said.append(
+                f"{task} was trained with other code, versions of libraries or kind of device for {groups}: "
+                "differences between them may come from that; to do the evaluation again makes them equal."
+            )
+    return said
 
 
 def _edges(board: Scoreboard) -> list[str]:
@@ -48,14 +89,49 @@ def _few(board: Scoreboard) -> list[str]:
     return said
 
 
-def _partial(board: Scoreboard) -> list[str]:
-    """Scores that are over fewer tasks than the others."""
-    return [
-        f"{scored.title} is over {len(scored.tasks)} of the {len(board.tasks)} scored tasks; there is no "
-        f"envelope of Adam for: {', '.join(task for task in board.tasks if task not in scored.tasks)}."
-        for scored in board.scored
-        if scored.tasks != board.tasks
+def _left_out(board: Scoreboard) -> list[str]:
+    """The tasks that VeLO's speedup leaves out although envelopes were given, by reason."""
+    if not board.without_envelope:
+        return []
+    by_reason: dict[str, list[str]] = {}
+    for task, reason in board.without_envelope.items():
+        by_reason.setdefault(reason, []).append(task)
+    reasons = "; ".join(f"{reason}: {', '.join(tasks)}" for reason, tasks in by_reason.items())
+    count = len(board.tasks) - len(board.without_envelope)
+    if count == 0:
+        return [f"VeLO's speedup is not scored, although envelopes were given; {reasons}."]
+    return [f"VeLO's speedup is over {count} of the {len(board.tasks)} scored tasks; {reasons}."]
+
+
+def _weak_envelopes(board: Scoreboard) -> list[str]:
+    """What envelopes cannot tell that are coarse, or no longer than the runs they are to judge."""
+    known = {
+        task: envelope
+        for task, envelope in (board.envelopes or {}).items()
+        if task in board.tasks and task not in board.without_envelope
+    }
+    coarse = [
+        f"{task} ({envelope.evaluations})"
+        for task, envelope in known.items()
+        if envelope.evaluations is not None and envelope.evaluations < FEW_EVALUATIONS
     ]
+    short = [
+        f"{task} ({envelope.steps[-1]:,.0f} of {board.references[task].num_steps:,} steps)"
+        for task, envelope in known.items()
+        if envelope.steps[-1] <= board.references[task].num_steps
+    ]
+    said = []
+    if coarse:
+        said.append(
+            f"The envelope of Adam is made of fewer than {FEW_EVALUATIONS} evaluations, which smoothing over "
+            f"evaluations leaves too high, so that VeLO's speedup flatters, on: {', '.join(coarse)}."
+        )
+    if short:
+        said.append(
+            "The envelope of Adam is no longer than the runs, so that VeLO's speedup cannot be above 1, on: "
+            f"{', '.join(short)}."
+        )
+    return said
 
 
 def _failures(board: Scoreboard) -> list[str]:

@@ -25,7 +25,7 @@ class Sources(NamedTuple):
     Attributes:
         reps: bootstrap resamples.
         seed: of the resampling.
-        envelopes: where the envelopes of VeLO's speedup are from, in words; "" for none.
+        envelopes: where the envelopes of VeLO's speedup are from, in words; "" for none given.
         provenance: what the evaluation was begun with, ready for JSON.
     """
 
@@ -92,10 +92,11 @@ def _reading(board: Scoreboard, summaries: Sequence[Summary], sources: Sources) 
     """How to read the table, with the numbers of the noise reference."""
     by_name = {summary.scored.name: summary.aggregates[NOISE]["iqm"].value for summary in summaries}
     made = [
-        f"The row {NOISE} is the best Adam's own runs scored against their mean. Its true worth is 1 in "
-        "every score, so what differs from 1 there is noise, and other rows are to be read against it. Here "
-        f"its IQM is {by_name['final_loss']:.2f} by final loss, {by_name['speedup']:.2f} by the first "
-        f"crossing and {by_name['sustained_speedup']:.2f} sustained.",
+        f"The row {NOISE} is the best Adam's own runs scored against their mean. Without noise it would be 1 "
+        "by final loss and by both speedups, its optimality gap 0 and its probability to be better 0.5; what "
+        "differs from that is noise, and other rows are to be read against it. Here its IQM is "
+        f"{by_name['final_loss']:.2f} by final loss, {by_name['speedup']:.2f} by the first crossing and "
+        f"{by_name['sustained_speedup']:.2f} sustained.",
         "First crossing is the paper's speedup: the first step at which the smoothed loss touches the "
         "target. It rewards a noisy curve and flatters. Sustained counts from the step after which the curve "
         "stays there; it is never higher, and a run that ends just above the target gets 0, so it is strict.",
@@ -104,8 +105,17 @@ def _reading(board: Scoreboard, summaries: Sequence[Summary], sources: Sources) 
         f"In brackets: 95% stratified bootstrap intervals ({sources.reps:,} resamples, seed {sources.seed}). "
         "They cover the choice of seeds, not that of tasks, and are too narrow with few seeds.",
     ]
-    if sources.envelopes:
-        made.append(f"Envelopes of Adam for VeLO's speedup: {sources.envelopes}.")
+    if board.envelopes is None:
+        made.append(
+            "VeLO's speedup, the steps that tuned Adam would need, is not among the scores: it needs "
+            "`celo report --envelope`, a file of published envelopes of Adam or a folder of longer trainings."
+        )
+    elif "velo_speedup" in by_name:
+        made.append(
+            f"Envelopes of Adam for VeLO's speedup: {sources.envelopes}. An envelope is smoothed and has the "
+            f"best learning rate at every step, so that by this score the row {NOISE} need not be 1 even "
+            "without noise."
+        )
     return [Prose(text, quiet=True) for text in made]
 
 

@@ -6,8 +6,10 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
+from evaluation.envelope import Envelope
 from evaluation.report.benchmark import write_benchmark
 from evaluation.report.document import Folded, Heading, Notice, Prose, html_document, markdown_document
 from evaluation.report.sections import Sources
@@ -27,7 +29,7 @@ def cells():
 
 
 def written(folder, some):
-    board = scoreboard(some)
+    board = scoreboard(some) if isinstance(some, list) else some
     return write_benchmark(folder, board, summarise(board, 50), SOURCES)
 
 
@@ -73,6 +75,16 @@ def test_the_page_says_which_speedup_is_which_and_what_the_noise_row_means(repor
     first = re.search(r'<tbody>\n<tr><td data-key="[^"]*">([^<]*)', text)
     assert first is not None
     assert first.group(1) == NOISE
+    assert "its optimality gap 0" in text
+
+
+def test_the_page_says_what_velos_speedup_needs_or_how_to_read_it(report, tmp_path):
+    assert "it needs `celo report --envelope`" in (report.parent / "report.md").read_text()
+    envelope = Envelope(np.array([0.0, 100.0]), np.array([2.0, 0.0]))
+    board = scoreboard(cells(), envelopes={"a": envelope})
+    text = written(tmp_path, board).read_text()
+    assert "--envelope" not in text
+    assert "need not be 1 even without noise" in text
 
 
 def test_markdown_refers_to_figures_that_are_there(report):

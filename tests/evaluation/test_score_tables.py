@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from evaluation.envelope import Envelope
 from evaluation.report import records, run_tables, score_tables
 from evaluation.report.caveats import caveats
 from evaluation.scoreboard import NOISE, scoreboard
@@ -128,6 +129,73 @@ def test_caveats_where_nothing_can_be_scored():
     said = " ".join(caveats(hopeless))
     assert "Adam diverged on some seed with every learning rate" in said
     assert "There is no task to score" in said
+
+
+LM = "TransformerLM_LM1B_MultiRuntime_0"
+FITTED = (
+    "byte-pair encoding of 32,100 ids, 9 of them in use, trained on at most 9 documents of its train split"
+)
+
+
+@pytest.mark.parametrize(
+    ("note", "beginning", "end"),
+    [
+        (
+            f"wikitext2_valid (x); {FITTED}",
+            f"{LM} was trained on the corpus wikitext2_valid instead of lm1b",
+            "",
+        ),
+        (
+            f"lm1b (x); {FITTED}",
+            f"{LM} was trained on the corpus lm1b with the tokenizer: byte-pair",
+            "roughly.",
+        ),
+        ("lm1b (x); published tokenizer google-t5/t5-small", "", ""),
+    ],
+)
+def test_caveats_begin_with_corpora_and_tokenizers_that_are_not_the_published_ones(note, beginning, end):
+    cells = [cell([1.0, 1.0], LM, label, info={"data": note}) for label in ("adam", "celo", "star")]
+    said = caveats(scoreboard(cells[:2], [(LM, "star")]))
+    told = [sentence for sentence in said if "trained on the corpus" in sentence]
+    assert told == (said[:1] if beginning else [])
+    assert all(sentence.startswith(beginning) and sentence.endswith(end) for sentence in told)
+
+
+def test_caveats_tell_cells_of_a_task_made_with_other_code():
+    def said(*digests):
+        labels = ("adam", "celo", "star")
+        made = zip(labels, digests, strict=True)
+        cells = [cell([1.0, 1.0], "a", label, code_digest=digest) for label, digest in made]
+        return [sentence for sentence in caveats(scoreboard(cells)) if "other code" in sentence]
+
+    assert said("x", "x", None) == []
+    assert "a was trained with other code" in said("x", "y", "x")[0]
+    assert "for adam, star than for celo:" in said("x", "y", "x")[0]
+
+
+def envelope(horizon, evaluations=None):
+    return Envelope(np.array([0.0, horizon]), np.array([2.0, 0.0]), evaluations)
+
+
+@pytest.mark.parametrize(
+    ("envelopes", "said"),
+    [
+        (None, []),
+        ({"a": envelope(41.0), "b": envelope(41.0)}, []),
+        ({"a": envelope(41.0, 100), "b": envelope(41.0)}, []),
+        ({"a": envelope(41.0)}, ["over 1 of the 2 scored tasks; there is no envelope of Adam for: b."]),
+        ({}, ["is not scored, although envelopes were given; there is no envelope of Adam for: a, b."]),
+        (
+            {"a": envelope(40.0, 99), "b": envelope(41.0, 7)},
+            ["fewer than 100 evaluations", "cannot be above 1, on: a (40 of 40 steps)."],
+        ),
+    ],
+)
+def test_caveats_about_envelopes(board, envelopes, said):
+    cells = [run.cell for own in board.runs.values() for run in own.values()]
+    found = [one for one in caveats(scoreboard(cells, envelopes=envelopes)) if "VeLO" in one]
+    assert len(found) == len(said)
+    assert all(words in sentence for words, sentence in zip(said, found, strict=True))
 
 
 def test_profiles_are_evaluated_past_95_percent_of_the_scores(board):

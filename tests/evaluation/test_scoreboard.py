@@ -1,11 +1,12 @@
 """The scoreboard: rows, matrices, holes that are named and never averaged over."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
-from evaluation.coverage import coverage
+from evaluation.coverage import coverage, told_apart
 from evaluation.envelope import Envelope
 from evaluation.scoreboard import NOISE, scoreboard
 from tests.evaluation.cells import cell
@@ -95,6 +96,63 @@ def test_velos_speedup_is_over_the_tasks_with_an_envelope():
     velo = by_name(scoreboard(full(), envelopes={"b": envelope, "other": envelope}))["velo_speedup"]
     assert velo.tasks == ("b",)
     np.testing.assert_allclose(velo.scores["celo"], [[75 / 40], [0]])
+
+
+LM = "TransformerLM_LM1B_MultiRuntime_0"
+LM1B = "lm1b (billion-word-benchmark/lm1b), 9 documents of its train file; published tokenizer t5"
+OTHER = "wikitext2_valid (Salesforce/wikitext), 9 documents of its train file; published tokenizer t5"
+
+
+def language_models(note, **changes):
+    return [
+        cell(final, LM, label, info={"data": note}, **changes)
+        for label, final in (("adam", ADAM), ("celo", [0.5, 1.0]))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("note", "envelope", "left_out"),
+    [
+        (LM1B, {}, None),
+        (OTHER, {}, "of the published corpus, the runs are not"),
+        (OTHER, {"evaluations": 200, "task_digest": "d"}, None),  # our own, on the same data
+        (OTHER, {"evaluations": 200}, None),  # of a folder from before digests
+        (LM1B, {"evaluations": 200, "task_digest": "e"}, "of other data or another definition"),
+    ],
+)
+def test_velos_speedup_leaves_out_tasks_whose_envelope_is_of_other_data(note, envelope, left_out):
+    one = Envelope(np.array([0.0, 100.0]), np.array([2.0, 0.0]), **envelope)
+    board = scoreboard(language_models(note, task_digest="d"), envelopes={LM: one})
+    assert board.tasks == (LM,)
+    assert ("velo_speedup" in by_name(board)) == (left_out is None)
+    if left_out:
+        assert left_out in board.without_envelope[LM]
+
+
+def test_a_task_whose_data_differ_between_optimizers_is_named_and_not_scored():
+    digests = [{"task_digest": digest} for digest in "aabc"]
+    cells = [dataclasses.replace(one, **more) for one, more in zip(full(), digests, strict=True)]
+    board = scoreboard(cells)
+    assert board.tasks == ("a",)
+    said = board.coverage.sentences()
+    assert said[0] == (
+        "b had other data or another definition for adam than for celo, so nothing compares them there."
+    )
+    assert "over the 1 of 2 tasks that every optimizer has finished on the same data" in said[1]
+    assert said[1].endswith("alike: b.")
+
+
+def test_two_corpora_under_one_name_are_told_apart_by_their_names():
+    adam, celo = language_models(LM1B, task_digest="a")[0], language_models(OTHER, task_digest="b")[1]
+    board = scoreboard([adam, celo])
+    assert not board.scored
+    assert "for adam (on lm1b) than for celo (on wikitext2_valid)" in board.coverage.sentences()[0]
+
+
+def test_cells_from_before_digests_raise_no_alarm():
+    old, new = full()[:2], [dataclasses.replace(one, task_digest="b") for one in full()[2:]]
+    assert scoreboard([old[0], dataclasses.replace(old[1], task_digest="a"), *new]).tasks == ("a", "b")
+    assert told_apart([("x", None), ("y", "1"), ("z", "1")]) == ""
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,22 @@ def test_envelopes_from_a_file_and_from_another_folder(tmp_path, capsys):
     assert report(folder, "--envelope", long) == 0
     page = (folder / "report" / "report.html").read_text()
     assert "own curves in long, 80 steps long" in page
+    printed = capsys.readouterr().out
+    assert "fewer than 100 evaluations" in printed
+    assert "longer than the runs" not in printed
+
+
+def test_envelopes_of_other_tasks_do_not_go_unsaid(tmp_path, capsys):
+    folder = stored(tmp_path / "results", cells(), cells())
+    np.savez(tmp_path / "e.npz", names=["c"], steps=[[0.0, 100.0]], loss=[[2.0, 0.0]])
+    assert report(folder, "--envelope", tmp_path / "e.npz") == 0
+    said = (
+        "VeLO's speedup is not scored, although envelopes were given; there is no envelope of Adam for: a, b."
+    )
+    assert said in capsys.readouterr().out
+    text = (folder / "report" / "report.md").read_text()
+    assert said in text
+    assert "published, from" not in text
 
 
 def refusal(capsys, *arguments):

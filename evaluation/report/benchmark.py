@@ -29,7 +29,8 @@ def write_benchmark(
 ) -> Path:
     """Writes report.html, report.md, figures/ (SVG, PNG) and tables/ (CSV), each file as a whole.
 
-    Equal cells and settings give equal files.
+    Equal cells and settings give equal files. Cells that were trained again give equal ones, too, but for
+    times.csv, provenance.json and the sections on run time and provenance, which are the last of the page.
 
     Args:
         folder: where; created if it is not there.
@@ -56,11 +57,17 @@ def _write_tables(folder: Path, board: Scoreboard, summaries: Sequence[Summary])
         "scores": records.scores(summaries),
         "profiles": records.profiles(summaries),
         "runs": records.runs(board),
+        "times": records.times(board),
     }
     for name, rows in tables.items():
         write_atomically(folder / f"{name}.csv", records.csv_bytes(rows))
     made_with = [
-        {"task": task, "optimizer": label, "key": run.cell.key, "info": dict(run.cell.info)}
+        {
+            "task": task,
+            "optimizer": label,
+            **{name: getattr(run.cell, name) for name in ("key", "task_digest", "code_digest")},
+            "info": dict(run.cell.info),
+        }
         for label, own in board.runs.items()
         for task, run in own.items()
     ]

@@ -15,6 +15,8 @@ from meta.full_training import smooth
 
 Row = dict[str, object]
 
+TIMES = ("seconds", "compile_seconds", "trainings_at_once", "bytes_at_once", "device", "device_count")
+
 
 def csv_bytes(rows: Iterable[Row]) -> bytes:
     """Rows of equal keys as CSV with a header; numbers with all their digits, None and NaN as empty."""
@@ -75,6 +77,19 @@ def runs(board: Scoreboard) -> Iterator[Row]:
                 yield {**_run(label, run, position, seed), **found}
 
 
+def times(board: Scoreboard) -> Iterator[Row]:
+    """How long every cell took, and on what: what differs when the same is done again."""
+    for label, own in board.runs.items():
+        for task, run in own.items():
+            info = run.cell.info
+            yield {
+                "task": task,
+                "optimizer": label,
+                "ms_per_step": milliseconds(run),
+                **{name: info.get(name) for name in TIMES},
+            }
+
+
 def _run(label: str, run: Chosen, position: int, seed: int) -> Row:
     cell = run.cell
     diverged = bool(run.diverged[position])
@@ -91,7 +106,6 @@ def _run(label: str, run: Chosen, position: int, seed: int) -> Row:
         "smoothed_loss": float(smooth(run.loss[position])[-1]),
         "diverged": diverged,
         "diverged_at_step": first_failure(run, position) if diverged else None,
-        "ms_per_step": milliseconds(run),
         "key": cell.key,
         **{f"last_{name}": last.get(name) for name in sorted(last)},
     }

@@ -61,7 +61,9 @@ def blocks(
         ),
         Pictures(drawing.curves(board)),
     ]
-    return made + _schedules(board, drawing) + _runtime(board) + _diverged(board) + _origin(board, sources)
+    made += _schedules(board, drawing) + _diverged(board)
+    # What differs when the same is done again comes last.
+    return made + _runtime(board) + _origin(board, sources)
 
 
 def _scores(
@@ -139,8 +141,11 @@ def _tasks(board: Scoreboard) -> list[Block]:
         text = "Test loss at the last evaluation, and accuracy where the task has one; mean over seeds."
         made += [Heading("Test split", 3), Prose(text, quiet=True), Tabular(table)]
     text = "Hyperparameters of the lowest final training loss on each task; a lone number is a learning rate."
-    table = score_tables.choices(board)
-    return [*made, Heading("Configurations scored", 3), Prose(text, quiet=True), Tabular(table)]
+    made += [Heading("Configurations scored", 3), Prose(text, quiet=True)]
+    made.append(Tabular(score_tables.choices(board)))
+    if (table := run_tables.data(board)) is not None:
+        made += [Heading("Corpora and tokenizers", 3), Tabular(table)]
+    return made
 
 
 def _schedules(board: Scoreboard, drawing: Drawing) -> list[Block]:
@@ -176,8 +181,6 @@ def _diverged(board: Scoreboard) -> list[Block]:
 
 def _origin(board: Scoreboard, sources: Sources) -> list[Block]:
     made: list[Block] = [Heading("Provenance")]
-    if (table := run_tables.data(board)) is not None:
-        made += [Heading("Corpora and tokenizers", 3), Tabular(table)]
     if sources.provenance:
         begun = json_bytes(json_ready(sources.provenance)).decode().rstrip()
         made.append(Folded("The evaluation was begun with", begun))

@@ -95,7 +95,7 @@ def test_markdown_refers_to_figures_that_are_there(report):
         assert (report.parent / picture).read_bytes().startswith(b"\x89PNG")
         assert (report.parent / picture).with_suffix(".svg").exists()
     assert {path.name for path in (report.parent / "tables").iterdir()} == {
-        *("scores.csv", "profiles.csv", "runs.csv", "provenance.json")
+        *("scores.csv", "profiles.csv", "runs.csv", "times.csv", "provenance.json")
     }
 
 

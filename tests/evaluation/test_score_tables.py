@@ -235,5 +235,14 @@ def test_records_of_scores_are_the_estimates(board):
     assert len(profiles) == 3 * 2 * 201
 
 
+def test_what_differs_when_runs_are_done_again_is_in_a_table_of_its_own(board):
+    assert not {"ms_per_step", *records.TIMES} & set(rows_of(records.csv_bytes(records.runs(board)))[0])
+    times = rows_of(records.csv_bytes(records.times(board)))
+    assert [(row["task"], row["optimizer"], row["ms_per_step"]) for row in times[2:3]] == [
+        ("a", "celo", "4.2")
+    ]
+    assert [row["seconds"] for row in times] == ["1.0", "1.0", "", "1.0"]
+
+
 def test_missing_numbers_are_empty():
     assert records.csv_bytes([{"a": NAN, "b": None, "c": 0.1}]) == b"a,b,c\n,,0.1\n"

@@ -38,20 +38,35 @@ def looks(board: Scoreboard) -> dict[str, Look]:
     learned = {label: any(run.cell.learned for run in board.runs[label].values()) for label in others}
     order = sorted(others, key=lambda label: not learned[label])
     found = {NOISE: Look(style.ADAM, "-", "Adam*")}
-    for i, label in enumerate(order):
+    for i, (label, name) in enumerate(zip(order, _names(order), strict=True)):
         dashes, colour = divmod(i, len(style.LEARNED))
         line = style.LINES[dashes % len(style.LINES)]
-        found[label] = Look(style.LEARNED[colour], line, shortened(label))
+        found[label] = Look(style.LEARNED[colour], line, name)
     return {label: found[label] for label in board.labels}
 
 
 def shortened(label: str) -> str:
-    """A label that fits beside a line: its beginning, if it is long.
+    """A label that fits beside a line: if it is long its beginning, of a path its end.
 
     >>> shortened("celo"), shortened("celo (runs/of/a/long/path/theta)")
     ('celo', 'celo (runs/of/…')
+    >>> shortened("runs/mine/theta_1000.safetensors")
+    '…ine/theta_1000'
     """
-    return label if len(label) <= LONGEST else f"{label[: LONGEST - 2].rstrip()}…"
+    path = "/" in label.partition(" ")[0]
+    label = label.removesuffix(".safetensors") if path else label
+    if len(label) <= LONGEST:
+        return label
+    return f"…{label[2 - LONGEST :].lstrip()}" if path else f"{label[: LONGEST - 2].rstrip()}…"
+
+
+def _names(labels: Sequence[str]) -> list[str]:
+    """Short names in the order of the labels; those that have become equal are numbered."""
+    names = [shortened(label) for label in labels]
+    return [
+        f"{name} {names[:i].count(name) + 1}" if names.count(name) > 1 else name
+        for i, name in enumerate(names)
+    ]
 
 
 def label_ends(axis: Axes, labels: Sequence[EndLabel], size: float = 8.0) -> None:

@@ -44,6 +44,14 @@ def test_adam_is_blue_and_learned_optimizers_come_first_among_the_colours(board)
     assert found[NOISE].name == "Adam*"
 
 
+def test_paths_in_one_folder_have_different_names_in_figures():
+    labels = [f"runs/of/mine/theta_{i}.safetensors" for i in (100, 200)] + ["a/" + "x" * 20, "b/" + "x" * 20]
+    cells = [cell([1.0, 1.0], optimizer=label) for label in ("adam", *labels)]
+    names = [look.name for look in looks(scoreboard(cells)).values()]
+    assert names[1:3] == ["…mine/theta_100", "…mine/theta_200"]
+    assert names[3:] == [f"…{'x' * 14} 1", f"…{'x' * 14} 2"]
+
+
 def test_many_optimizers_differ_in_colour_or_dashes():
     many = [cell([1.0, 1.0], optimizer=f"o{i}") for i in range(15)]
     found = looks(scoreboard([cell([1.0, 1.0]), *many]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -83,10 +84,38 @@ def agreement(cell: CellResult, envelope: Envelope, step: int) -> Agreement:
 def agreements(
     cells: Sequence[CellResult], envelopes: Mapping[str, Envelope], step: int
 ) -> tuple[list[Agreement], list[str]]:
-    """The comparison of every Adam cell, in order, and the tasks that have no published envelope."""
-    adams = [cell for cell in cells if cell.optimizer == REFERENCE]
+    """The comparison of Adam on every task, in order, and the tasks that have no published envelope.
+
+    Cells of single learning rates, ``adam@1e-3``, count as one grid.
+    """
+    of_task: dict[str, list[CellResult]] = {}
+    for cell in cells:
+        if cell.optimizer.partition("@")[0] == REFERENCE:
+            of_task.setdefault(cell.task, []).append(cell)
+    adams = [_together(same) for same in of_task.values()]
     found = [agreement(cell, envelopes[cell.task], step) for cell in adams if cell.task in envelopes]
     return found, [cell.task for cell in adams if cell.task not in envelopes]
+
+
+def _together(cells: Sequence[CellResult]) -> CellResult:
+    """One cell of all learning rates of cells that differ in nothing else, such as ``adam@1e-3``.
+
+    Raises:
+        ValueError: if seeds or evaluations differ.
+    """
+    first = cells[0]
+    for cell in cells:
+        if cell.seeds != first.seeds or not np.array_equal(cell.evaluation_steps, first.evaluation_steps):
+            raise ValueError(
+                f"{first.optimizer} and {cell.optimizer} on {first.task} differ in seeds or steps"
+            )
+    names = ("loss", "final_loss")
+    return dataclasses.replace(
+        first,
+        configurations=tuple(each for cell in cells for each in cell.configurations),
+        evaluations={"train_loss": np.concatenate([cell.evaluations["train_loss"] for cell in cells])},
+        **{name: np.concatenate([getattr(cell, name) for cell in cells]) for name in names},
+    )
 
 
 def table(found: Sequence[Agreement]) -> Table:

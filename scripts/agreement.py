@@ -2,7 +2,8 @@
 
 Takes Adam's curves from folders of `celo evaluate` and compares them with a published envelope of Adam (the
 lowest smoothed training loss over learning rates), smoothed in the same way. Evaluate as the published runs
-were: `--grid published --eval-every 10 --eval-batches 5`. Exit code 1 if a task is further off than `--within`.
+were: `--grid published --eval-every 10 --eval-batches 5`. Exit code 1 if a task is further off than
+`--within`.
 """
 
 from __future__ import annotations

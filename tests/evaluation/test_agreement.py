@@ -57,6 +57,16 @@ def test_only_adam_is_compared_and_what_is_not_published_is_named():
     assert unpublished == ["b"]
 
 
+def test_single_rates_count_as_one_grid():
+    ones = [
+        adam([[loss]], optimizer=f"adam@{i}", configurations=(RATES[i],)) for i, loss in ((1, 2.0), (0, 3.0))
+    ]
+    ((one,), _) = agreements(ones, {"task": PUBLISHED}, 40)
+    assert (one.best, one.rates, one.inside, one.own) == (1e-2, 2, False, 2.0)
+    with pytest.raises(ValueError, match="adam@1 and adam@5 on task differ in seeds or steps"):
+        agreements([ones[0], adam([[1.0, 1.0]], optimizer="adam@5")], {"task": PUBLISHED}, 40)
+
+
 @pytest.mark.parametrize(("loss", "code", "said"), [(2.2, 0, "1.000"), (2.4, 1, "Further off than 4%: a")])
 def test_the_command_says_what_is_off(tmp_path, capsys, loss, code, said):
     store, one = Store(tmp_path / "results"), adam([[loss, loss]], "a")

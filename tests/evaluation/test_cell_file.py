@@ -36,7 +36,8 @@ def test_cells_from_before_digests_are_read_and_know_none():
 
 
 def test_a_digest_that_was_changed_is_damage():
-    other = cell_file.encode(cell([1.0, 2.0], **(DIGESTS | {"code_digest": "d" * 64})))
+    changed: dict[str, Any] = DIGESTS | {"code_digest": "d" * 64}
+    other = cell_file.encode(cell([1.0, 2.0], **changed))
     schema = pq.read_schema(io.BytesIO(other))
     table = pq.read_table(io.BytesIO(cell_file.encode(cell([1.0, 2.0], **DIGESTS))))
     mixed = dict(table.schema.metadata) | {b"celo.cell": schema.metadata[b"celo.cell"]}

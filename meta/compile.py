@@ -1,4 +1,7 @@
-"""How programs are compiled: `jax.jit` with the compiler options that meta-training wants."""
+"""How programs are compiled: `jax.jit` with the compiler options that meta-training wants.
+
+The options are for the CPU, where compiling these programs takes longer than a hundred meta-iterations.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,16 @@ from typing import Any
 
 import jax
 
-# On CPU, LLVM at level 2 spends four times as long on these programs (unrolled random-number rounds above
-# all) and the result is no faster. Vectors of 512 bits, where there are any,
-# make the update rule a sixth faster.
-CPU_OPTIONS = {"xla_backend_optimization_level": 1, "xla_cpu_prefer_vector_width": 512}
+# LLVM at level 2 spends four times as long on these programs (unrolled random-number rounds above all) and
+# the result is no faster; nor is it with the passes that LLVM calls expensive. Vectors of 512 bits, where
+# there are any, make the update rule a sixth faster.
+CPU_OPTIONS = {
+    "xla_backend_optimization_level": 1,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_prefer_vector_width": 512,
+}
+# At level 0 a program is compiled soonest, and several times slower.
+ONCE_OPTIONS = {"xla_backend_optimization_level": 0}
 
 
 def jit(function: Callable[..., Any], **kwargs: Any) -> Any:
@@ -20,6 +29,20 @@ def jit(function: Callable[..., Any], **kwargs: Any) -> Any:
         function: the function to compile.
         kwargs: passed on to `jax.jit`.
     """
+    return _jit(function, CPU_OPTIONS, kwargs)
+
+
+def jit_once(function: Callable[..., Any], **kwargs: Any) -> Any:
+    """The same with `ONCE_OPTIONS`, for a function that is called once.
+
+    Args:
+        function: the function to compile.
+        kwargs: passed on to `jax.jit`.
+    """
+    return _jit(function, ONCE_OPTIONS, kwargs)
+
+
+def _jit(function: Callable[..., Any], options: dict[str, Any], kwargs: dict[str, Any]) -> Any:
     if jax.default_backend() == "cpu":
-        kwargs.setdefault("compiler_options", CPU_OPTIONS)
+        kwargs.setdefault("compiler_options", options)
     return jax.jit(function, **kwargs)

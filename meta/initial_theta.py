@@ -11,7 +11,7 @@ import jax
 import celo
 from celo.learned.base import theta_shapes
 from meta import config_file, partition, sharding
-from meta.compile import jit
+from meta.compile import jit_once
 from meta.fingerprint import arrays_fingerprint
 from meta.recipe import Recipe
 from meta.run import saved_steps
@@ -37,7 +37,7 @@ def initial_theta(recipe: Recipe, number: int = 0, digest: str | None = None) ->
     learned = recipe.learned(recipe.plan()[number].part)
     checkpoint = recipe.checkpoint(number)
     if not checkpoint:
-        return jit(learned.init)(jax.random.fold_in(jax.random.key(recipe.seed), 0))
+        return jit_once(learned.init)(jax.random.fold_in(jax.random.key(recipe.seed), 0))
     loaded, theta = celo.load(checkpoint)
     # A theta is the same whether its scheduler is in use or not.
     if loaded not in (recipe.learned(1), recipe.learned(2)):

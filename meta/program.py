@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from celo.learned.base import LearnedOptimizer
 from meta import partition, sharding
-from meta.compile import jit
+from meta.compile import jit, jit_once
 from meta.estimators import EstimatorState, Summary
 from meta.recipe import Stage
 from meta.tasks import stack_tasks
@@ -109,7 +109,7 @@ class StageProgram:
         theta = sharding.shapes(theta, sharding.REPLICATED, self.mesh)
         trained, frozen = self._split(theta)
         function = self._shard(self._estimator.init, (sharding.REPLICATED,) * 4, sharding.BY_PROBLEM)
-        begin = jit(function).lower(trained, frozen, self._tasks, self._first_key)
+        begin = jit_once(function).lower(trained, frozen, self._tasks, self._first_key)
         outer = jax.eval_shape(lambda tree: self._outer.init(ravel_pytree(tree)[0]), trained)
         number = jax.ShapeDtypeStruct((), jnp.int32)
         outer, number = sharding.shapes((outer, number), sharding.REPLICATED, self.mesh)

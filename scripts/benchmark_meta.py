@@ -102,12 +102,12 @@ class MetaStage:
         began = self.began or time.time()
         import jax
 
-        from meta.compile import jit
+        from meta.compile import jit_once
 
         set_up(Devices(host_devices=self.host_devices))
         program = paper_program(self.part, self.iterations)
         program.prepare()
-        state = program.begin(jit(program.learned.init)(jax.random.key(1)))
+        state = program.begin(jit_once(program.learned.init)(jax.random.key(1)))
         state, _ = program.run(state, 1)
         to_first = time.time() - began
         seconds = []

@@ -32,8 +32,15 @@ def _shape(leaf: Any) -> tuple[int, ...]:
 
 def _is_real(leaf: Any) -> bool:
     """Whether a leaf holds real floating-point numbers, of any precision."""
-    dtype = getattr(leaf, "dtype", None)
-    return isinstance(leaf, float) if dtype is None else jnp.issubdtype(dtype, jnp.floating)
+    return isinstance(leaf, float) if getattr(leaf, "dtype", None) is None else _is(leaf, jnp.floating)
+
+
+def _is(leaf: Any, kind: Any) -> bool:
+    """Whether the dtype of a leaf is of a kind; those of other libraries are of none."""
+    try:
+        return jnp.issubdtype(getattr(leaf, "dtype", type(None)), kind)
+    except TypeError:
+        return False
 
 
 def check_parameters(params: PyTree) -> None:
@@ -49,7 +56,7 @@ def check_parameters(params: PyTree) -> None:
         if _is_real(leaf):
             continue
         hint = _LEAVE_OUT
-        if jnp.issubdtype(getattr(leaf, "dtype", type(None)), jnp.complexfloating):
+        if _is(leaf, jnp.complexfloating):
             hint = "let its real and its imaginary part be two parameters"
         raise ValueError(
             f"parameter {trees.path_name(path)} is {trees.spec(leaf)}; expected real floating-point numbers: "
@@ -111,6 +118,6 @@ def updates_like(updates: PyTree, params: PyTree) -> PyTree:
 
     def like(p: Any, u: Any) -> Any:
         dtype = jnp.result_type(p)
-        return u.astype(dtype) if math.prod(_shape(p)) else jnp.zeros(_shape(p), dtype)
+        return jnp.asarray(u, dtype) if math.prod(_shape(p)) else jnp.zeros(_shape(p), dtype)
 
     return jax.tree.map(like, params, updates)

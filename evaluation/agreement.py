@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evaluation.cell import CellResult
+from evaluation.corpora import corpus_of
 from evaluation.envelope import SMOOTHING, Envelope, envelope_of
 from evaluation.report.table import Table
 from evaluation.scores import REFERENCE
@@ -56,25 +57,24 @@ def agreement(cell: CellResult, envelope: Envelope, step: int) -> Agreement:
         The comparison.
 
     Raises:
-        ValueError: if the curves or the envelope do not reach ``step``, or there are no learning rates.
+        ValueError: if the curves or the envelope do not reach ``step``, or Adam diverged at every rate.
     """
     reach = min(int(cell.evaluation_steps[-1]), int(envelope.steps[-1]))
     if not 0 <= step <= reach:
         raise ValueError(f"step is {step}; the curves of {cell.task} go from 0 to {reach}")
-    rates = [configuration.get("learning_rate") for configuration in cell.configurations]
-    if None in rates:
-        raise ValueError(f"{cell.optimizer} on {cell.task} has configurations without a learning rate")
-    order = np.argsort(np.asarray(rates, np.float64))
+    rates = [configuration["learning_rate"] for configuration in cell.configurations]
     losses = cell.evaluations["train_loss"].astype(np.float64)
     at = [_at(cell, smooth(each, SMOOTHING), step) for each in losses.mean(axis=1)]
+    if not np.isfinite(at).any():
+        raise ValueError(f"{cell.optimizer} on {cell.task} diverged at every learning rate by step {step}")
     best = int(np.nanargmin(np.where(np.isfinite(at), at, np.nan)))
     own = envelope_of(cell, pieces=len(cell.evaluation_steps))
     return Agreement(
         task=cell.task,
         step=step,
         rates=len(rates),
-        best=float(np.asarray(rates, np.float64)[best]),
-        inside=best not in (order[0], order[-1]),
+        best=float(rates[best]),
+        inside=min(rates) < rates[best] < max(rates),
         own=float(np.interp(step, own.steps, own.loss)),
         per_seed=np.array([_at(cell, smooth(each, SMOOTHING), step) for each in losses[best]]),
         published=float(np.interp(step, envelope.steps, envelope.loss)),
@@ -87,11 +87,17 @@ def agreements(
     """The comparison of Adam on every task, in order, and the tasks that have no published envelope.
 
     Cells of single learning rates, ``adam@1e-3``, count as one grid.
+
+    Raises:
+        ValueError: as `agreement`; a task was trained on a substituted corpus, or its cells on other data.
     """
     of_task: dict[str, list[CellResult]] = {}
     for cell in cells:
         if cell.optimizer.partition("@")[0] == REFERENCE:
             of_task.setdefault(cell.task, []).append(cell)
+    for same in of_task.values():
+        if (corpus := corpus_of(same[0])) is not None and corpus.substituted:
+            raise ValueError(f"{same[0].task} was trained on another corpus than the published curves")
     adams = [_together(same) for same in of_task.values()]
     found = [agreement(cell, envelopes[cell.task], step) for cell in adams if cell.task in envelopes]
     return found, [cell.task for cell in adams if cell.task not in envelopes]
@@ -101,9 +107,11 @@ def _together(cells: Sequence[CellResult]) -> CellResult:
     """One cell of all learning rates of cells that differ in nothing else, such as ``adam@1e-3``.
 
     Raises:
-        ValueError: if seeds or evaluations differ.
+        ValueError: if seeds, evaluations or data differ.
     """
     first = cells[0]
+    if len({cell.task_digest for cell in cells} - {None}) > 1:
+        raise ValueError(f"cells of {first.task} were trained on different data or definitions of it")
     for cell in cells:
         if cell.seeds != first.seeds or not np.array_equal(cell.evaluation_steps, first.evaluation_steps):
             raise ValueError(

@@ -93,8 +93,8 @@ def _sample_mixed(key: Array, params: PyTree) -> PyTree:
     """Level and range drawn uniformly from `MIXED_LEVELS` and `MIXED_RANGES`."""
     key_level, key_range, key_tau = jax.random.split(key, 3)
     bounds = jnp.log(jnp.asarray(MIXED_RANGES, jnp.float32))
-    low, high = bounds[jax.random.randint(key_range, (), 0, len(MIXED_RANGES))]
-    index = jax.random.randint(key_level, (), 0, len(MIXED_LEVELS))
+    low, high = bounds[jax.random.randint(key_range, (), 0, len(MIXED_RANGES), jnp.int32)]
+    index = jax.random.randint(key_level, (), 0, len(MIXED_LEVELS), jnp.int32)
 
     def at(level: str) -> PyTree:
         tau = _sample_level(key_tau, params, level, low, high)

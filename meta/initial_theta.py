@@ -70,8 +70,10 @@ def starting_points(recipe: Recipe, run_dir: str | os.PathLike[str]) -> dict[str
         FileNotFoundError: a checkpoint that is still needed is not there.
     """
     steps = saved_steps(run_dir)
-    begun = recipe.stage_at(steps[-1]) + 1 if steps else 0
-    recorded = config_file.read_config(run_dir)["config"].get(CONFIG_KEY, {}) if begun else {}
+    # Without a configuration it is no run, which is for those to say who open it.
+    known = bool(steps) and (Path(run_dir) / config_file.NAME).exists()
+    begun = recipe.stage_at(steps[-1]) + 1 if known else 0
+    recorded = config_file.read_config(run_dir)["config"].get(CONFIG_KEY, {}) if known else {}
     digests = {}
     for number in range(len(recipe.plan())):
         stage, checkpoint = stage_name(number), recipe.checkpoint(number)

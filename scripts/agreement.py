@@ -39,6 +39,8 @@ class Command:
 
     def __post_init__(self) -> None:
         """Checks the number."""
+        if not self.folders:
+            raise ValueError("no folder of results is given")
         if not 0 < self.within < 1:
             raise ValueError(f"within is {self.within}; expected a number between 0 and 1")
 
@@ -46,6 +48,10 @@ class Command:
         """Prints the table; how many tasks are further off."""
         cells = [cell for folder in self.folders for cell in Store(folder, log=print).results()]
         found, unpublished = agreements(cells, read_envelopes(self.envelope), self.step)
+        if not found:
+            raise ValueError(
+                "there is nothing to compare: no finished cell of adam is on a task that has an envelope"
+            )
         print(table(found).markdown())
         if unpublished:
             print(f"\nWithout a published envelope: {', '.join(unpublished)}")

@@ -34,8 +34,9 @@ def _widen(x: Any) -> Any:
 def _bounded(g: Any) -> Any:
     """A float32 gradient with finite entries clipped to where sums of squares are finite; others stay.
 
-    Beyond, moments overflow: Adam's never come back from infinity, Yogi's become NaN. What is not finite is
-    left for those who look for it, as `optax.apply_if_finite` does.
+    So do doubles, under JAX_ENABLE_X64, whose squares are finite much further. Beyond, moments overflow:
+    Adam's never come back from infinity, Yogi's become NaN. What is not finite is left for those who look for
+    it, as `optax.apply_if_finite` does.
     """
     if getattr(g, "dtype", None) != jnp.float32:
         return g
@@ -62,7 +63,8 @@ def in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformat
     inner = optax.with_extra_args_support(inner)
 
     def shown(tree: Any) -> Any:
-        return jax.tree.map(_widen, parameters.without_empty(tree))
+        # As arrays first: a Python float, or a double of NumPy, gets the dtype it has in JAX.
+        return jax.tree.map(lambda x: _widen(jnp.asarray(x)), parameters.without_empty(tree))
 
     def init(params: optax.Params) -> optax.OptState:
         parameters.check_parameters(params)

@@ -98,7 +98,7 @@ def _vanilla_init(keys: jax.Array, inputs: int, hidden: int) -> Weights:
 
 
 def _identity_init(keys: jax.Array, inputs: int, hidden: int) -> Weights:
-    return {**_vanilla_init(keys, inputs, hidden), "w_h": jnp.eye(hidden)}
+    return {**_vanilla_init(keys, inputs, hidden), "w_h": jnp.eye(hidden, dtype=jnp.float32)}
 
 
 def _vanilla(weights: Weights, inputs: jax.Array) -> jax.Array:

@@ -17,7 +17,7 @@ def adam(losses, task="task", **changes):
     losses = np.asarray(losses, np.float32)
     evaluations = {"train_loss": np.repeat(losses[..., None], 3, axis=2)}
     return cell(
-        losses, task, **{"evaluations": evaluations, "configurations": RATES[: len(losses)], **changes}
+        losses, task, **{"evaluations": evaluations, "configurations": RATES[: len(losses)]} | changes
     )
 
 
@@ -76,6 +76,26 @@ def test_the_command_says_what_is_off(tmp_path, capsys, loss, code, said):
     arguments = [str(store.folder), "--envelope", str(tmp_path / "published.npz"), "--step", "40"]
     assert main(arguments) == code
     assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("optimizer", "task"), [("celo", "a"), ("adam", "b")])
+def test_nothing_to_compare_is_no_agreement(tmp_path, capsys, optimizer, task):
+    store, one = Store(tmp_path / "results"), adam([[1.0]], task, optimizer=optimizer)
+    store.declare({"steps": 40}, [name_of(one)], {})
+    store.write(one)
+    np.savez(tmp_path / "published.npz", names=["a"], steps=PUBLISHED.steps[None], loss=PUBLISHED.loss[None])
+    with pytest.raises(SystemExit) as ended:
+        main([str(store.folder), "--envelope", str(tmp_path / "published.npz"), "--step", "40"])
+    assert ended.value.code == 2
+    assert "there is nothing to compare" in capsys.readouterr().err
+
+
+def test_grids_that_diverged_altogether_and_cells_of_other_data_are_refused():
+    with pytest.raises(ValueError, match="adam on task diverged at every learning rate by step 40"):
+        agreement(adam([[np.nan], [np.inf], [np.nan]]), PUBLISHED, 40)
+    ones = [adam([[1.0]], configurations=(RATES[i],), task_digest=digest) for i, digest in enumerate("ab")]
+    with pytest.raises(ValueError, match="cells of task were trained on different data"):
+        agreements(ones, {"task": PUBLISHED}, 40)
 
 
 def test_a_bad_tolerance_is_refused(tmp_path, capsys):

@@ -263,6 +263,15 @@ def test_a_product_is_the_library_s_convolution(window, stride, pixels, key):
     np.testing.assert_allclose(as_product(images, kernel, stride), expected, atol=1e-5)
 
 
-def test_other_padding_is_refused(key):
-    with pytest.raises(ValueError, match="padding is 'VALID'; expected 'SAME'"):
-        convolve(jnp.zeros((1, 3, 3, 1)), jnp.zeros((3, 3, 1, 1)), (1, 1), "VALID")
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"padding": "VALID"}, "padding is 'VALID'; expected 'SAME'"),
+        ({"rhs_dilation": (2, 2)}, r"dilations are \(1, 1\) and \(2, 2\), groups 1; expected ones"),
+        ({"feature_group_count": 3}, "groups 3; expected ones"),
+    ],
+)
+def test_other_convolutions_are_refused(changed, message):
+    plain = {"padding": "SAME", "lhs_dilation": (1, 1), "rhs_dilation": (1, 1), "feature_group_count": 1}
+    with pytest.raises(ValueError, match=message):
+        convolve(jnp.zeros((1, 3, 3, 3)), jnp.zeros((3, 3, 3, 3)), window_strides=(1, 1), **plain | changed)

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from meta.tasks.base import Task
 from meta.tasks.families.entry import Entry, Folders
@@ -39,10 +40,12 @@ class QuadraticTask(Entry):
 
     def blank(self, name: str) -> Task:
         """Build the task."""
-        matrix = jnp.eye(self.dim)
+        matrix = np.eye(self.dim, dtype=np.float32)
         if self.random_matrix:
-            factor = jax.random.normal(jax.random.key(_MATRIX_SEED), (self.dim, self.dim))
-            matrix = factor @ factor.T
+            factor = jax.random.normal(jax.random.key(_MATRIX_SEED), matrix.shape, jnp.float32)
+            # On the host and in double precision, so that the task is the same on every device.
+            product = np.asarray(factor, np.float64) @ np.asarray(factor, np.float64).T
+            matrix = product.astype(np.float32)
         return QuadraticForm.of(matrix, name, **self.config)
 
 

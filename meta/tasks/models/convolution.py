@@ -15,7 +15,16 @@ import jax.numpy as jnp
 from jax import Array
 
 
-def convolve(images: Array, kernel: Array, window_strides: Sequence[int], padding: str, **rest: Any) -> Array:
+def convolve(
+    images: Array,
+    kernel: Array,
+    window_strides: Sequence[int],
+    padding: str,
+    lhs_dilation: Sequence[int],
+    rhs_dilation: Sequence[int],
+    feature_group_count: int,
+    **rest: Any,
+) -> Array:
     """``jax.lax.conv_general_dilated`` with padding "SAME", by `as_product` on a CPU.
 
     Args:
@@ -23,16 +32,23 @@ def convolve(images: Array, kernel: Array, window_strides: Sequence[int], paddin
         kernel: (rows, columns, inputs, outputs).
         window_strides: of rows and columns.
         padding: "SAME".
-        rest: further arguments as flax gives them, for the library's convolution.
+        lhs_dilation: ones.
+        rhs_dilation: ones.
+        feature_group_count: 1.
+        rest: layout and precision as flax gives them, for the library's convolution.
 
     Returns:
         (batch, height / stride, width / stride, outputs), sizes rounded up.
 
     Raises:
-        ValueError: for another padding.
+        ValueError: for another padding, dilation or number of groups, whatever the backend.
     """
     if padding != "SAME":
         raise ValueError(f"padding is {padding!r}; expected 'SAME'")
+    if {*lhs_dilation, *rhs_dilation, feature_group_count} != {1}:
+        raise ValueError(
+            f"dilations are {lhs_dilation} and {rhs_dilation}, groups {feature_group_count}; expected ones"
+        )
     if jax.default_backend() != "cpu":
         return jax.lax.conv_general_dilated(images, kernel, window_strides, padding, **rest)
     return as_product(images, kernel, (window_strides[0], window_strides[1]))

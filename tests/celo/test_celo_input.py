@@ -79,7 +79,9 @@ def test_the_loss_must_be_a_scalar():
         update(value=jnp.ones(2))
 
 
-@pytest.mark.parametrize("value", ["a", (1.0, {"accuracy": 0.5}), jnp.ones, 1j], ids=["text", "pair", "function", "complex"])
+@pytest.mark.parametrize(
+    "value", ["a", (1.0, {"accuracy": 0.5}), jnp.ones, 1j], ids=["text", "pair", "function", "complex"]
+)
 def test_the_loss_must_be_a_number(value: Any):
     with pytest.raises(TypeError, match=rf"value is {re.escape(repr(value))}; expected the scalar loss"):
         update(value=value)

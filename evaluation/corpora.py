@@ -7,7 +7,11 @@ from typing import NamedTuple
 
 from evaluation.cell import CellResult
 from meta.datasets.catalog import TEXT_DATASETS
+from meta.datasets.subwords import T5
 from meta.tasks import TASKS
+
+# Published tasks read bytes or T5's sub-words, and which of them a task reads cannot be chosen.
+_PUBLISHED = re.compile(rf"(UTF-8 )?bytes(,|$)|published tokenizer {re.escape(T5)}( |$)")
 
 
 class Corpus(NamedTuple):
@@ -29,9 +33,12 @@ class Corpus(NamedTuple):
         return self.name != self.own
 
     @property
-    def fitted(self) -> bool:
-        """Whether the tokenizer was trained on the corpus, rather than published or bytes."""
-        return "trained on" in self.tokenizer
+    def retokenized(self) -> bool:
+        """Whether the tokenizer is not the published tasks': losses are then per other tokens.
+
+        So is any file's, even if it is a copy: what it is a copy of cannot be told from the words.
+        """
+        return _PUBLISHED.match(self.tokenizer) is None
 
 
 def corpus_of(cell: CellResult) -> Corpus | None:

@@ -128,8 +128,11 @@ def _without_envelope(
         if envelope is None:
             found[task] = "there is no envelope of Adam for"
         elif envelope.evaluations is None:
-            if any(corpus.substituted for cell in own if (corpus := corpus_of(cell))):
+            corpora = [corpus for cell in own if (corpus := corpus_of(cell))]
+            if any(corpus.substituted for corpus in corpora):
                 found[task] = "the envelope is of the published corpus, the runs are not, on"
+            elif any(corpus.retokenized for corpus in corpora):
+                found[task] = "the envelope is of the published tokenizer, the runs are not, on"
         elif envelope.task_digest is not None and digests - {envelope.task_digest}:
             found[task] = "the envelope is of other data or another definition of the task than the runs on"
     return found

@@ -9,8 +9,8 @@ from evaluation.scoreboard import NOISE, Scoreboard
 
 _OTHER_CORPUS = "Losses, and scores on it, are not those of the published task."
 _OTHER_TOKENIZER = (
-    "The published task reads T5's, so that losses per token, and VeLO's speedup by a published envelope, "
-    "compare with published ones only roughly."
+    "The published task reads T5's, so that losses, which are per token, do not compare with published ones, "
+    "and no published envelope serves for VeLO's speedup."
 )
 FEW_EVALUATIONS = 100  # below, an envelope smoothed by 0.95 over evaluations is mostly its beginning
 
@@ -37,7 +37,7 @@ def _corpora(board: Scoreboard) -> list[str]:
     for task in finished_tasks(board):
         corpora = {corpus_of(own[task].cell): None for own in board.runs.values() if task in own}
         for corpus in corpora:
-            if corpus is not None and (corpus.substituted or corpus.fitted):
+            if corpus is not None and (corpus.substituted or corpus.retokenized):
                 found.setdefault(corpus, []).append(task)
     said = []
     for corpus, tasks in found.items():

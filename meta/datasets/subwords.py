@@ -21,6 +21,7 @@ from meta.files import digest
 
 SPECIAL = ("<pad>", "</s>", "<unk>")
 LONGEST_PIECE = 16  # characters (of the byte alphabet); keeps the part of a text that N tokens need bounded
+T5 = "google-t5/t5-small"
 _PADDING = ("<pad>", "[PAD]")
 
 
@@ -160,9 +161,9 @@ class LearnedSubwords:
 
 @dataclasses.dataclass(frozen=True)
 class PublishedSubwords:
-    """A tokenizer somebody published: a repository of the hub, or a file `tokenizer.json`.
+    """A tokenizer somebody published on the hub, or that of a file `tokenizer.json`.
 
-    `google-t5/t5-small` is the vocabulary of the published tasks: 32,000 pieces and 100 extra ids.
+    `T5`, google-t5/t5-small, is the vocabulary of the published tasks: 32,000 pieces and 100 extra ids.
 
     Attributes:
         source: name of a repository on the hub, or path of a file.
@@ -175,13 +176,13 @@ class PublishedSubwords:
     @property
     def name(self) -> str:
         """Names the vocabulary in cache files: by the content of a file, by the name of a repository."""
-        path = Path(self.source)
-        mark = digest(path)[:16] if path.is_file() else re.sub(r"[^\w.]+", "--", self.source)
+        file = self._file
+        mark = re.sub(r"[^\w.]+", "--", self.source) if file is None else digest(file)[:16]
         return f"{mark}-{self.vocab_size}"
 
     def fit(self, texts: Iterable[str]) -> Subwords:
         """Fetch the tokenizer; the texts are not needed."""
-        encoder = _read(Path(self.source)) if Path(self.source).is_file() else _download(self.source)
+        encoder = _download(self.source) if self._file is None else _read(self._file)
         if encoder.piece(0) not in _PADDING:
             raise ValueError(
                 f"the tokenizer {self.source!r} has {encoder.piece(0)!r} as id 0, which has to be padding, "
@@ -194,8 +195,20 @@ class PublishedSubwords:
         return encoder
 
     def note(self, num_pieces: int) -> str:
-        """Describe the vocabulary in words."""
-        return f"published tokenizer {self.source} of {self.vocab_size:,} ids, {num_pieces:,} of them in use"
+        """Describe the vocabulary in words; a file by name and content, wherever it is and whoever made it.
+
+        The words are part of a task, and so of the digests by which results are found again.
+        """
+        file = self._file
+        what = f"published tokenizer {self.source}"
+        if file is not None:
+            what = f"tokenizer of a file {file.name} (SHA-256 {digest(file)[:12]})"
+        return f"{what} of {self.vocab_size:,} ids, {num_pieces:,} of them in use"
+
+    @property
+    def _file(self) -> Path | None:
+        path = Path(self.source)
+        return path if path.is_file() else None
 
 
 def _read(path: Path) -> Subwords:

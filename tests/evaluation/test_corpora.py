@@ -22,22 +22,33 @@ def test_documents_in_the_place_of_the_tasks_own_are_told(tmp_path):
     found = corpus(note)
     assert found == Corpus("pydoc", "lm1b", "UTF-8 bytes, 259 ids")
     assert found is not None
-    assert (found.substituted, found.fitted) == (True, False)
+    assert (found.substituted, found.retokenized) == (True, False)
 
 
 @pytest.mark.parametrize(
-    ("vocabulary", "fitted"), [(LearnedSubwords(), True), (PublishedSubwords("google-t5/t5-small"), False)]
+    ("vocabulary", "other"),
+    [
+        (LearnedSubwords(), True),
+        (PublishedSubwords("google-t5/t5-small"), False),
+        (PublishedSubwords("google-t5/t5-small-2"), True),
+        (PublishedSubwords("openai-community/gpt2"), True),
+        (PublishedSubwords(__file__), True),  # of a file only its content counts, which is not read here
+        (Bytes(), False),
+    ],
 )
-def test_a_tokenizer_trained_on_the_corpus_is_told_from_a_published_one(vocabulary, fitted):
+def test_any_tokenizer_is_told_from_the_published_ones(vocabulary, other):
     found = corpus(f"lm1b (billion-word-benchmark/lm1b), 9 documents; {vocabulary.note(300)}")
     assert found is not None
-    assert (found.substituted, found.fitted) == (False, fitted)
+    assert (found.substituted, found.retokenized) == (False, other)
     assert found.tokenizer == vocabulary.note(300)
 
 
 def test_windows_of_a_text_are_the_tasks_own():
     data = TextData("pydoc", {"train": np.zeros(3, np.uint16)}, 259, "bytes")
-    assert corpus(data.note, BYTES) == Corpus("pydoc", "pydoc", "bytes")
+    found = corpus(data.note, BYTES)
+    assert found == Corpus("pydoc", "pydoc", "bytes")
+    assert found is not None
+    assert not found.retokenized
 
 
 @pytest.mark.parametrize("note", [None, {"corpus": "lm1b"}, "", "images; of something", "lm1b"])

@@ -148,7 +148,12 @@ FITTED = (
         (
             f"lm1b (x); {FITTED}",
             f"{LM} was trained on the corpus lm1b with the tokenizer: byte-pair",
-            "roughly.",
+            "no published envelope serves for VeLO's speedup.",
+        ),
+        (
+            "lm1b (x); tokenizer of a file tokenizer.json (SHA-256 0a) of 32,100 ids",
+            f"{LM} was trained on the corpus lm1b with the tokenizer: tokenizer of a file",
+            "no published envelope serves for VeLO's speedup.",
         ),
         ("lm1b (x); published tokenizer google-t5/t5-small", "", ""),
     ],

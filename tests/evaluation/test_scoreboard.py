@@ -99,8 +99,11 @@ def test_velos_speedup_is_over_the_tasks_with_an_envelope():
 
 
 LM = "TransformerLM_LM1B_MultiRuntime_0"
-LM1B = "lm1b (billion-word-benchmark/lm1b), 9 documents of its train file; published tokenizer t5"
-OTHER = "wikitext2_valid (Salesforce/wikitext), 9 documents of its train file; published tokenizer t5"
+T5 = "published tokenizer google-t5/t5-small of 32,100 ids, 32,100 of them in use"
+LM1B = f"lm1b (billion-word-benchmark/lm1b), 9 documents of its train file; {T5}"
+OTHER = f"wikitext2_valid (Salesforce/wikitext), 9 documents of its train file; {T5}"
+FITTED = "lm1b (billion-word-benchmark/lm1b), 9 documents; byte-pair encoding, trained on 9 documents"
+FILE = LM1B.replace("published tokenizer google-t5/t5-small", "tokenizer of a file t.json (SHA-256 0a)")
 
 
 def language_models(note, **changes):
@@ -115,6 +118,9 @@ def language_models(note, **changes):
     [
         (LM1B, {}, None),
         (OTHER, {}, "of the published corpus, the runs are not"),
+        (FITTED, {}, "of the published tokenizer, the runs are not"),
+        (FILE, {}, "of the published tokenizer, the runs are not"),
+        (FITTED, {"evaluations": 200, "task_digest": "d"}, None),
         (OTHER, {"evaluations": 200, "task_digest": "d"}, None),  # our own, on the same data
         (OTHER, {"evaluations": 200}, None),  # of a folder from before digests
         (LM1B, {"evaluations": 200, "task_digest": "e"}, "of other data or another definition"),

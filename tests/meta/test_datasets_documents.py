@@ -1,5 +1,7 @@
 """Documents as rows of tokens, the vocabularies they are made of, and the cache of both."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -216,11 +218,19 @@ def test_a_published_tokenizer(encoder, folders, tmp_path):
     vocabulary = PublishedSubwords(str(file))
     data = load_documents("wikitext2", vocabulary, **folders)
     assert data.vocab_size == 32_100
-    assert f"published tokenizer {file} of 32,100 ids, {encoder.num_pieces} of them" in data.note
+    words = (
+        rf"; tokenizer of a file tokenizer\.json \(SHA-256 \w{{12}}\) of 32,100 ids, {encoder.num_pieces} of"
+    )
+    assert re.search(words, data.note)
     assert [encoder.decode(row) for row in data.splits["test"]] == [s.strip() for s in sentences(7, "test")]
-    name = vocabulary.name
+    (tmp_path / "elsewhere").mkdir()
+    copy = tmp_path / "elsewhere" / "tokenizer.json"
+    copy.write_bytes(encoder.content())
+    assert load_documents("wikitext2", PublishedSubwords(str(copy)), **folders).note == data.note
+    name, note = vocabulary.name, vocabulary.note(300)
     file.write_bytes(LearnedSubwords(vocab_size=300).fit(sentences(50)).content())
     assert vocabulary.name != name  # the cache goes by the content of a file
+    assert vocabulary.note(300) != note
 
 
 def test_tokenizers_that_do_not_serve(encoder, tmp_path, monkeypatch):

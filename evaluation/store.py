@@ -6,9 +6,7 @@ file per finished cell, ``locks/`` the locks by which processes share the work.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,42 +14,12 @@ from typing import Any, NamedTuple
 from celo.files import write_atomically
 from evaluation import cell_file
 from evaluation.cell import CellResult
+from evaluation.cell_name import CellName, name_of
 from meta.files import json_bytes, json_ready
 from meta.lock import FileLock
 
 FORMAT = 1
 NAME = "evaluation.json"
-_LONGEST = 80  # characters of a name within a file's name, of which systems take 255
-
-
-class CellName(NamedTuple):
-    """Which cell: equal keys mean equal numbers.
-
-    Attributes:
-        task: name of the task.
-        optimizer: label of the optimizer.
-        key: digest of everything that decides the numbers; "" where the data of the task, which it is made
-            of, were not to be had.
-    """
-
-    task: str
-    optimizer: str
-    key: str
-
-    @property
-    def file(self) -> str:
-        """Name of the cell's file, without ending."""
-        return f"{_slug(self.task)}--{_slug(self.optimizer)}--{self.key[:16]}"
-
-    @property
-    def words(self) -> str:
-        """How to call the cell to a user."""
-        return f"{self.optimizer} on {self.task}"
-
-
-def name_of(cell: CellResult) -> CellName:
-    """The name of a cell."""
-    return CellName(cell.task, cell.optimizer, cell.key)
 
 
 class Meaning(NamedTuple):
@@ -124,10 +92,7 @@ class Store:
             FileExistsError: it holds something else.
         """
         self._check_folder()
-        if self._path.exists():
-            found = self._read_json()
-            self._check_settings(found["settings"], json_ready(settings, "settings"))
-            self._check_labels(found.get("labels", {}), labels or {})
+        self._fitting(json_ready(settings, "settings"), labels or {})
 
     def declare(
         self,
@@ -145,28 +110,22 @@ class Store:
             settings: what all cells share, ready for JSON.
             cells: the cells asked for.
             provenance: what they are made with, ready for JSON; kept from the beginning of the folder.
-            labels: what the labels of the optimizers stand for, which never changes in a folder; None = not
-                to be kept.
+            labels: what the labels stand for, which never changes in a folder; None = not to be kept.
 
         Raises:
-            ValueError: as `check`.
-            FileExistsError: as `check`.
+            ValueError, FileExistsError: as `check`.
         """
-        self._check_folder()
+        self._check_folder()  # first of all: the lock is a file in it
+        settings = json_ready(settings, "settings")
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.lock(NAME, wait=True):
-            self.check(settings, labels)
-            found = self._read_json() if self._path.exists() else None
+            found = self._fitting(settings, labels or {})
             # Folders of earlier versions have no labels.
             before: dict[str, Any] = {"cells": [], "labels": {}} | (found or {})
-            entries = {(entry["task"], entry["optimizer"]): entry for entry in before["cells"]}
-            for cell in cells:
-                if cell.key or cell[:2] not in entries:
-                    entries[cell[:2]] = cell._asdict()
             content = {
                 "format": FORMAT,
-                "settings": json_ready(settings, "settings"),
-                "cells": list(entries.values()),
+                "settings": settings,
+                "cells": _with(before["cells"], cells),
                 "labels": {label: one._asdict() for label, one in (labels or {}).items()} | before["labels"],
                 "provenance": found["provenance"] if found else json_ready(provenance or {}, "provenance"),
             }
@@ -193,23 +152,24 @@ class Store:
         Raises:
             OSError: the file is there but cannot be read, as for want of permission.
         """
-        path = self.path(name)
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        # Damage shows as whatever the parsers of Parquet and of JSON happen to stumble over.
-        try:
-            cell = cell_file.decode(data)
-        except Exception as error:
-            self.log(
-                f"{path} is damaged ({type(error).__name__}: {error}); {name.words} has to be done again"
-            )
-            return None
-        if name_of(cell) != name:
-            self.log(f"{path} holds {name_of(cell).words}, not {name.words}, which is to be done again")
-            return None
-        return cell
+        for file in name.files:
+            path = self.path(name).with_name(f"{file}.parquet")
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                continue
+            # Damage shows as whatever the parsers of Parquet and of JSON happen to stumble over.
+            try:
+                cell = cell_file.decode(data)
+            except Exception as error:
+                what = f"{type(error).__name__}: {error}"
+                self.log(f"{path} is damaged ({what}); {name.words} has to be done again")
+                continue
+            if name_of(cell) == name:
+                return cell
+            if file == name.file:  # under an earlier version's name, others are where they belong
+                self.log(f"{path} holds {name_of(cell).words}, not {name.words}, which is to be done again")
+        return None
 
     def results(self) -> list[CellResult]:
         """All cells asked for that are finished, in the order in which they were asked for."""
@@ -264,6 +224,15 @@ class Store:
                     f"{self.folder} holds no evaluation but {', '.join(others[:5])}; use a new folder"
                 )
 
+    def _fitting(self, settings: Mapping[str, Any], labels: Mapping[str, Meaning]) -> dict[str, Any] | None:
+        """What the list holds, checked against what is asked for; None where there is none."""
+        if not self._path.exists():
+            return None
+        found = self._read_json()
+        self._check_settings(found["settings"], settings)
+        self._check_labels(found.get("labels", {}), labels)
+        return found
+
     def _check_settings(self, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
         different = [
             f"{name} {found.get(name)!r} instead of {asked.get(name)!r}"
@@ -286,12 +255,14 @@ class Store:
                 )
 
 
+def _with(entries: list[dict[str, str]], cells: Iterable[CellName]) -> list[dict[str, str]]:
+    """The entries of a list and those of more cells, one for each task and optimizer."""
+    found = {(entry["task"], entry["optimizer"]): entry for entry in entries}
+    for cell in cells:
+        if cell.key or cell[:2] not in found:
+            found[cell[:2]] = cell._asdict()
+    return list(found.values())
+
+
 def _words(meaning: Meaning) -> str:
     return f"{meaning.spec} (digest {meaning.digest[:12]})"
-
-
-def _slug(name: str) -> str:
-    """The name as part of a file's name: itself if it can be that, else with a hash that keeps it apart."""
-    slug = re.sub(r"[^A-Za-z0-9_.@+-]+", "-", name)[:_LONGEST]
-    # A slug has no "~" of its own, so that no name is what another one becomes.
-    return slug if slug == name else f"{slug}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -162,6 +162,31 @@ def test_labels_that_differ_in_signs_alone_have_files_of_their_own(tmp_path):
     assert CellName("T_a", "a-b@1e-3", KEY).file == f"T_a--a-b@1e-3--{KEY[:16]}"
 
 
+def test_a_cell_under_the_name_that_earlier_versions_gave_it_is_found(tmp_path):
+    """A label with a sign that files cannot have, before such labels were kept apart by a hash."""
+    lines = []
+    store, search = Store(tmp_path, lines.append), cell(task="t", optimizer="nadamw-search:10")
+    store.declare(SETTINGS, [name_of(search)])
+    store.write(search)
+    earlier = tmp_path / "cells" / f"t--nadamw-search-10--{KEY[:16]}.parquet"
+    store.path(name_of(search)).rename(earlier)
+    assert_same(store.read(name_of(search)), search)
+    assert store.missing() == []
+    assert store.read(CellName("t", "nadamw-search/10", KEY)) is None  # had the same name
+    assert lines == []
+    earlier.write_bytes(b"PAR1")
+    assert store.missing() == [name_of(search)]
+    assert f"{earlier} is damaged" in lines[0]
+
+
+def test_the_list_is_read_once_to_add_to_it(tmp_path, monkeypatch):
+    reads, read = [], Store._read_json
+    Store(tmp_path).declare(SETTINGS, [])
+    monkeypatch.setattr(Store, "_read_json", lambda store: reads.append(store) or read(store))
+    Store(tmp_path).declare(SETTINGS, [CellName("t", "adam", KEY)])
+    assert len(reads) == 1
+
+
 def test_names_of_any_length_have_files(tmp_path):
     long = cell(task="t" * 300, optimizer="/home/a b/" + "x" * 300)
     Store(tmp_path).write(long)

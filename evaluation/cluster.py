@@ -83,7 +83,7 @@ def _run(
             failures.append((job.name, error))
             observer.log(f"{job.name.words} failed: {error}")
     missing = tuple(job.name for job in jobs if evaluation.store.read(job.name) is None)
-    return Outcome(missing, tuple(failures))
+    return Outcome(missing, tuple(failures), evaluation.left_out)
 
 
 def do_cell(request: Request, folder: str) -> list[str]:

@@ -24,10 +24,17 @@ Load = Callable[[], Task]
 
 
 class Job(NamedTuple):
-    """A cell to do, and its optimizer."""
+    """A cell to do.
+
+    Attributes:
+        name: of the cell.
+        contestant: its optimizer.
+        task_digest: of its task with all data, which takes long to make.
+    """
 
     name: CellName
     contestant: Contestant
+    task_digest: str
 
 
 class Evaluation:
@@ -94,6 +101,17 @@ class Evaluation:
         """
         return self._survey[0]
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The tasks that `jobs` leaves out, as their data are not to be had now.
+
+        The folder does not tell: what was asked for while there were data, or by another command, is in it.
+
+        Raises:
+            DatasetNotFoundError: as `jobs`.
+        """
+        return tuple(task for tasks in self._survey[1].values() for task in tasks)
+
     def declare(self) -> list[Job]:
         """`jobs`, after saying in the folder that they are asked for.
 
@@ -111,9 +129,7 @@ class Evaluation:
         jobs, absent = self._survey
         if absent:
             self._log(f"{_told(absent)}\nThey are left out.")
-        left_out = [
-            CellName(task, label, "") for tasks in absent.values() for task in tasks for label in labels
-        ]
+        left_out = [CellName(task, label, "") for task in self.left_out for label in labels]
         self.store.declare(settings, [*(job.name for job in jobs), *left_out], provenance(), kept)
         return jobs
 
@@ -141,7 +157,7 @@ class Evaluation:
         task = self.task(name)
         digest = task_digest(task)
         return [
-            Job(CellName(name, one.label, cell_key(task, digest, one, self.settings)), one)
+            Job(CellName(name, one.label, cell_key(task, digest, one, self.settings)), one, digest)
             for one in self.contestants
         ]
 

@@ -14,6 +14,7 @@ from evaluation.resources import Resources
 from evaluation.settings import Settings
 from meta.datasets.cache import cache_folder
 from meta.datasets.catalog import TEXT_DATASETS
+from meta.datasets.source import data_folder
 from meta.tasks.registry import find, make
 
 
@@ -47,7 +48,7 @@ class Request:
     skip_missing_data: bool = False
 
     def __post_init__(self) -> None:
-        """Checks the names of the tasks, of the corpus and of a tokenizer's file."""
+        """Checks the names of the tasks, of the corpus, of a tokenizer's file and of the folder of data."""
         for name in self.tasks:
             find(name)
         if self.lm_corpus is not None and self.lm_corpus not in TEXT_DATASETS:
@@ -55,6 +56,8 @@ class Request:
         tokenizer = self.lm_tokenizer or ""
         if tokenizer.endswith(".json") and not Path(tokenizer).is_file():
             raise FileNotFoundError(f"there is no file {tokenizer} of a tokenizer")
+        # Or else a mistyped folder would be data that every task misses, and these may be left out.
+        data_folder(self.data_dir)
 
     def evaluation(self, log: Callable[[str], None] = lambda line: None) -> Evaluation:
         """The evaluation; checkpoints are read, data are not.

@@ -24,9 +24,8 @@ from evaluation.memory import bytes_per_device, out_of_memory
 from evaluation.open_cell import OpenCell
 from evaluation.plan import Evaluation, Job
 from evaluation.resources import Resources
-from evaluation.settings import code_digest, task_digest
+from evaluation.settings import code_digest
 from evaluation.store import CellName
-from meta.tasks.base import Task
 
 _PATIENCE = 1.0  # seconds between two looks at what another process is doing
 _NAP = 0.1  # seconds a device without work sleeps
@@ -52,10 +51,12 @@ class Outcome:
     Attributes:
         missing: cells that are not in the folder.
         failures: why, for those that were tried.
+        left_out: tasks whose data were not to be had, so that none of their cells were tried.
     """
 
     missing: tuple[CellName, ...]
     failures: tuple[tuple[CellName, str], ...]
+    left_out: tuple[str, ...] = ()
 
 
 def run(
@@ -91,7 +92,7 @@ def run(
             interrupted.set()  # or else leaving the block would wait for the end of the work
             raise
     missing = tuple(job.name for job in jobs if evaluation.store.read(job.name) is None)
-    return Outcome(missing, tuple(board.failures))
+    return Outcome(missing, tuple(board.failures), evaluation.left_out)
 
 
 class _Board:
@@ -111,7 +112,6 @@ class _Board:
         self._waiting = collections.deque(jobs)
         self._elsewhere: list[Job] = []
         self._open: list[OpenCell] = []
-        self._digests: dict[str, tuple[str, str]] = {}
         self._active, self._look_again = 0, 0.0
         self._lock = threading.Lock()
         devices = jax.local_devices()
@@ -203,8 +203,8 @@ class _Board:
             self._open.append(cell)
         try:
             cell.work(device, report, self._stopped)
-            digests = self._digests_of(job.name.task, task)
-            return dataclasses.replace(cell.result(), task_digest=digests[0], code_digest=digests[1]), most
+            digests = {"task_digest": job.task_digest, "code_digest": code_digest(task)}
+            return dataclasses.replace(cell.result(), **digests), most
         except jax.errors.JaxRuntimeError as error:
             if cell.trainings == 1 or not out_of_memory(error):
                 raise
@@ -214,12 +214,6 @@ class _Board:
         fewer = cell.trainings // 2
         log(f"{job.name.words}: {cell.trainings} trainings at a time take too much memory; {fewer} are tried")
         return None, fewer
-
-    def _digests_of(self, name: str, task: Task) -> tuple[str, str]:
-        """Of a task and of the code its cells share; made once, as large data take long."""
-        if name not in self._digests:
-            self._digests[name] = task_digest(task), code_digest(task)
-        return self._digests[name]
 
     def _report(self, number: int, name: CellName) -> Callable[[float], None]:
         return lambda fraction: self._observer.advanced(number, name, fraction)

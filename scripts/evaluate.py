@@ -216,7 +216,7 @@ def _carry_out(command: Evaluate, request: Request, progress: Progress, stop: St
 def _conclude(outcome: Outcome, stop: StopRequest, folder: Path) -> int:
     """Says what is left, and gives the exit code."""
     if not outcome.missing:
-        _finished(folder)
+        _finished(folder, outcome.left_out)
         return 0
     print(f"Left to do ({len(outcome.missing)}):")
     for name in outcome.missing:
@@ -229,14 +229,13 @@ def _conclude(outcome: Outcome, stop: StopRequest, folder: Path) -> int:
     return 1
 
 
-def _finished(folder: Path) -> None:
+def _finished(folder: Path, left_out: Sequence[str]) -> None:
     """Says that all is done, and what a report of the folder will lack."""
-    asked = Store(folder).expected
-    left_out = dict.fromkeys(name.task for name in asked if not name.key)
     if left_out:
-        print(f"Left out for want of data, and missing in the report: {', '.join(left_out)}")
-    print(f"All cells{' but those' if left_out else ''} are done: {folder}. Scores: celo report {folder}")
-    if REFERENCE not in [name.optimizer for name in asked]:
+        tasks = ", ".join(left_out)
+        print(f"Left out for want of data, and missing in the report unless finished before: {tasks}")
+    print(f"All {'other ' if left_out else ''}cells are done: {folder}. Scores: celo report {folder}")
+    if REFERENCE not in [name.optimizer for name in Store(folder).expected]:
         print(
             f"Scores are with respect to {REFERENCE}, which is not among the optimizers of this folder: run "
             f"the same command with --optimizers {REFERENCE}, or the report has none"

@@ -1,5 +1,6 @@
-"""The runner against trainings done one by one; chunks, failures, baselines, and what is found again."""
+"""The runner against trainings done one by one; failures, baselines, and what is found again or left out."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -9,62 +10,27 @@ import pytest
 
 from celo.hand_designed import eval_params, hand_designed
 from celo.learned.celo import Celo
-from evaluation import cell_program, open_cell, runner
-from evaluation.cell_program import CellProgram, Size, largest_size
+from evaluation import settings
 from evaluation.contestants import Contestant, learned_contestant
 from evaluation.plan import Evaluation
 from evaluation.resources import Resources
 from evaluation.rules import HandDesigned
-from evaluation.runner import Observer, run
+from evaluation.runner import run
 from evaluation.settings import Settings
 from meta.compile import jit
 from meta.datasets import DatasetNotFoundError
 from meta.evaluated_training import SPLITS
 from meta.full_training import evaluate, evaluate_end, train
 from meta.tasks import Quadratic, make
+from tests.evaluation.bowl import ADAM, BOWL, SETTINGS, Told, evaluation, only_cell
 
-BOWL = Quadratic.of([0.5, 2.0], target=3.0, noise=0.1, name="bowl")
-RATES = (1e-2, 0.3, 1e37)  # the last throws every parameter beyond float32's range of squares
-ADAM = Contestant("adam", HandDesigned("adam"), tuple({"learning_rate": rate} for rate in RATES))
 LEARNED = Celo(stage=1)
 CELO = learned_contestant("celo", LEARNED, LEARNED.init(jax.random.key(7)))
-SETTINGS = Settings(steps=7, seeds=2, eval_every=3, eval_batches=2)
-
-
-class Told(Observer):
-    def __init__(self):
-        self.lines, self.parts = [], []
-
-    def advanced(self, device, name, fraction):
-        self.parts.append(fraction)
-
-    def finished(self, cell, how):
-        self.lines.append((cell.optimizer, how))
-
-    def log(self, line):
-        self.lines.append(line)
-
-
-def evaluation(folder, contestants=(ADAM,), tasks=(BOWL,), settings=SETTINGS, baselines=None):
-    loads = {task.name: lambda task=task: task for task in tasks}
-    return Evaluation(contestants, loads, settings, folder, baselines)
-
-
-def only_cell(asked, **resources):
-    outcome = run(asked, Resources(**resources))
-    assert outcome.missing == ()
-    (cell,) = asked.results()
-    return cell
 
 
 @pytest.fixture(scope="module")
 def digits():
     return make("ImageMLP_Digits8_Relu16_bs64")
-
-
-@pytest.fixture(scope="module")
-def adam_cell(tmp_path_factory):
-    return only_cell(evaluation(tmp_path_factory.mktemp("adam")))
 
 
 def test_a_cell_is_what_single_trainings_give(digits, tmp_path):
@@ -121,108 +87,6 @@ def test_all_optimizers_meet_the_same_problem(adam_cell, tmp_path):
 def test_divergence_is_recorded_and_stops_nothing(adam_cell):
     np.testing.assert_array_equal(adam_cell.diverged, [[False] * 2, [False] * 2, [True] * 2])
     assert np.isfinite(adam_cell.loss[2, :, 0]).all()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("at_once", [1, 4])
-def test_chunks_give_what_one_call_gives(adam_cell, tmp_path, at_once):
-    """Single trainings, and two configurations at a time of three, on both devices."""
-    parts = only_cell(evaluation(tmp_path), trainings_at_once=at_once)
-    assert parts.info["trainings_at_once"] == at_once
-    for name in ("loss", "final_loss"):
-        np.testing.assert_allclose(getattr(parts, name)[:2], getattr(adam_cell, name)[:2], rtol=1e-5)
-    for name, values in adam_cell.evaluations.items():
-        np.testing.assert_allclose(parts.evaluations[name][:2], values[:2], rtol=1e-5)
-    np.testing.assert_array_equal(parts.diverged, adam_cell.diverged)
-
-
-def test_chunks_shrink_until_they_fit(adam_cell, tmp_path, monkeypatch):
-    """A program that needs 100 bytes per training, and memory for two of the six."""
-    sizes = []
-
-    def needed(program):
-        sizes.append(program.size)
-        return 100 * program.size.trainings
-
-    monkeypatch.setattr(CellProgram, "bytes", property(needed))
-    monkeypatch.setattr(CellProgram, "shared_bytes", 0)
-    cell = only_cell(evaluation(tmp_path), memory=250)
-    assert cell.info["trainings_at_once"] == 2
-    assert list(dict.fromkeys(sizes)) == [Size(3, 2), Size(1, 2)]
-    np.testing.assert_allclose(cell.final_loss[:2], adam_cell.final_loss[:2], rtol=1e-5)
-
-
-def test_a_training_that_does_not_fit_is_tried_and_said(tmp_path):
-    told = Told()
-    run(evaluation(tmp_path), Resources(memory=1), told)
-    assert any("one training takes" in line for line in told.lines)
-    assert told.lines[-1] == ("adam", "done")
-
-
-NO_MEMORY = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
-
-
-@pytest.fixture
-def scarce(monkeypatch):
-    """Memory for so many trainings at a time, although the compiled programs say that they need none."""
-
-    def give(most, error=NO_MEMORY):
-        run_chunk = CellProgram.run
-
-        def limited(program, *args):
-            if program.size.trainings > most:
-                raise error
-            return run_chunk(program, *args)
-
-        monkeypatch.setattr(CellProgram, "run", limited)
-
-    return give
-
-
-def test_without_memory_fewer_are_trained_at_a_time(adam_cell, tmp_path, scarce):
-    scarce(2)
-    told = Told()
-    asked = evaluation(tmp_path)
-    assert run(asked, None, told).missing == ()
-    assert told.lines == [
-        "adam on bowl: 6 trainings at a time take too much memory; 3 are tried",
-        ("adam", "done"),
-    ]
-    (cell,) = asked.results()
-    assert cell.info["trainings_at_once"] == 2
-    np.testing.assert_allclose(cell.final_loss[:2], adam_cell.final_loss[:2], rtol=1e-5)
-
-
-def test_without_memory_to_compile_fewer_are_compiled(tmp_path, monkeypatch):
-    def limited(*args):
-        if args[4].trainings > 2:
-            raise NO_MEMORY
-        return CellProgram(*args)
-
-    monkeypatch.setattr(open_cell, "CellProgram", limited)
-    assert only_cell(evaluation(tmp_path)).info["trainings_at_once"] == 2
-
-
-@pytest.mark.parametrize(
-    ("error", "tried"), [(NO_MEMORY, 3), (jax.errors.JaxRuntimeError("INTERNAL: broken"), 1)]
-)
-def test_what_fewer_trainings_do_not_help_is_a_failure(tmp_path, scarce, monkeypatch, error, tried):
-    made = []
-    cell = open_cell.OpenCell
-    monkeypatch.setattr(runner, "OpenCell", lambda *args: made.append(args) or cell(*args))
-    scarce(0, error)
-    ((_, reason),) = run(evaluation(tmp_path)).failures
-    assert str(error) in reason
-    assert len(made) == tried  # 6, 2, 1: three sizes at most
-
-
-def test_each_cell_is_compiled_once_for_the_device_that_does_it(tmp_path, monkeypatch):
-    made = []
-    monkeypatch.setattr(jax, "local_devices", lambda *args, **kwargs: jax.devices()[:1])
-    program = cell_program.CellProgram
-    monkeypatch.setattr(open_cell, "CellProgram", lambda *args: made.append(args) or program(*args))
-    only_cell(evaluation(tmp_path), trainings_at_once=2)
-    assert len(made) == 1
 
 
 def test_finished_cells_are_found_and_progress_is_told(tmp_path):
@@ -308,7 +172,9 @@ def test_all_that_is_missing_is_said_at_once_and_nothing_is_begun(tmp_path):
 def test_tasks_without_data_are_left_out_but_asked_for(tmp_path):
     lines = []
     asked = without_data(tmp_path, skip=True, log=lines.append)
-    assert run(asked).missing == ()
+    outcome = run(asked)
+    assert outcome.missing == ()
+    assert outcome.left_out == ("lost", "gone", "away")
     assert len(lines) == 1
     assert "lost, gone: no texts" in lines[0]
     assert [name.task for name in asked.store.missing()] == ["lost", "gone", "away"]
@@ -316,6 +182,21 @@ def test_tasks_without_data_are_left_out_but_asked_for(tmp_path):
     with pytest.raises(DatasetNotFoundError, match="The data of 1 of") as error:
         run(without_data(tmp_path, ["lost"], skip=True))
     assert "skip_missing_data" not in str(error.value)
+
+
+def test_the_data_of_a_task_are_digested_once(tmp_path, monkeypatch):
+    """However many cells are made of them: large data take long."""
+    digested, fingerprint = [], settings.fingerprint
+
+    def counted(**inputs):
+        digested.extend(one for one in inputs.values() if one is BOWL)
+        return fingerprint(**inputs)
+
+    monkeypatch.setattr(settings, "fingerprint", counted)
+    asked = evaluation(tmp_path, [ADAM, dataclasses.replace(ADAM, label="adam2")])
+    assert run(asked).missing == ()
+    assert len(digested) == 1
+    assert {cell.task_digest for cell in asked.results()} == {fingerprint(task=BOWL)}
 
 
 def test_a_label_of_another_optimizer_is_refused_before_data_are_read(tmp_path):
@@ -342,23 +223,3 @@ def test_a_cell_another_process_works_on_is_waited_for(tmp_path):
     assert run(asked, None, told, stopped).missing == ()
     assert told.lines == [("adam", "done")]
     assert len(waiting) >= 10
-
-
-@pytest.mark.parametrize(
-    ("arguments", "size"),
-    [
-        ((14, 3, 42), (14, 3)),
-        ((14, 3, 41), (7, 3)),
-        ((14, 3, 3), (1, 3)),
-        ((1, 3, 2), (1, 2)),
-        ((2, 5, 1), (1, 1)),
-    ],
-)
-def test_sizes_are_equal_and_within_bounds(arguments, size):
-    assert largest_size(*arguments) == Size(*size)
-
-
-@pytest.mark.parametrize("numbers", [{"trainings_at_once": -1}, {"memory": 0}])
-def test_resources_are_checked(numbers):
-    with pytest.raises(ValueError, match="expected"):
-        Resources(**numbers)

@@ -136,10 +136,33 @@ def test_tasks_without_data_are_left_out_if_wanted(tmp_path, capsys, monkeypatch
     assert main(asked) == 0
     out = capsys.readouterr().out
     assert f"{lost}: Dataset 'fashion_mnist' was not found" in out
-    assert (
-        f"Left out for want of data, and missing in the report: {lost}\nAll cells but those are done" in out
-    )
+    told = f"Left out for want of data, and missing in the report unless finished before: {lost}\n"
+    assert f"{told}All other cells are done" in out
     assert [name.task for name in Store(tmp_path / "out").missing()] == [lost]
+    assert main(arguments(tmp_path)) == 0  # of an earlier command nothing is said
+    assert "All cells are done" in (out := capsys.readouterr().out)
+    assert "Left out" not in out
+    store = Store(tmp_path / "out")
+    store.declare(store.settings, [CellName(lost, "sgd@0.1", "0" * 64)])  # as while there were data
+    assert main(asked) == 0
+    assert f"{told}All other cells are done" in capsys.readouterr().out
+    assert store.missing() == [CellName(lost, "sgd@0.1", "0" * 64)]
+
+
+@pytest.mark.parametrize("variable", [False, True])
+def test_a_mistyped_folder_of_data_is_not_taken_for_missing_data(tmp_path, capsys, monkeypatch, variable):
+    nowhere = tmp_path / "nowhere"
+    if variable:
+        monkeypatch.setenv("CELO_DATA", str(nowhere))
+    given = [] if variable else ["--data-dir", str(nowhere)]
+    # The task that has its data at hand would be done, were the other one left out.
+    names = ("--tasks", "ImageMLP_FashionMnist_Relu128x128", TASK)
+    with pytest.raises(SystemExit) as exit_:
+        main([*arguments(tmp_path, "--skip-missing-data"), *names, *given])
+    assert exit_.value.code == 2
+    where = "CELO_DATA" if variable else "data_dir"
+    assert capsys.readouterr().err == f"error: The data folder {nowhere} (from {where}) does not exist\n"
+    assert not (tmp_path / "out").exists()
 
 
 def test_it_says_that_scores_need_adam(tmp_path, capsys):

@@ -1,0 +1,133 @@
+"""How many trainings of a cell are done at a time: chunks, what fits the memory, and one compilation each."""
+
+import jax
+import numpy as np
+import pytest
+
+from evaluation import cell_program, open_cell, runner
+from evaluation.cell_program import CellProgram, Size, largest_size
+from evaluation.resources import Resources
+from evaluation.runner import run
+from tests.evaluation.bowl import Told, evaluation, only_cell
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_chunks_give_what_one_call_gives(adam_cell, tmp_path, at_once):
+    """Single trainings, and two configurations at a time of three, on both devices."""
+    parts = only_cell(evaluation(tmp_path), trainings_at_once=at_once)
+    assert parts.info["trainings_at_once"] == at_once
+    for name in ("loss", "final_loss"):
+        np.testing.assert_allclose(getattr(parts, name)[:2], getattr(adam_cell, name)[:2], rtol=1e-5)
+    for name, values in adam_cell.evaluations.items():
+        np.testing.assert_allclose(parts.evaluations[name][:2], values[:2], rtol=1e-5)
+    np.testing.assert_array_equal(parts.diverged, adam_cell.diverged)
+
+
+def test_chunks_shrink_until_they_fit(adam_cell, tmp_path, monkeypatch):
+    """A program that needs 100 bytes per training, and memory for two of the six."""
+    sizes = []
+
+    def needed(program):
+        sizes.append(program.size)
+        return 100 * program.size.trainings
+
+    monkeypatch.setattr(CellProgram, "bytes", property(needed))
+    monkeypatch.setattr(CellProgram, "shared_bytes", 0)
+    cell = only_cell(evaluation(tmp_path), memory=250)
+    assert cell.info["trainings_at_once"] == 2
+    assert list(dict.fromkeys(sizes)) == [Size(3, 2), Size(1, 2)]
+    np.testing.assert_allclose(cell.final_loss[:2], adam_cell.final_loss[:2], rtol=1e-5)
+
+
+def test_a_training_that_does_not_fit_is_tried_and_said(tmp_path):
+    told = Told()
+    run(evaluation(tmp_path), Resources(memory=1), told)
+    assert any("one training takes" in line for line in told.lines)
+    assert told.lines[-1] == ("adam", "done")
+
+
+NO_MEMORY = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
+
+
+@pytest.fixture
+def scarce(monkeypatch):
+    """Memory for so many trainings at a time, although the compiled programs say that they need none."""
+
+    def give(most, error=NO_MEMORY):
+        run_chunk = CellProgram.run
+
+        def limited(program, *args):
+            if program.size.trainings > most:
+                raise error
+            return run_chunk(program, *args)
+
+        monkeypatch.setattr(CellProgram, "run", limited)
+
+    return give
+
+
+def test_without_memory_fewer_are_trained_at_a_time(adam_cell, tmp_path, scarce):
+    scarce(2)
+    told = Told()
+    asked = evaluation(tmp_path)
+    assert run(asked, None, told).missing == ()
+    assert told.lines == [
+        "adam on bowl: 6 trainings at a time take too much memory; 3 are tried",
+        ("adam", "done"),
+    ]
+    (cell,) = asked.results()
+    assert cell.info["trainings_at_once"] == 2
+    np.testing.assert_allclose(cell.final_loss[:2], adam_cell.final_loss[:2], rtol=1e-5)
+
+
+def test_without_memory_to_compile_fewer_are_compiled(tmp_path, monkeypatch):
+    def limited(*args):
+        if args[4].trainings > 2:
+            raise NO_MEMORY
+        return CellProgram(*args)
+
+    monkeypatch.setattr(open_cell, "CellProgram", limited)
+    assert only_cell(evaluation(tmp_path)).info["trainings_at_once"] == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "tried"), [(NO_MEMORY, 3), (jax.errors.JaxRuntimeError("INTERNAL: broken"), 1)]
+)
+def test_what_fewer_trainings_do_not_help_is_a_failure(tmp_path, scarce, monkeypatch, error, tried):
+    made = []
+    cell = open_cell.OpenCell
+    monkeypatch.setattr(runner, "OpenCell", lambda *args: made.append(args) or cell(*args))
+    scarce(0, error)
+    ((_, reason),) = run(evaluation(tmp_path)).failures
+    assert str(error) in reason
+    assert len(made) == tried  # 6, 2, 1: three sizes at most
+
+
+def test_each_cell_is_compiled_once_for_the_device_that_does_it(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(jax, "local_devices", lambda *args, **kwargs: jax.devices()[:1])
+    program = cell_program.CellProgram
+    monkeypatch.setattr(open_cell, "CellProgram", lambda *args: made.append(args) or program(*args))
+    only_cell(evaluation(tmp_path), trainings_at_once=2)
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "size"),
+    [
+        ((14, 3, 42), (14, 3)),
+        ((14, 3, 41), (7, 3)),
+        ((14, 3, 3), (1, 3)),
+        ((1, 3, 2), (1, 2)),
+        ((2, 5, 1), (1, 1)),
+    ],
+)
+def test_sizes_are_equal_and_within_bounds(arguments, size):
+    assert largest_size(*arguments) == Size(*size)
+
+
+@pytest.mark.parametrize("numbers", [{"trainings_at_once": -1}, {"memory": 0}])
+def test_resources_are_checked(numbers):
+    with pytest.raises(ValueError, match="expected"):
+        Resources(**numbers)

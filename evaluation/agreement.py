@@ -89,15 +89,17 @@ def agreements(
     Cells of single learning rates, ``adam@1e-3``, count as one grid.
 
     Raises:
-        ValueError: as `agreement`; a task was trained on a substituted corpus, or its cells on other data.
+        ValueError: as `agreement`; a task has another corpus or tokenizer, or its cells differ in data.
     """
     of_task: dict[str, list[CellResult]] = {}
     for cell in cells:
         if cell.optimizer.partition("@")[0] == REFERENCE:
             of_task.setdefault(cell.task, []).append(cell)
     for same in of_task.values():
-        if (corpus := corpus_of(same[0])) is not None and corpus.substituted:
-            raise ValueError(f"{same[0].task} was trained on another corpus than the published curves")
+        if (corpus := corpus_of(same[0])) is not None and (corpus.substituted or corpus.retokenized):
+            raise ValueError(
+                f"{same[0].task} was trained on another corpus or tokenizer than the published curves"
+            )
     adams = [_together(same) for same in of_task.values()]
     found = [agreement(cell, envelopes[cell.task], step) for cell in adams if cell.task in envelopes]
     return found, [cell.task for cell in adams if cell.task not in envelopes]

@@ -188,7 +188,7 @@ def test_the_list_is_read_once_to_add_to_it(tmp_path, monkeypatch):
 
 
 def test_names_of_any_length_have_files(tmp_path):
-    long = cell(task="t" * 300, optimizer="/home/a b/" + "x" * 300)
+    long = cell(task="t" * 300, optimizer="a b/" + "x" * 300)
     Store(tmp_path).write(long)
     Store(tmp_path).lock(name_of(long).file).release()
     assert_same(Store(tmp_path).read(name_of(long)), long)

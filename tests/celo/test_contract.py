@@ -20,6 +20,7 @@ from jax import Array
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from celo import HAND_DESIGNED, LEARNED, eval_params, hand_designed, learned_optimizer
+from tests.double_precision import double_by_default
 
 Tree = Any
 
@@ -27,10 +28,6 @@ LOSS = np.float32(0.7)
 
 # What is compiled here runs a few times on a few numbers: half the time to compile is worth more than speed.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
-# Under its first name in the oldest JAX there is.
-double_by_default = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
 
 
 @dataclasses.dataclass(frozen=True)

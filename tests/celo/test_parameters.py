@@ -170,11 +170,10 @@ def test_parameters_of_every_real_kind_are_taken(build: Build, leaf: Any):
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_python_floats_and_doubles_are_taken_outside_jit_too(name: str):
     optimizer = hand_designed(name, 0.5)
-    params = {"float": 2.0, "double": np.full(2, 3.0)}
-    updates, state = optimizer.update(
-        {"float": 1.0, "double": np.full(2, 1e30)}, optimizer.init(params), params
-    )
-    assert {path: leaf.dtype for path, leaf in updates.items()} == dict.fromkeys(params, jnp.float32)
+    params: Tree = {"float": 2.0, "double": np.full(2, 3.0)}
+    grads: Tree = {"float": 1.0, "double": np.full(2, 1e30)}
+    updates, state = optimizer.update(grads, optimizer.init(params), params)
+    assert jax.tree.map(lambda leaf: leaf.dtype, updates) == dict.fromkeys(params, jnp.float32)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((updates, state)))
 
 

@@ -110,6 +110,16 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+@pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub that is out of reach at once: the library asks the real one again and again, for a minute."""
+
+    def unreachable(*args: object, **kwargs: object) -> None:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("datasets.load_dataset", unreachable)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of shared data beside the project; the test is skipped where there is none."""

@@ -14,15 +14,10 @@ from tests.meta.dataset_files import png, random_images, write_images, write_mni
 
 
 @pytest.fixture
-def offline(monkeypatch):
+def offline(monkeypatch, no_hub):
     """A hub out of reach, and no folder or cache from the environment."""
     monkeypatch.delenv("CELO_DATA", raising=False)
     monkeypatch.delenv("CELO_CACHE", raising=False)
-
-    def unreachable(*args, **kwargs):
-        raise ConnectionError("no route to host")
-
-    monkeypatch.setattr(datasets, "load_dataset", unreachable)
 
 
 def same(first, second):

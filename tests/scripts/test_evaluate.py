@@ -104,8 +104,8 @@ def test_bad_input_is_one_clear_line(tmp_path, capsys, more, message):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("no_hub")
 def test_missing_data_are_said_before_anything_is_trained(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("CELO_CACHE", str(tmp_path / "cache"))
     with pytest.raises(SystemExit):
         main(
@@ -123,8 +123,8 @@ def test_missing_data_are_said_before_anything_is_trained(tmp_path, capsys, monk
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("no_hub")
 def test_tasks_without_data_are_left_out_if_wanted(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("CELO_CACHE", str(tmp_path / "cache"))
     lost = "ImageMLP_FashionMnist_Relu128x128"
     asked = [*arguments(tmp_path, "--skip-missing-data"), "--tasks", lost, TASK]

@@ -149,9 +149,9 @@ def test_a_schedule_of_celo2_goes_on_with_the_steps():
     theta = learned.init(jax.random.key(0))
     rates = jnp.array([0.1, 0.0, 0.3])
     optimizer = learned.optimizer(theta, 3, learning_rate=lambda count: rates[count])
-    state, sizes = optimizer.init(PARAMS), []
+    state, sizes, update = optimizer.init(PARAMS), [], jax.jit(optimizer.update)
     for _ in range(3):
-        updates, state = optimizer.update(PARAMS, state, PARAMS)
+        updates, state = update(PARAMS, state, PARAMS)
         sizes.append(float(jnp.sqrt(jnp.mean(jnp.square(jax.tree.leaves(updates)[1])))))
     np.testing.assert_allclose(sizes, rates, rtol=1e-3)
 

@@ -58,10 +58,11 @@ def test_decay_through_the_loss_is_a_penalty_in_the_loss():
         return loss(params) + 0.5 * decay * optax.tree.norm(params, squared=True)
 
     value, grads = jax.value_and_grad(penalised)(PARAMS)
-    expected, expected_state = optimizer.update(grads, optimizer.init(PARAMS), PARAMS, value=value)
+    update = jax.jit(optimizer.update)
+    expected, expected_state = update(grads, optimizer.init(PARAMS), PARAMS, value=value)
     wrapped = wrappers.loss_weight_decay(optimizer, decay)
     value, grads = jax.value_and_grad(loss)(PARAMS)
-    found, state = wrapped.update(grads, wrapped.init(PARAMS), PARAMS, value=value)
+    found, state = jax.jit(wrapped.update)(grads, wrapped.init(PARAMS), PARAMS, value=value)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-8)
     assert_trees(close, (found, state), (expected, expected_state))
 

@@ -98,6 +98,7 @@ def test_killed_again_and_again_it_gives_what_an_undisturbed_one_gives(undisturb
         assert found[name] == content, name
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work(undisturbed, tmp_path):
     processes = [start(tmp_path), start(tmp_path)]
     heard = [lines_of(process) for process in processes]

@@ -202,11 +202,12 @@ def _check_folder(path: Path) -> None:
     """Refuse a file, and a folder with something in it that is no run, before anything is put there."""
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"{path} is a file; a run needs a folder")
-    if not path.is_dir() or (path / config_file.NAME).exists():
+    if not path.is_dir():
         return
     # Hidden files are those of a start that was killed before it wrote its configuration.
     foreign = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
-    if foreign:
+    # Looked for after the others, before which it is written: the first of several processes may just begin.
+    if foreign and not (path / config_file.NAME).exists():
         raise ValueError(
             f"{path} is not a run: it has no {config_file.NAME}, but holds {', '.join(foreign[:5])}; use "
             "another folder"

@@ -208,7 +208,9 @@ def test_wandb_keeps_its_id_over_a_resumption(tmp_path, mode):
     pytest.importorskip("wandb")
     run_dir = tmp_path / "run"
     quiet = {f"WANDB_{name}_DIR": str(tmp_path / name) for name in ("CACHE", "CONFIG", "DATA")}
-    env = environment() | quiet | {"WANDB_SILENT": "true", "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    # Nor with the service that another test may have left running, which would still hold the killed run.
+    outer = {name: value for name, value in environment().items() if not name.startswith("WANDB")}
+    env = outer | quiet | {"WANDB_SILENT": "true", "WANDB_BASE_URL": "http://127.0.0.1:9"}
     argv = options(run_dir, tracker="wandb", tracker_mode=mode)
     ids = []
     for program, code in ((("die", "save", "after", "3"), -9), ((), 0)):

@@ -67,12 +67,11 @@ def test_arrays_are_recognised_unless_two_optimizers_share_a_form(name: str):
             interop.recognise(arrays)
 
 
-@pytest.mark.parametrize("name", interop.LAYOUTS)
+# With its only leaf wrong there is nothing left to know gradient descent by.
+@pytest.mark.parametrize("name", sorted(interop.LAYOUTS.keys() - {"learnable_sgd"}))
 def test_one_wrong_shape_is_told_of_the_optimizer_it_is_in(name: str):
     """Several have the same paths and differ in shapes alone."""
     arrays = interop.to_upstream(name, theta(name))
-    if len(arrays) == 1:
-        pytest.skip("with its only leaf wrong there is nothing left to know it by")
     path = max(arrays, key=lambda path: arrays[path].ndim)
     arrays[path] = np.zeros((*arrays[path].shape, 7), np.float32)
     twins = "|".join(other for other in interop.LAYOUTS if form(other) == form(name))

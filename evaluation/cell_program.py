@@ -1,7 +1,8 @@
 """The compiled program of a cell: one optimizer on one task, many configurations and seeds at a time.
 
 Configurations and seeds are two axes of `jax.vmap`, so that the batches of a seed are made once for all
-configurations. The program is compiled for chunks of one size, as large as memory allows.
+configurations. The program is compiled for chunks of one size. A chunk of a single training has no `vmap` at
+all: on a CPU that is the fastest way (see `at_once`).
 """
 
 from __future__ import annotations
@@ -88,14 +89,24 @@ class Functions(NamedTuple):
     final_loss: Any
 
 
+def at_once(device: Any, trainings: int) -> int:
+    """How many of so many trainings a device does side by side, if memory allows: all, on a CPU one.
+
+    A core is filled by the products of a single training, whose arrays stay in its cache. Under `vmap` they do
+    not, and XLA's CPU backend transposes every weight matrix at every step: twice the time, whatever the size
+    of the task. Trainings are side by side on a CPU all the same, as each core is a device.
+    """
+    return 1 if device.platform == "cpu" else trainings
+
+
 @functools.lru_cache(maxsize=64)
-def functions(rule: Rule, plan: EvaluatedTraining, configurations: int) -> Functions:
+def functions(rule: Rule, plan: EvaluatedTraining, size: Size) -> Functions:
     """The parts of the program of an optimizer; jitted anew for every structure of task and shape.
 
     Args:
         rule: how to make the optimizer.
         plan: the training.
-        configurations: of one call.
+        size: of one call.
     """
 
     def begin(task: Task, theta: PyTree, hyperparameters: PyTree, key: Array) -> Progress:
@@ -108,8 +119,10 @@ def functions(rule: Rule, plan: EvaluatedTraining, configurations: int) -> Funct
         return plan.advance(task, optimizer, key, progress, *bounds)
 
     def mapped(function: Callable[..., Any], inner: tuple, outer: tuple, **kwargs: Any) -> Any:
+        if size.trainings == 1:
+            return jit(_of_one(function, inner, outer), **kwargs)
         # The size is told, as an optimizer without hyperparameters has no array to read it from.
-        both = jax.vmap(jax.vmap(function, inner), outer, axis_size=configurations)
+        both = jax.vmap(jax.vmap(function, inner), outer, axis_size=size.configurations)
         return jit(both, **kwargs)
 
     return Functions(
@@ -122,6 +135,20 @@ def functions(rule: Rule, plan: EvaluatedTraining, configurations: int) -> Funct
         ),
         mapped(plan.final_loss, (None, 0, 0), (None, None, 0)),
     )
+
+
+def _of_one(function: Callable[..., Any], inner: tuple, outer: tuple) -> Callable[..., Any]:
+    """What `jax.vmap` along ``inner`` and ``outer`` axes 0 gives where both have length 1, without `vmap`."""
+
+    def of_one(*args: Any) -> Any:
+        axes = [(axis is not None) + (other is not None) for axis, other in zip(inner, outer, strict=True)]
+        bare = [
+            jax.tree.map(lambda x, count=count: x[(0,) * count], arg)
+            for arg, count in zip(args, axes, strict=True)
+        ]
+        return jax.tree.map(lambda x: x[None, None], function(*bare))
+
+    return of_one
 
 
 class CellProgram:
@@ -152,7 +179,8 @@ class CellProgram:
         device: Any,
     ):
         self.plan, self.size, self.device = plan, size, device
-        self._functions = functions(contestant.rule, plan, size.configurations)
+        self._functions = functions(contestant.rule, plan, size)
+        self._evaluation_seconds = math.inf
         # By way of the host: theta may be on several devices.
         theta = jax.tree.map(np.asarray, contestant.theta)
         self._task, self._theta, self._key = jax.device_put((task, theta, key), device)
@@ -215,13 +243,14 @@ class CellProgram:
                 raise StopRequestedError
             advanced(float(end) / last)
         seconds = time.perf_counter() - began
-        evaluation = math.inf
-        for _ in range(3):  # the least of three, as a disturbance only adds
+        for _ in range(3 if math.isinf(self._evaluation_seconds) else 1):
             began = time.perf_counter()
             progress = jax.block_until_ready(self._advance(*arguments, progress, last, last + 1))
-            evaluation = min(evaluation, time.perf_counter() - began)
+            took = time.perf_counter() - began
+            self._evaluation_seconds = min(self._evaluation_seconds, took)  # a disturbance only adds
         final_loss = self._functions.final_loss(self._task, arguments[3], progress)
-        spent = max(0.0, seconds - last * evaluation) / self.plan.num_steps / self.size.trainings
+        steps = max(0.0, seconds - last * self._evaluation_seconds)
+        spent = steps / self.plan.num_steps / self.size.trainings
         kept = (slice(len(configurations)), slice(len(seeds)))
         loss, eta, final_loss, evaluations = jax.tree.map(
             lambda x: np.asarray(x)[kept], (progress.loss, progress.eta, final_loss, progress.evaluations)

@@ -53,7 +53,8 @@ class Comparison:
         seeds: trainings of each optimizer; every optimizer gets the same initial parameters and batches.
         learning_rates: constant learning rates of Adam.
         seed: of the random keys.
-        trainings_at_once: the most trainings of Adam in one compiled call, for the sake of memory.
+        trainings_at_once: the most trainings of Adam that a device does at a time, see
+            `evaluation.resources.Resources`.
         folder: where finished trainings are kept, and found again by the same comparison; None = nowhere.
         log: gets a line about every job.
     """
@@ -61,16 +62,16 @@ class Comparison:
     seeds: int = 3
     learning_rates: tuple[float, ...] = ADAM_GRID
     seed: int = 0
-    trainings_at_once: int = 64
+    trainings_at_once: int = 0
     folder: Path | None = None
     log: Callable[[str], None] = dataclasses.field(default=lambda line: None, repr=False)
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
-        for name in ("seeds", "trainings_at_once"):
+        for name, least in (("seeds", 1), ("trainings_at_once", 0)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1")
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} is {value!r}; expected a whole number of at least {least}")
         if not self.learning_rates:
             raise ValueError("a comparison needs at least one learning rate of Adam, got none")
         for rate in self.learning_rates:

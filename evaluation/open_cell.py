@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from evaluation.cell import CellResult
-from evaluation.cell_program import CellProgram, Measured, largest_size
+from evaluation.cell_program import CellProgram, Measured, at_once, largest_size
 from evaluation.contestants import Contestant
 from evaluation.hyperparameters import Configuration
 from evaluation.loss_units import loss_unit
@@ -42,7 +42,7 @@ class OpenCell:
         task: its task.
         contestant: its optimizer.
         settings: of the evaluation.
-        most: the most trainings at a time; 0 = as many as fit.
+        most: the most trainings at a time; 0 = one on a CPU, elsewhere as many as fit.
         memory: bytes a device has for them.
         device: the first device.
         log: gets a line if not even one training fits.
@@ -73,11 +73,22 @@ class OpenCell:
         self._parts: dict[Any, float] = {}
         self._error: Exception | None = None
         self._over = threading.Event()
+        self._opened = time.perf_counter()
 
-    @property
-    def has_work(self) -> bool:
-        """Whether a chunk waits for a device."""
-        return bool(self._waiting)
+    def wants(self, device: Any) -> bool:
+        """Whether a device is to do chunks of this cell: some wait, and it would save more time than it costs.
+
+        A device that has not done any yet compiles the program first.
+        """
+        with self._lock:
+            if not self._waiting or device in self._programs:
+                return bool(self._waiting)
+            done = len(self._done) + sum(self._parts.values())
+            compile_seconds = max(program.compile_seconds for program in self._programs.values())
+            if not done:
+                return False  # nobody knows yet how long a chunk takes
+            left = len(self._waiting) * (time.perf_counter() - self._opened) / done
+            return left / (len(self._programs) + 1) > compile_seconds
 
     @property
     def trainings(self) -> int:
@@ -130,7 +141,7 @@ class OpenCell:
 
     def _fitting(self, most: int, memory: int, device: Any, log: Callable[[str], None]) -> CellProgram:
         configurations, seeds = len(self.contestant.configurations), self.settings.seeds
-        size = largest_size(configurations, seeds, most or configurations * seeds)
+        size = largest_size(configurations, seeds, most or at_once(device, configurations * seeds))
         while True:
             try:
                 program = self._compile(size, device)
@@ -156,9 +167,12 @@ class OpenCell:
         return CellProgram(self.contestant, self.task, settings.plan, settings.key(), size, device)
 
     def _program(self, device: Any) -> CellProgram:
-        if device not in self._programs:
-            self._programs[device] = self._compile(self._size, device)
-        return self._programs[device]
+        program = self._programs.get(device)
+        if program is None:
+            program = self._compile(self._size, device)
+            with self._lock:
+                self._programs[device] = program
+        return program
 
     def _take(self) -> Chunk | None:
         with self._lock:

@@ -137,7 +137,7 @@ class _Board:
     def _help(self, number: int, device: Any) -> bool:
         """Works on a cell that another device has opened, or waits; False if nothing is to be waited for."""
         with self._lock:
-            cell = next((cell for cell in self._open if cell.has_work), None)
+            cell = next((cell for cell in self._open if cell.wants(device)), None)
             going_on = bool(self._active or self._elsewhere)
         if cell is not None:
             cell.work(device, self._report(number, cell.name), self._stopped)

@@ -1,10 +1,11 @@
 """Time the runner of evaluations: `celo benchmark evaluate --json OUT`.
 
-Trainings per minute of a suite, Adam at every learning rate and seed: by the runner, and by a loop that
-trains one seed and one learning rate at a time with a program compiled once per task. Both take the same
-steps and evaluations, begin with nothing compiled, have all cores, and are timed in a process of their own
-from the first task on, without reading the data. The loop does some trainings of every task, whose mean
-stands for the rest.
+Trainings per minute of a suite, Adam at every learning rate and seed: by the runner, and by loops that train
+one seed and one learning rate at a time (`scripts.benchmark_evaluate_loops`): a compiled scan per training, a
+compiled step called from Python, and the same compiled anew for every training as a plain script does. All
+take the same steps and evaluations, begin with nothing compiled, have all cores, and are timed in a process
+of their own from the first task on, without reading the data. A loop does some trainings of every task; the
+mean of all but the first stands for the rest.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from celo.files import write_atomically
 from evaluation.settings import Settings
@@ -26,11 +27,12 @@ from evaluation.suites import tasks_of
 from scripts.devices import Devices, set_up
 
 ONE_WAY = "evaluate-way"
+Way = Literal["runner", "scan", "stepwise", "recompiled"]
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateWay:
-    """Time the runner or the loop in this process; `evaluate` calls it.
+    """Time the runner or a loop in this process; `evaluate` calls it.
 
     Attributes:
         suite: of tasks.
@@ -38,8 +40,8 @@ class EvaluateWay:
         data_dir: folder of datasets.
         steps: of every training.
         seeds: of every learning rate.
-        loop_trainings: trainings of each task that the loop does.
-        way: runner or loop.
+        loop_trainings: trainings of each task that a loop does.
+        way: the runner, or which loop.
     """
 
     suite: str | None = None
@@ -48,14 +50,14 @@ class EvaluateWay:
     steps: int = 2000
     seeds: int = 3
     loop_trainings: int = 3
-    way: Literal["runner", "loop"] = "runner"
+    way: Way = "runner"
 
     def __post_init__(self) -> None:
         """Checks the names and numbers."""
         tasks_of(self.suite, self.tasks)
         _ = self.settings
-        if self.loop_trainings < 1:
-            raise ValueError(f"loop_trainings is {self.loop_trainings}; expected at least 1")
+        if self.loop_trainings < 2:
+            raise ValueError(f"loop_trainings is {self.loop_trainings}; expected at least 2")
 
     @property
     def settings(self) -> Settings:
@@ -64,7 +66,7 @@ class EvaluateWay:
 
     def run(self) -> None:
         """Times it and prints the figures as one line of JSON."""
-        # The runner trains a cell on each core; the loop has one device that is made of all cores.
+        # The runner trains a cell on each core; a loop has one device that is made of all cores.
         set_up(Devices(host_devices=0 if self.way == "runner" else 1))
         from meta.tasks import make
 
@@ -98,38 +100,20 @@ class EvaluateWay:
         return {"seconds": seconds, "trainings": trainings, "tasks": cells}
 
     def _loop(self, tasks: dict[str, Any]) -> dict[str, Any]:
-        """Seconds of all trainings: what compiling took, and the mean of those done times their number."""
+        """Seconds of all trainings: those of the first, and the mean of the others times their number."""
         import jax
-        import numpy as np
 
         from evaluation.contestants import contestant
-        from meta.compile import jit
+        from scripts.benchmark_evaluate_loops import LOOPS, seconds_of
 
-        one, plan = contestant("adam"), self.settings.plan
+        one, figures = contestant("adam"), {}
         count = len(one.configurations) * self.seeds
-
-        def train(task: Any, rate: Any, key: Any) -> Any:
-            optimizer = one.rule.optimizer((), {"learning_rate": rate}, self.steps)
-            begun = plan.begin(task, optimizer, key)
-            progress = plan.advance(task, optimizer, key, begun, 0, plan.evaluations)
-            return plan.final_loss(task, key, progress), progress.loss, progress.evaluations
-
-        program, figures = jit(train), {}
         keys = [jax.random.fold_in(self.settings.key(), seed) for seed in self.settings.seed_numbers]
-        rates = [np.float32(each["learning_rate"]) for each in one.configurations]
-        pairs = [(rate, key) for rate in rates for key in keys][: self.loop_trainings]
+        pairs = [(row["learning_rate"], key) for row in one.configurations for key in keys]
         for name, task in tasks.items():
-            began = time.perf_counter()
-            compiled = program.lower(task, *pairs[0]).compile()
-            compile_seconds = time.perf_counter() - began
-            results = [jax.device_get(compiled(task, *pair)) for pair in pairs]
-            each = (time.perf_counter() - began - compile_seconds) / len(pairs)
-            figures[name] = {
-                "seconds": round(compile_seconds + each * count, 1),
-                "compile_seconds": round(compile_seconds, 1),
-                "seconds_per_training": round(each, 3),
-                "final_loss_of_first": float(results[0][0]),
-            }
+            found = seconds_of(LOOPS[self.way], task, one, self.settings, pairs[: self.loop_trainings])
+            seconds = found["first"] + found["each"] * (count - 1)
+            figures[name] = {"seconds": round(seconds, 1), **found}
         return {
             "seconds": sum(found["seconds"] for found in figures.values()),
             "trainings": count * len(tasks),
@@ -139,7 +123,7 @@ class EvaluateWay:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateSpeed:
-    """Time the runner of evaluations against a loop over single trainings.
+    """Time the runner of evaluations against loops over single trainings.
 
     Attributes:
         json: file for the figures; "" = print only.
@@ -148,7 +132,7 @@ class EvaluateSpeed:
         data_dir: folder of datasets.
         steps: of every training.
         seeds: of every learning rate.
-        loop_trainings: trainings of each task that the loop does.
+        loop_trainings: trainings of each task that a loop does.
     """
 
     json: str = ""
@@ -166,20 +150,21 @@ class EvaluateSpeed:
             raise FileNotFoundError(f"there is no folder {Path(self.json).absolute().parent} for {self.json}")
 
     def run(self) -> None:
-        """Times both and prints the figures."""
-        ways = {way: self._measure(self._way(way)) for way in ("loop", "runner")}
+        """Times all ways and prints the figures."""
+        ways: dict[str, Any] = {way: self._measure(self._way(way)) for way in get_args(Way)}
         for figures in ways.values():
             figures["trainings_per_minute"] = round(60 * figures["trainings"] / figures["seconds"], 2)
             figures["cells_per_minute"] = round(60 * len(figures["tasks"]) / figures["seconds"], 3)
             figures["seconds"] = round(figures["seconds"], 1)
-        ratio = ways["runner"]["trainings_per_minute"] / ways["loop"]["trainings_per_minute"]
+        speed = {way: figures["trainings_per_minute"] for way, figures in ways.items()}
+        ratios = {f"runner_over_{way}": round(speed["runner"] / speed[way], 2) for way in list(speed)[1:]}
         settings = {"steps": self.steps, "seeds": self.seeds, "cores": os.cpu_count()}
-        text = json.dumps({**ways, "runner_over_loop": round(ratio, 2), **settings}, indent=2)
+        text = json.dumps({**ways, **ratios, **settings}, indent=2)
         print(text)
         if self.json:
             write_atomically(Path(self.json), f"{text}\n".encode())
 
-    def _way(self, way: Literal["runner", "loop"]) -> EvaluateWay:
+    def _way(self, way: Way) -> EvaluateWay:
         given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         del given["json"]
         if self.suite is None and not self.tasks:

@@ -37,7 +37,8 @@ class Compare:
         steps: steps of every training.
         seeds: trainings of each optimizer on each task.
         seed: of the random keys.
-        trainings_at_once: the most trainings of Adam at once; lower it if memory is short.
+        trainings_at_once: the most trainings of Adam that a device does at a time; 0 = one on a CPU, elsewhere
+            as many as fit the memory.
         host_devices: devices to make of the CPU where there is no accelerator; 0 = one per core.
     """
 
@@ -49,7 +50,7 @@ class Compare:
     steps: int = 2000
     seeds: int = 3
     seed: int = 0
-    trainings_at_once: int = 64
+    trainings_at_once: int = 0
     host_devices: int = 0
 
     def __post_init__(self) -> None:

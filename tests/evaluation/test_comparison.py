@@ -80,8 +80,8 @@ def test_a_huge_rate_is_flagged_as_diverged(outcomes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("at_once", [1, 4])
-def test_fewer_at_once_give_the_same(outcomes, at_once):
+@pytest.mark.parametrize("at_once", [4, 6])
+def test_more_at_once_give_the_same(outcomes, at_once):
     comparison = Comparison(seeds=2, learning_rates=RATES, trainings_at_once=at_once)
     parts = compare([ENTRY], TASKS[:1], STEPS, comparison)[0].adam
     np.testing.assert_allclose(parts.loss[:2], outcomes[0].adam.loss[:2], rtol=1e-5)

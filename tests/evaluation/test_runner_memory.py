@@ -1,22 +1,25 @@
 """How many trainings of a cell are done at a time: chunks, what fits the memory, and one compilation each."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
 
 from evaluation import cell_program, open_cell, runner
-from evaluation.cell_program import CellProgram, Size, largest_size
+from evaluation.cell_program import CellProgram, Size, at_once, largest_size
 from evaluation.resources import Resources
 from evaluation.runner import run
-from tests.evaluation.bowl import Told, evaluation, only_cell
+from evaluation.store import CellName
+from tests.evaluation.bowl import ADAM, BOWL, SETTINGS, Told, evaluation, only_cell
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("at_once", [1, 4])
-def test_chunks_give_what_one_call_gives(adam_cell, tmp_path, at_once):
-    """Single trainings, and two configurations at a time of three, on both devices."""
-    parts = only_cell(evaluation(tmp_path), trainings_at_once=at_once)
-    assert parts.info["trainings_at_once"] == at_once
+@pytest.mark.parametrize("most", [6, pytest.param(4, marks=pytest.mark.slow)])
+def test_trainings_side_by_side_give_what_single_ones_give(adam_cell, tmp_path, most):
+    """All of them at a time, and two configurations of three, on both devices."""
+    assert adam_cell.info["trainings_at_once"] == 1
+    parts = only_cell(evaluation(tmp_path), trainings_at_once=most)
+    assert parts.info["trainings_at_once"] == most
     for name in ("loss", "final_loss"):
         np.testing.assert_allclose(getattr(parts, name)[:2], getattr(adam_cell, name)[:2], rtol=1e-5)
     for name, values in adam_cell.evaluations.items():
@@ -34,7 +37,7 @@ def test_chunks_shrink_until_they_fit(adam_cell, tmp_path, monkeypatch):
 
     monkeypatch.setattr(CellProgram, "bytes", property(needed))
     monkeypatch.setattr(CellProgram, "shared_bytes", 0)
-    cell = only_cell(evaluation(tmp_path), memory=250)
+    cell = only_cell(evaluation(tmp_path), trainings_at_once=6, memory=250)
     assert cell.info["trainings_at_once"] == 2
     assert list(dict.fromkeys(sizes)) == [Size(3, 2), Size(1, 2)]
     np.testing.assert_allclose(cell.final_loss[:2], adam_cell.final_loss[:2], rtol=1e-5)
@@ -71,7 +74,7 @@ def test_without_memory_fewer_are_trained_at_a_time(adam_cell, tmp_path, scarce)
     scarce(2)
     told = Told()
     asked = evaluation(tmp_path)
-    assert run(asked, None, told).missing == ()
+    assert run(asked, Resources(6), told).missing == ()
     assert told.lines == [
         "adam on bowl: 6 trainings at a time take too much memory; 3 are tried",
         ("adam", "done"),
@@ -88,7 +91,7 @@ def test_without_memory_to_compile_fewer_are_compiled(tmp_path, monkeypatch):
         return CellProgram(*args)
 
     monkeypatch.setattr(open_cell, "CellProgram", limited)
-    assert only_cell(evaluation(tmp_path)).info["trainings_at_once"] == 2
+    assert only_cell(evaluation(tmp_path), trainings_at_once=6).info["trainings_at_once"] == 2
 
 
 @pytest.mark.parametrize(
@@ -99,7 +102,7 @@ def test_what_fewer_trainings_do_not_help_is_a_failure(tmp_path, scarce, monkeyp
     cell = open_cell.OpenCell
     monkeypatch.setattr(runner, "OpenCell", lambda *args: made.append(args) or cell(*args))
     scarce(0, error)
-    ((_, reason),) = run(evaluation(tmp_path)).failures
+    ((_, reason),) = run(evaluation(tmp_path), Resources(6)).failures
     assert str(error) in reason
     assert len(made) == tried  # 6, 2, 1: three sizes at most
 
@@ -111,6 +114,32 @@ def test_each_cell_is_compiled_once_for_the_device_that_does_it(tmp_path, monkey
     monkeypatch.setattr(open_cell, "CellProgram", lambda *args: made.append(args) or program(*args))
     only_cell(evaluation(tmp_path), trainings_at_once=2)
     assert len(made) == 1
+
+
+@pytest.mark.parametrize(("seconds", "wanted"), [(4.0, False), (6.0, True)])
+def test_another_device_helps_where_that_saves_more_than_it_compiles(monkeypatch, seconds, wanted):
+    """After one chunk of six, in the second, four wait: two devices save half of their time, at 10 s to compile."""
+    first, other = jax.devices()[:2]
+    now, asked = [0.0], []
+
+    class Program:
+        size, compile_seconds, bytes = Size(1, 1), 10.0, 0
+
+        def __init__(self, *args):
+            self.args = args
+
+        def run(self, *args):
+            asked.append((cell.wants(first), cell.wants(other)))
+            now[0] += seconds
+
+    monkeypatch.setattr(open_cell, "time", types.SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(open_cell, "CellProgram", Program)
+    name = CellName("bowl", "adam", "0")
+    cell = open_cell.OpenCell(name, BOWL, ADAM, SETTINGS, 0, 10**9, first, print)
+    cell.work(first, lambda fraction: None, lambda: False)
+    assert asked[:2] == [(True, False), (True, wanted)]
+    assert len(asked) == 6
+    assert asked[-1] == (False, False)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +154,11 @@ def test_each_cell_is_compiled_once_for_the_device_that_does_it(tmp_path, monkey
 )
 def test_sizes_are_equal_and_within_bounds(arguments, size):
     assert largest_size(*arguments) == Size(*size)
+
+
+def test_an_accelerator_does_all_at_once_and_a_core_one():
+    gpu = types.SimpleNamespace(platform="gpu")
+    assert (at_once(gpu, 42), at_once(jax.devices("cpu")[0], 42)) == (42, 1)
 
 
 @pytest.mark.parametrize("numbers", [{"trainings_at_once": -1}, {"memory": 0}])

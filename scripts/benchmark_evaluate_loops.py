@@ -1,0 +1,112 @@
+"""The loops over single trainings that `celo benchmark evaluate` times the runner against.
+
+All take the same steps, make the same evaluations and end with the same final loss as the runner does, one
+training at a time, on one device that is made of all cores.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from celo.hand_designed import eval_params
+from evaluation.contestants import Contestant
+from evaluation.settings import Settings
+from meta.compile import jit
+from meta.evaluated_training import SPLITS
+from meta.full_training import begin, evaluate, take_step
+from meta.tasks.base import Task
+
+Train = Callable[[Any, Any], float]  # learning rate and key -> final loss
+Loop = Callable[[Task, Contestant, Settings], Train]
+
+
+def scanned(task: Task, contestant: Contestant, settings: Settings) -> Train:
+    """A training is one compiled call, for any learning rate and key."""
+    plan = settings.plan
+
+    def train(task: Task, rate: Any, key: Any) -> Any:
+        optimizer = contestant.rule.optimizer((), {"learning_rate": rate}, plan.num_steps)
+        begun = plan.begin(task, optimizer, key)
+        progress = plan.advance(task, optimizer, key, begun, 0, plan.evaluations)
+        return plan.final_loss(task, key, progress), progress.loss, progress.evaluations
+
+    program = jit(train)
+    return lambda rate, key: float(jax.device_get(program(task, np.float32(rate), key))[0])
+
+
+def stepwise(task: Task, contestant: Contestant, settings: Settings) -> Train:
+    """Python calls a compiled function for every step and every evaluation, for any learning rate and key."""
+
+    def optimizer(rate: Any) -> Any:
+        return contestant.rule.optimizer((), {"learning_rate": rate}, settings.steps)
+
+    @jit
+    def first(task: Task, rate: Any, key: Any) -> Any:
+        return begin(task, optimizer(rate), key)
+
+    @jit
+    def step(task: Task, rate: Any, position: Any, key: Any) -> Any:
+        key_sample, key_loss = jax.random.split(key)
+        return take_step(task, optimizer(rate), position, task.sample(key_sample, "train"), key_loss)
+
+    judges = {(split, settings.plan.batches): _judge(split, settings.plan.batches) for split in SPLITS}
+    judges["train", 10] = _judge("train", 10)
+
+    def train(rate: Any, key: Any) -> float:
+        rate, steps = np.float32(rate), settings.steps
+        keys = jax.random.split(key, steps)
+        position, losses, evaluations = first(task, rate, key), [], []
+        for t in range(steps + 1):
+            if t % settings.plan.every == 0 or t == steps:
+                evaluations += [judges[split, settings.plan.batches](task, position, key) for split in SPLITS]
+            if t < steps:
+                position, (loss, _) = step(task, rate, position, keys[t])
+                losses.append(loss)
+        final = judges["train", 10](task, position, key)[0]
+        return float(jax.device_get((final, losses, evaluations))[0])
+
+    return train
+
+
+def _judge(split: str, batches: int) -> Any:
+    """Compiled mean loss over some batches of a split."""
+
+    @jit
+    def judge(task: Task, position: Any, key: Any) -> Any:
+        params = eval_params(position.opt_state, position.params)
+        return evaluate(task, params, position.model_state, key, split, batches)
+
+    return judge
+
+
+def recompiled(task: Task, contestant: Contestant, settings: Settings) -> Train:
+    """The same with an optimizer made, and hence compiled, anew for every training: a plain script."""
+    return lambda rate, key: stepwise(task, contestant, settings)(rate, key)
+
+
+LOOPS: dict[str, Loop] = {"scan": scanned, "stepwise": stepwise, "recompiled": recompiled}
+
+
+def seconds_of(
+    loop: Loop, task: Task, contestant: Contestant, settings: Settings, pairs: Sequence[tuple[Any, Any]]
+) -> dict[str, float]:
+    """Seconds of the first training, with whatever it compiles, and the mean of the others.
+
+    Args:
+        loop: which.
+        task: what to train.
+        contestant: with what, an optimizer of a learning rate.
+        settings: of the trainings.
+        pairs: learning rates and keys, two at least.
+    """
+    train, seconds, final = loop(task, contestant, settings), [], []
+    for rate, key in pairs:
+        began = time.perf_counter()
+        final.append(train(rate, key))
+        seconds.append(time.perf_counter() - began)
+    return {"first": seconds[0], "each": float(np.mean(seconds[1:])), "final_loss_of_first": final[0]}

@@ -45,6 +45,15 @@ class Size(NamedTuple):
         return self.configurations * self.seeds
 
 
+class Chunk(NamedTuple):
+    """Part of a cell: where it begins, and what is in it."""
+
+    row: int
+    column: int
+    configurations: tuple[Configuration, ...]
+    seeds: tuple[int, ...]
+
+
 class Measured(NamedTuple):
     """What a chunk gives; leading axes are configurations and seeds.
 
@@ -55,6 +64,7 @@ class Measured(NamedTuple):
         evaluations: (C, S, E) by name.
         step_seconds: wall-clock seconds of a step of one training, as one among those of the chunk, without
             compilation and evaluations.
+        seconds: wall-clock seconds of the chunk.
     """
 
     loss: np.ndarray
@@ -62,6 +72,7 @@ class Measured(NamedTuple):
     final_loss: np.ndarray
     evaluations: dict[str, np.ndarray]
     step_seconds: float
+    seconds: float
 
 
 class StopRequestedError(Exception):
@@ -92,9 +103,9 @@ class Functions(NamedTuple):
 def at_once(device: Any, trainings: int) -> int:
     """How many of so many trainings a device does side by side, if memory allows: all, on a CPU one.
 
-    A core is filled by the products of a single training, whose arrays stay in its cache. Under `vmap` they do
-    not, and XLA's CPU backend transposes every weight matrix at every step: twice the time, whatever the size
-    of the task. Trainings are side by side on a CPU all the same, as each core is a device.
+    A core is filled by the products of a single training, whose arrays stay in its cache. Under `vmap` they
+    do not, and XLA's CPU backend transposes every weight matrix at every step: twice the time, whatever the
+    size of the task. Trainings are side by side on a CPU all the same, as each core is a device.
     """
     return 1 if device.platform == "cpu" else trainings
 
@@ -215,23 +226,22 @@ class CellProgram:
 
     def run(
         self,
-        configurations: Sequence[Configuration],
-        seeds: Sequence[int],
+        chunk: Chunk,
         advanced: Callable[[float], None] = lambda fraction: None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> Measured:
         """Trains a chunk, filled up with copies of its last configuration and seed to the compiled size.
 
         Args:
-            configurations: at most ``size.configurations``.
-            seeds: at most ``size.seeds``.
+            chunk: of at most ``size.configurations`` and ``size.seeds``.
             advanced: gets the part done, in (0, 1], after every call.
             stopped: asked after every call whether to stop.
 
         Raises:
             StopRequestedError: if it is to stop.
         """
-        arguments = self._arguments(configurations, seeds)
+        started = time.perf_counter()
+        arguments = self._arguments(chunk.configurations, chunk.seeds)
         # The last evaluation, which no step follows, is a call of its own: its time is that of evaluations.
         last = self.plan.evaluations - 1
         bounds = np.unique(np.linspace(0, last, min(_CALLS, last) + 1).astype(np.int32))
@@ -251,11 +261,11 @@ class CellProgram:
         final_loss = self._functions.final_loss(self._task, arguments[3], progress)
         steps = max(0.0, seconds - last * self._evaluation_seconds)
         spent = steps / self.plan.num_steps / self.size.trainings
-        kept = (slice(len(configurations)), slice(len(seeds)))
+        kept = (slice(len(chunk.configurations)), slice(len(chunk.seeds)))
         loss, eta, final_loss, evaluations = jax.tree.map(
             lambda x: np.asarray(x)[kept], (progress.loss, progress.eta, final_loss, progress.evaluations)
         )
-        return Measured(loss, eta, final_loss, evaluations, spent)
+        return Measured(loss, eta, final_loss, evaluations, spent, time.perf_counter() - started)
 
     def _arguments(self, configurations: Sequence[Configuration], seeds: Sequence[int]) -> tuple:
         """Task, theta, hyperparameters (C,) and keys (S,)."""

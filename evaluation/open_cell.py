@@ -6,36 +6,28 @@ import collections
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from evaluation.cell import CellResult
-from evaluation.cell_program import CellProgram, Measured, at_once, largest_size
+from evaluation.cell_program import CellProgram, Chunk, Measured, at_once, largest_size
 from evaluation.contestants import Contestant
-from evaluation.hyperparameters import Configuration
 from evaluation.loss_units import loss_unit
 from evaluation.memory import out_of_memory
+from evaluation.parts import Parts
 from evaluation.settings import Settings
 from evaluation.store import CellName
 from meta.provenance import provenance
 from meta.tasks.base import Task
 
 
-class Chunk(NamedTuple):
-    """Part of a cell: where it begins, and what is in it."""
-
-    row: int
-    column: int
-    configurations: tuple[Configuration, ...]
-    seeds: tuple[int, ...]
-
-
 class OpenCell:
     """A cell being worked on, by several devices at once if it has several chunks.
 
-    The first device compiles the program, for the largest chunk that fits its memory.
+    The first device compiles the program, for the largest chunk that fits its memory. Chunks that an
+    interrupted process has left are taken over.
 
     Args:
         name: which cell.
@@ -45,6 +37,7 @@ class OpenCell:
         most: the most trainings at a time; 0 = one on a CPU, elsewhere as many as fit.
         memory: bytes a device has for them.
         device: the first device.
+        parts: keeps the chunks until the cell is finished.
         log: gets a line if not even one training fits.
 
     Raises:
@@ -60,6 +53,7 @@ class OpenCell:
         most: int,
         memory: int,
         device: Any,
+        parts: Parts,
         log: Callable[[str], None],
     ):
         self.name, self.task, self.contestant, self.settings = name, task, contestant, settings
@@ -67,23 +61,22 @@ class OpenCell:
         self._lock = threading.Lock()
         program = self._fitting(most, memory, device, log)
         self._size, self._programs = program.size, {device: program}
-        self._waiting = collections.deque(self._chunks())
-        self._chunk_count = len(self._waiting)
-        self._done: list[tuple[Chunk, Measured]] = []
-        self._parts: dict[Any, float] = {}
+        self._keep, self._done = parts, []
+        self._waiting, self._fractions = collections.deque[Chunk](), dict[Any, float]()
         self._error: Exception | None = None
         self._over = threading.Event()
+        self._take_over(self._chunks())
         self._opened = time.perf_counter()
 
     def wants(self, device: Any) -> bool:
-        """Whether a device is to do chunks of this cell: some wait, and it would save more time than it costs.
+        """Whether a device is to do chunks of this cell: some wait, and its help saves more than it costs.
 
         A device that has not done any yet compiles the program first.
         """
         with self._lock:
             if not self._waiting or device in self._programs:
                 return bool(self._waiting)
-            done = len(self._done) + sum(self._parts.values())
+            done = len(self._done) - self._found + sum(self._fractions.values())
             compile_seconds = max(program.compile_seconds for program in self._programs.values())
             if not done:
                 return False  # nobody knows yet how long a chunk takes
@@ -129,12 +122,14 @@ class OpenCell:
     ) -> None:
         def report(fraction: float) -> None:
             with self._lock:
-                self._parts[device] = fraction
-                advanced((len(self._done) + sum(self._parts.values())) / self._chunk_count)
+                self._fractions[device] = fraction
+                advanced((len(self._done) + sum(self._fractions.values())) / self._chunk_count)
 
-        measured = self._program(device).run(chunk.configurations, chunk.seeds, report, stopped)
+        measured = self._program(device).run(chunk, report, stopped)
+        if self._chunk_count > 1:
+            self._keep.write(self._size, chunk, measured)
         with self._lock:
-            self._parts.pop(device, None)
+            self._fractions.pop(device, None)
             self._done.append((chunk, measured))
             if len(self._done) == self._chunk_count:
                 self._over.set()
@@ -173,6 +168,19 @@ class OpenCell:
             with self._lock:
                 self._programs[device] = program
         return program
+
+    def _take_over(self, chunks: list[Chunk]) -> None:
+        """Sorts the chunks into those that an interrupted process has done and those that wait."""
+        self._chunk_count = len(chunks)
+        for chunk in chunks:
+            measured = self._keep.read(self._size, chunk)
+            if measured is None:
+                self._waiting.append(chunk)
+            else:
+                self._done.append((chunk, measured))
+        self._found = len(self._done)
+        if not self._waiting:
+            self._over.set()
 
     def _take(self) -> Chunk | None:
         with self._lock:
@@ -221,8 +229,9 @@ class OpenCell:
 
     def _info(self, program: CellProgram) -> dict[str, Any]:
         """Facts that do not decide the numbers; seconds of a step are the median over chunks."""
+        before = sum(measured.seconds for _, measured in self._done[: self._found])
         return {
-            "seconds": time.perf_counter() - self._began,
+            "seconds": time.perf_counter() - self._began + before,
             "compile_seconds": program.compile_seconds,
             "seconds_per_step": float(np.median([measured.step_seconds for _, measured in self._done])),
             "trainings_at_once": program.size.trainings,

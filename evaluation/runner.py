@@ -22,6 +22,7 @@ from evaluation.cell import CellResult
 from evaluation.cell_program import StopRequestedError
 from evaluation.memory import bytes_per_device, out_of_memory
 from evaluation.open_cell import OpenCell
+from evaluation.parts import Parts
 from evaluation.plan import Evaluation, Job
 from evaluation.resources import Resources
 from evaluation.settings import code_digest
@@ -188,6 +189,7 @@ class _Board:
                 gc.collect()  # the error refers to the frames that hold the arrays, and these to the error
         evaluation = self._evaluation
         evaluation.store.write(result)
+        self._parts(job).clear()
         if evaluation.baselines is not None and not result.learned:
             evaluation.baselines.write(result)
         self._observer.finished(result, "done")
@@ -198,7 +200,8 @@ class _Board:
         report(0.0)
         evaluation, memory, log = self._evaluation, self._memory[device], self._observer.log
         task = evaluation.task(job.name.task)
-        cell = OpenCell(job.name, task, job.contestant, evaluation.settings, most, memory, device, log)
+        parts = self._parts(job)
+        cell = OpenCell(job.name, task, job.contestant, evaluation.settings, most, memory, device, parts, log)
         with self._lock:
             self._open.append(cell)
         try:
@@ -214,6 +217,9 @@ class _Board:
         fewer = cell.trainings // 2
         log(f"{job.name.words}: {cell.trainings} trainings at a time take too much memory; {fewer} are tried")
         return None, fewer
+
+    def _parts(self, job: Job) -> Parts:
+        return Parts(self._evaluation.store.folder, job.name, self._observer.log)
 
     def _report(self, number: int, name: CellName) -> Callable[[float], None]:
         return lambda fraction: self._observer.advanced(number, name, fraction)

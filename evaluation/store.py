@@ -1,7 +1,8 @@
 """A folder of results: what was asked for, and a file for each finished cell.
 
 ``evaluation.json`` holds the settings all cells share and the list of cells asked for, ``cells/`` one Parquet
-file per finished cell, ``locks/`` the locks by which processes share the work.
+file per finished cell, ``locks/`` the locks by which processes share the work; ``parts/`` what is done of
+unfinished cells, see `evaluation.parts`.
 """
 
 from __future__ import annotations
@@ -218,7 +219,9 @@ class Store:
         if self.folder.exists() and not self.folder.is_dir():
             raise FileExistsError(f"{self.folder} is a file; expected a folder of results, or a new one")
         if self.folder.is_dir() and not self._path.exists():
-            others = sorted(p.name for p in self.folder.iterdir() if p.name not in ("locks", "cells"))
+            others = sorted(
+                p.name for p in self.folder.iterdir() if p.name not in ("locks", "cells", "parts")
+            )
             if others:
                 raise FileExistsError(
                     f"{self.folder} holds no evaluation but {', '.join(others[:5])}; use a new folder"

@@ -37,8 +37,8 @@ class Compare:
         steps: steps of every training.
         seeds: trainings of each optimizer on each task.
         seed: of the random keys.
-        trainings_at_once: the most trainings of Adam that a device does at a time; 0 = one on a CPU, elsewhere
-            as many as fit the memory.
+        trainings_at_once: the most trainings of Adam that a device does at a time; 0 = one on a CPU,
+            elsewhere as many as fit the memory.
         host_devices: devices to make of the CPU where there is no accelerator; 0 = one per core.
     """
 

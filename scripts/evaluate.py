@@ -63,8 +63,8 @@ class Evaluate:
         baselines: where cells of hand-designed optimizers are kept for all evaluations; default
             ~/.cache/celo/baselines, or below CELO_CACHE.
         share_baselines: whether to take cells from there, and to leave some.
-        trainings_at_once: the most trainings of a cell that a device does at a time; 0 = one on a CPU, elsewhere
-            as many as fit the memory.
+        trainings_at_once: the most trainings of a cell that a device does at a time; 0 = one on a CPU,
+            elsewhere as many as fit the memory.
         memory_gib: memory per device for them; 0 = most of what is free.
         host_devices: devices to make of the CPU where there is no accelerator; 0 = one per core.
         cluster: none, or ray: a cell at a time on every worker of a Ray cluster.

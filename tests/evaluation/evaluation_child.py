@@ -24,9 +24,8 @@ class Printing(Observer):
     """Prints what it hears."""
 
     def advanced(self, device, name, fraction):
-        """Print that a cell was begun."""
-        if fraction == 0.0:
-            print(f"begun {name.words}", flush=True)
+        """Print that a cell was begun, or how much of it is done."""
+        print(f"part {fraction:.3f} {name.words}" if fraction else f"begun {name.words}", flush=True)
 
     def finished(self, cell, how):
         """Print that a cell is finished."""

@@ -8,6 +8,7 @@ import pytest
 
 from evaluation import cell_program, open_cell, runner
 from evaluation.cell_program import CellProgram, Size, at_once, largest_size
+from evaluation.parts import Parts
 from evaluation.resources import Resources
 from evaluation.runner import run
 from evaluation.store import CellName
@@ -116,9 +117,16 @@ def test_each_cell_is_compiled_once_for_the_device_that_does_it(tmp_path, monkey
     assert len(made) == 1
 
 
+class Nowhere(Parts):
+    """Keeps nothing."""
+
+    def write(self, *args):
+        pass
+
+
 @pytest.mark.parametrize(("seconds", "wanted"), [(4.0, False), (6.0, True)])
-def test_another_device_helps_where_that_saves_more_than_it_compiles(monkeypatch, seconds, wanted):
-    """After one chunk of six, in the second, four wait: two devices save half of their time, at 10 s to compile."""
+def test_another_device_helps_where_that_saves_more_than_it_compiles(tmp_path, monkeypatch, seconds, wanted):
+    """In the second chunk of six, when four wait: two devices save half their time, for 10 s to compile."""
     first, other = jax.devices()[:2]
     now, asked = [0.0], []
 
@@ -135,7 +143,8 @@ def test_another_device_helps_where_that_saves_more_than_it_compiles(monkeypatch
     monkeypatch.setattr(open_cell, "time", types.SimpleNamespace(perf_counter=lambda: now[0]))
     monkeypatch.setattr(open_cell, "CellProgram", Program)
     name = CellName("bowl", "adam", "0")
-    cell = open_cell.OpenCell(name, BOWL, ADAM, SETTINGS, 0, 10**9, first, print)
+    nowhere = Nowhere(tmp_path, name)
+    cell = open_cell.OpenCell(name, BOWL, ADAM, SETTINGS, 0, 10**9, first, nowhere, print)
     cell.work(first, lambda fraction: None, lambda: False)
     assert asked[:2] == [(True, False), (True, wanted)]
     assert len(asked) == 6

@@ -98,6 +98,23 @@ def test_killed_again_and_again_it_gives_what_an_undisturbed_one_gives(undisturb
         assert found[name] == content, name
 
 
+def test_of_a_cell_that_is_killed_its_finished_trainings_are_kept(undisturbed, tmp_path):
+    """Killed within the third training of four; the next process begins with that one."""
+    process = start(tmp_path)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("part 0.625"):
+            process.kill()
+            break
+    rest, _ = process.communicate()
+    assert "done" not in rest
+    last = lines_of(start(tmp_path))
+    assert next(line for line in last if line.startswith("part")).startswith("part 0.625")
+    assert set(finished(last, "done")) == CELLS
+    assert_same_results(tmp_path, undisturbed)
+    assert list((tmp_path / "parts").iterdir()) == []
+
+
 @pytest.mark.slow
 def test_two_processes_share_the_work(undisturbed, tmp_path):
     processes = [start(tmp_path), start(tmp_path)]

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from celo.files import write_atomically
+from evaluation.resources import Resources
 from evaluation.settings import Settings
 from evaluation.suites import tasks_of
 from scripts.devices import Devices, set_up
@@ -41,6 +42,7 @@ class EvaluateWay:
         steps: of every training.
         seeds: of every learning rate.
         loop_trainings: trainings of each task that a loop does.
+        trainings_at_once: as for `celo evaluate`.
         way: the runner, or which loop.
     """
 
@@ -50,12 +52,13 @@ class EvaluateWay:
     steps: int = 2000
     seeds: int = 3
     loop_trainings: int = 3
+    trainings_at_once: int = 0
     way: Way = "runner"
 
     def __post_init__(self) -> None:
         """Checks the names and numbers."""
         tasks_of(self.suite, self.tasks)
-        _ = self.settings
+        _ = self.settings, Resources(self.trainings_at_once)
         if self.loop_trainings < 2:
             raise ValueError(f"loop_trainings is {self.loop_trainings}; expected at least 2")
 
@@ -83,7 +86,7 @@ class EvaluateWay:
             evaluation = Evaluation([contestant("adam")], loads, self.settings, Path(folder))
             _ = evaluation.jobs  # digests of the data, which are part of reading them
             began = time.perf_counter()
-            outcome = run(evaluation)
+            outcome = run(evaluation, Resources(self.trainings_at_once))
             seconds = time.perf_counter() - began
             if outcome.missing:
                 raise RuntimeError(f"cells failed: {outcome.failures}")
@@ -133,6 +136,7 @@ class EvaluateSpeed:
         steps: of every training.
         seeds: of every learning rate.
         loop_trainings: trainings of each task that a loop does.
+        trainings_at_once: as for `celo evaluate`.
     """
 
     json: str = ""
@@ -142,6 +146,7 @@ class EvaluateSpeed:
     steps: int = 2000
     seeds: int = 3
     loop_trainings: int = 3
+    trainings_at_once: int = 0
 
     def __post_init__(self) -> None:
         """Checks everything before minutes are spent."""
@@ -178,7 +183,7 @@ class EvaluateSpeed:
         command += ["--tasks", *tasks_of(way.suite, way.tasks)]
         if way.data_dir is not None:
             command += ["--data-dir", str(way.data_dir)]
-        for name in ("steps", "seeds", "loop_trainings"):
+        for name in ("steps", "seeds", "loop_trainings", "trainings_at_once"):
             command += [f"--{name.replace('_', '-')}", str(getattr(way, name))]
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:

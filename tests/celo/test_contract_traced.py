@@ -1,0 +1,84 @@
+"""The contract, what tracing alone shows: any tree is taken, and structures, shapes and dtypes stay."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax import Array
+
+from tests.celo.contract import (
+    CLAUSES,
+    ROWS,
+    STAND_INS,
+    TRACED,
+    Row,
+    Tree,
+    describe,
+    gradients_like,
+    mixed,
+    over_rows,
+    quick_jit,
+    small,
+    step,
+)
+from tests.double_precision import double_by_default
+
+
+@over_rows("empty")
+def test_takes_a_tree_without_leaves(row: Row):
+    optimizer = row.build(learning_rate=row.rate)
+    params: Tree = {"nothing": None}
+    updates, _ = quick_jit(functools.partial(step, optimizer))(params, optimizer.init(params), params)
+    assert updates == params
+
+
+@over_rows("control-flow")
+def test_state_is_stable_through_scan_and_cond(row: Row):
+    optimizer = row.build(learning_rate=row.rate)
+
+    def run(params: Tree) -> Tree:
+        def body(carry: Tree, skip: Array) -> tuple[Tree, None]:
+            params, state = carry
+            updates, new = step(optimizer, params, state, params)
+            state = jax.lax.cond(skip, lambda: state, lambda: new)
+            return (optax.apply_updates(params, updates), state), None
+
+        return jax.lax.scan(body, (params, optimizer.init(params)), jnp.array([True, False]))[0]
+
+    params, state = jax.eval_shape(run, mixed())  # scan and cond refuse a change of structure or dtype
+    assert describe(params) == describe(mixed())
+    assert describe(state) == describe(jax.eval_shape(optimizer.init, mixed()))
+
+
+@over_rows("half-precision")
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_parameters_have_float32_state(row: Row, dtype: Any):
+    optimizer = row.build(learning_rate=row.rate)
+    params = optax.tree.cast(small(), dtype)
+    state = jax.eval_shape(optimizer.init, params)
+    updates, new = jax.eval_shape(functools.partial(step, optimizer), params, state, params)
+    assert describe(updates) == describe(params)
+    assert describe(new) == describe(state)
+    assert not any(x.dtype in (jnp.bfloat16, jnp.float16) for x in jax.tree.leaves(state))
+
+
+@over_rows("double-precision")
+def test_types_stay_where_numbers_are_double_by_default(row: Row):
+    """With JAX_ENABLE_X64 whatever names no type becomes double, and a scan would refuse the state."""
+    with double_by_default(True):
+        params, grads = jax.tree.map(np.asarray, (mixed(), gradients_like(mixed())))
+        optimizer = row.build(learning_rate=row.rate)
+        state = jax.eval_shape(optimizer.init, params)
+        updates, after = jax.eval_shape(functools.partial(step, optimizer), grads, state, params)
+    assert describe(after) == describe(state)
+    assert describe(updates) == describe(params)
+
+
+def test_stand_ins_are_rows_that_are_never_left_out():
+    assert STAND_INS.keys() <= {row.name for row in ROWS}
+    assert set(STAND_INS.values()) <= {row.name for row in ROWS} - STAND_INS.keys()
+    assert set(TRACED) <= CLAUSES

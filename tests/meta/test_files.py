@@ -1,0 +1,42 @@
+"""Files a run writes: values come back from standard JSON, and a write that fails changes nothing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meta import files
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3), st.lists, max_leaves=5
+    )
+)
+def test_json_ready_values_are_standard_json(value: Any) -> None:
+    ready = files.json_ready(value)
+    assert json.loads(files.json_bytes(ready), parse_constant=pytest.fail) == ready
+
+
+@given(st.floats())
+def test_floats_come_back_from_json(value: float) -> None:
+    back = files.number_from_json(json.loads(json.dumps(files.json_ready(value), allow_nan=False)))
+    assert isinstance(back, float)
+    assert np.array_equal(back, value, equal_nan=True)
+
+
+def test_an_atomic_write_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.write_atomically(tmp_path / "file", b"old")
+
+    def refuse(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("meta.files.os.fsync", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        files.write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]

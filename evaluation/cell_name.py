@@ -33,7 +33,7 @@ class CellName(NamedTuple):
     @property
     def file(self) -> str:
         """Name of the cell's file, without ending."""
-        return f"{_slug(self.task)}--{_slug(self.optimizer)}--{self.key[:16]}"
+        return f"{slug(self.task)}--{slug(self.optimizer)}--{self.key[:16]}"
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -62,8 +62,8 @@ def _plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.@+-]+", "-", name)
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
     """The name as part of a file's name: itself if it can be that, else with a hash that keeps it apart."""
-    slug = _plain(name)[:_LONGEST]
-    # A slug has no "~" of its own, so that no name is what another one becomes.
-    return slug if slug == name else f"{slug}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    plain = _plain(name)[:_LONGEST]
+    # Plain names have no "~" of its own, so that no name is what another one becomes.
+    return plain if plain == name else f"{plain}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -86,19 +86,20 @@ def _run(
     return Outcome(missing, tuple(failures), evaluation.left_out)
 
 
-def do_cell(request: Request, folder: str) -> list[str]:
+def do_cell(request: Request, folder: str, cpus: int) -> list[str]:
     """What a worker does: the one cell of a request, on its GPU or its CPUs.
 
     Args:
         request: of one cell.
         folder: that relative paths are in.
+        cpus: CPUs it has; without a GPU each trains on its own.
 
     Returns:
         Why it failed; nothing if it did not.
     """
     os.chdir(folder)
     with contextlib.suppress(RuntimeError):  # a worker that has done a cell before has its devices
-        jax.config.update("jax_num_cpu_devices", 1)
+        jax.config.update("jax_num_cpu_devices", cpus)
     return [reason for _, reason in run(request.evaluation()).failures]
 
 
@@ -132,7 +133,8 @@ def _results(
     }
     remote = ray.remote(**options)(do_cell)
     running = {
-        remote.remote(request.only(job.name.task, job.contestant.spec), os.getcwd()): job for job in jobs
+        remote.remote(request.only(job.name.task, job.contestant.spec), os.getcwd(), cpus): job
+        for job in jobs
     }
     while running and not stopped():
         ready, _ = ray.wait(list(running), timeout=_POLL)

@@ -43,6 +43,18 @@ def code_identity(*things: object) -> dict[str, Any]:
     }
 
 
+def own_sources(*names: str) -> str:
+    """A digest of the sources of modules alone, without what they import.
+
+    Args:
+        names: of modules of the packages.
+
+    Raises:
+        KeyError: there is no such module.
+    """
+    return digest_of_sources({name: _sources()[name] for name in names})
+
+
 def read_sources(root: Path) -> dict[str, bytes]:
     """The Python files of the packages below a folder, by the names of their modules."""
     return {

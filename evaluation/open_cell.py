@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from evaluation.cell import CellResult
-from evaluation.cell_program import CellProgram, Chunk, Measured, at_once, largest_size
+from evaluation.cell_program import CellProgram, Chunk, Measured, Size, at_once, largest_size
 from evaluation.contestants import Contestant
 from evaluation.loss_units import loss_unit
 from evaluation.memory import out_of_memory
@@ -59,13 +59,18 @@ class OpenCell:
         self.name, self.task, self.contestant, self.settings = name, task, contestant, settings
         self._began = time.perf_counter()
         self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         program = self._fitting(most, memory, device, log)
         self._size, self._programs = program.size, {device: program}
-        self._keep, self._done = parts, []
-        self._waiting, self._fractions = collections.deque[Chunk](), dict[Any, float]()
+        self._parts, self._log = parts, log
+        self._fractions: dict[Any, float] = {}
+        self._working, self._refused = 0, set[Any]()
         self._error: Exception | None = None
-        self._over = threading.Event()
-        self._take_over(self._chunks())
+        chunks = self._chunks()
+        found = [(chunk, parts.read(self._size, chunk)) for chunk in chunks]
+        self._done = [(chunk, measured) for chunk, measured in found if measured is not None]
+        self._waiting = collections.deque(chunk for chunk, measured in found if measured is None)
+        self._chunk_count, self._found = len(chunks), len(self._done)
         self._opened = time.perf_counter()
 
     def wants(self, device: Any) -> bool:
@@ -74,8 +79,10 @@ class OpenCell:
         A device that has not done any yet compiles the program first.
         """
         with self._lock:
-            if not self._waiting or device in self._programs:
-                return bool(self._waiting)
+            if not self._waiting or device in self._refused:
+                return False
+            if device in self._programs:
+                return True
             done = len(self._done) - self._found + sum(self._fractions.values())
             compile_seconds = max(program.compile_seconds for program in self._programs.values())
             if not done:
@@ -96,43 +103,53 @@ class OpenCell:
             advanced: gets the part of the cell that is done, in [0, 1].
             stopped: asked now and then whether to stop.
         """
+        with self._lock:
+            self._working += 1
         try:
-            while (chunk := self._take()) is not None:
-                self._train(chunk, device, advanced, stopped)
+            program = self._program(device)
+            while program and (chunk := self._take()) is not None:
+                # What went wrong on another device is a reason to stop, too.
+                self._train(program, chunk, advanced, lambda: stopped() or self._error is not None)
         except Exception as error:
             with self._lock:
                 self._error = self._error or error
                 self._waiting.clear()
-            self._over.set()
+        finally:
+            with self._changed:
+                self._working -= 1
+                self._changed.notify_all()
 
     def result(self) -> CellResult:
-        """The finished cell; waits for all devices that work on it.
+        """The finished cell; waits for all devices that work on it, also if something went wrong.
 
         Raises:
             StopRequestedError: if it was to stop.
             Exception: whatever went wrong on any device.
         """
-        self._over.wait()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._working)
         if self._error is not None:
             raise self._error
         return self._put_together(next(iter(self._programs.values())))
 
     def _train(
-        self, chunk: Chunk, device: Any, advanced: Callable[[float], None], stopped: Callable[[], bool]
+        self,
+        program: CellProgram,
+        chunk: Chunk,
+        advanced: Callable[[float], None],
+        stopped: Callable[[], bool],
     ) -> None:
         def report(fraction: float) -> None:
             with self._lock:
-                self._fractions[device] = fraction
+                self._fractions[program.device] = fraction
                 advanced((len(self._done) + sum(self._fractions.values())) / self._chunk_count)
 
-        measured = self._program(device).run(chunk, report, stopped)
+        measured = program.run(chunk, report, stopped)
         if self._chunk_count > 1:
-            self._keep.write(self._size, chunk, measured)
+            self._parts.write(self._size, chunk, measured)
         with self._lock:
-            self._fractions.pop(device, None)
+            self._fractions.pop(program.device, None)
             self._done.append((chunk, measured))
-            if len(self._done) == self._chunk_count:
-                self._over.set()
 
     def _fitting(self, most: int, memory: int, device: Any, log: Callable[[str], None]) -> CellProgram:
         configurations, seeds = len(self.contestant.configurations), self.settings.seeds
@@ -157,30 +174,25 @@ class OpenCell:
             )
         return program
 
-    def _compile(self, size: Any, device: Any) -> CellProgram:
+    def _compile(self, size: Size, device: Any) -> CellProgram:
         settings = self.settings
         return CellProgram(self.contestant, self.task, settings.plan, settings.key(), size, device)
 
-    def _program(self, device: Any) -> CellProgram:
+    def _program(self, device: Any) -> CellProgram | None:
+        """The program on a device; None if it cannot be had there, which is no reason to stop elsewhere."""
         program = self._programs.get(device)
         if program is None:
-            program = self._compile(self._size, device)
+            try:
+                program = self._compile(self._size, device)
+            except Exception as error:
+                what = f"{type(error).__name__}: {error}"
+                self._log(f"{self.name.words}: {device} does not help, as it cannot compile ({what})")
+                with self._lock:
+                    self._refused.add(device)
+                return None
             with self._lock:
                 self._programs[device] = program
         return program
-
-    def _take_over(self, chunks: list[Chunk]) -> None:
-        """Sorts the chunks into those that an interrupted process has done and those that wait."""
-        self._chunk_count = len(chunks)
-        for chunk in chunks:
-            measured = self._keep.read(self._size, chunk)
-            if measured is None:
-                self._waiting.append(chunk)
-            else:
-                self._done.append((chunk, measured))
-        self._found = len(self._done)
-        if not self._waiting:
-            self._over.set()
 
     def _take(self) -> Chunk | None:
         with self._lock:
@@ -228,7 +240,10 @@ class OpenCell:
         )
 
     def _info(self, program: CellProgram) -> dict[str, Any]:
-        """Facts that do not decide the numbers; seconds of a step are the median over chunks."""
+        """Facts that do not decide the numbers; seconds of a step are the median over chunks.
+
+        Those of the cell are wall-clock, plus the sum over chunks that were taken over.
+        """
         before = sum(measured.seconds for _, measured in self._done[: self._found])
         return {
             "seconds": time.perf_counter() - self._began + before,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from evaluation.cell_name import CellName
 from evaluation.cell_program import Chunk, Measured, Size
 
 _EVALUATION = "evaluations/"
+_DIGEST = hashlib.sha256().digest_size  # bytes, before those of the NPZ file
 _SECONDS = ("step_seconds", "seconds")
 
 
@@ -31,24 +34,26 @@ class Parts:
 
     def path(self, size: Size, chunk: Chunk) -> Path:
         """The file of a chunk; another size of program rounds otherwise, and has files of its own."""
-        return self.folder / f"{size.configurations}x{size.seeds}-{chunk.row}-{chunk.column}.npz"
+        return self.folder / f"{size.configurations}x{size.seeds}-{chunk.row}-{chunk.column}.part"
 
     def write(self, size: Size, chunk: Chunk, measured: Measured) -> None:
         """Keeps a chunk."""
-        arrays = {f"{_EVALUATION}{name}": values for name, values in measured.evaluations.items()}
-        for name in set(Measured._fields) - {"evaluations"}:
+        evaluations = measured.evaluations.items()
+        arrays: dict[str, Any] = {f"{_EVALUATION}{name}": values for name, values in evaluations}
+        for name in ("loss", "eta", "final_loss", *_SECONDS):
             arrays[name] = np.asarray(getattr(measured, name))
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
+        np.savez_compressed(buffer, **arrays)
+        data = buffer.getvalue()
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path(size, chunk), buffer.getvalue())
+        write_atomically(self.path(size, chunk), hashlib.sha256(data).digest() + data)
 
     def read(self, size: Size, chunk: Chunk) -> Measured | None:
         """Reads a chunk back; None if it is not there, or damaged, which is logged."""
         path = self.path(size, chunk)
         if not path.exists():
             return None
-        # Damage shows as whatever the parsers of zip and of arrays happen to stumble over.
+        # Besides damage, files of another version show as whatever the parsers happen to stumble over.
         try:
             measured = _decode(path.read_bytes())
             lead = (len(chunk.configurations), len(chunk.seeds))
@@ -65,7 +70,10 @@ class Parts:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _decode(data: bytes) -> Measured:
+def _decode(content: bytes) -> Measured:
+    digest, data = content[:_DIGEST], content[_DIGEST:]
+    if hashlib.sha256(data).digest() != digest:
+        raise ValueError("its SHA-256 is not that of what was written")
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     evaluations = {

@@ -178,6 +178,7 @@ class _Board:
                 store.write(cell)
         if cell is None:
             return False
+        self._parts(job).clear()  # of a process that was killed between the two, or of another folder's cell
         self._observer.finished(cell, how)
         return True
 

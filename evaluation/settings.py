@@ -10,13 +10,16 @@ import jax
 
 from celo.names import unknown_name
 from evaluation import rules
-from evaluation.code_identity import code_identity
+from evaluation.code_identity import code_identity, own_sources
 from evaluation.contestants import Contestant
 from evaluation.hyperparameters import GRIDS
 from meta import evaluated_training
 from meta.evaluated_training import EvaluatedTraining
 from meta.fingerprint import fingerprint
 from meta.tasks.base import Task
+
+# What turns trainings into a cell. Alone: by way of the optimizers' registry they import everything.
+_PROGRAM = ("evaluation.cell_program", "evaluation.open_cell", "meta.compile")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +82,8 @@ def code_digest(task: Task) -> str:
     Args:
         task: the task; its data do not count.
     """
-    return fingerprint(code=code_identity(evaluated_training, rules, *_classes(task)))
+    code = code_identity(evaluated_training, rules, *_classes(task))
+    return fingerprint(code=code, program=own_sources(*_PROGRAM))
 
 
 def cell_key(task: Task, digest: str, contestant: Contestant, settings: Settings) -> str:
@@ -106,6 +110,7 @@ def cell_key(task: Task, digest: str, contestant: Contestant, settings: Settings
         plan=repr(settings.plan),
         seeds=[settings.seed, *settings.seed_numbers],
         code=code_identity(evaluated_training, *classes),
+        program=own_sources(*_PROGRAM),
     )
 
 

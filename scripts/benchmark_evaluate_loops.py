@@ -1,7 +1,7 @@
 """The loops over single trainings that `celo benchmark evaluate` times the runner against.
 
-All take the same steps, make the same evaluations and end with the same final loss as the runner does, one
-training at a time, on one device that is made of all cores.
+All take as many steps and make as many evaluations as the runner does, one training at a time, on one device
+that is made of all cores.
 """
 
 from __future__ import annotations

@@ -218,7 +218,9 @@ def _conclude(outcome: Outcome, stop: StopRequest, folder: Path) -> int:
     """Says what is left, and gives the exit code."""
     if not outcome.missing:
         _finished(folder, outcome.left_out)
-        return 0
+        for name, reason in outcome.failures:  # as when a tracker cannot be reached
+            print(f"error: after {name.words} was finished: {reason}", file=sys.stderr)
+        return 1 if outcome.failures else 0
     print(f"Left to do ({len(outcome.missing)}):")
     for name in outcome.missing:
         print(f"  {name.words}")

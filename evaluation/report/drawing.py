@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from evaluation.cell_name import slug
 from evaluation.report import style
 from evaluation.report.looks import Look
 from evaluation.report.page import Picture
@@ -91,7 +91,7 @@ class Drawing:
         )
 
     def _saved(self, name: str, figure: Figure, caption: str) -> Picture:
-        stem = re.sub(r"[^A-Za-z0-9_.@+-]+", "-", name)
+        stem = slug(name)  # different for different labels
         style.save(figure, self.folder / stem)
         return Picture(self.folder / f"{stem}.svg", caption, caption)
 

@@ -31,9 +31,9 @@ def runtime(board: Scoreboard) -> Table | None:
 
 
 def milliseconds(run: Chosen | None) -> float:
-    """Milliseconds per step that the runner measured; NaN if it did not."""
-    seconds = run.cell.info.get("seconds_per_step") if run else None
-    return math.nan if seconds is None else 1000.0 * float(seconds)
+    """Milliseconds per step that the runner measured; NaN if it did not, or found no more than overhead."""
+    seconds = float(run.cell.info.get("seconds_per_step") or math.nan) if run else math.nan
+    return 1000.0 * seconds if seconds > 0 else math.nan
 
 
 def diverged(board: Scoreboard) -> Table | None:

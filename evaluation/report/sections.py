@@ -168,7 +168,7 @@ def _runtime(board: Scoreboard) -> list[Block]:
     text = (
         "Milliseconds per training step and their ratio to Adam's. A step is of one training among those "
         "that ran at once on the device, without compilation and evaluations; how many ran at once is in the "
-        "list of cells, and differs between an optimizer with a grid and one without."
+        "list of cells, and on an accelerator differs between an optimizer with a grid and one without."
     )
     return [Heading("Run time"), Prose(text, quiet=True), Tabular(table)]
 

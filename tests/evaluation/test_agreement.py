@@ -78,6 +78,18 @@ def test_the_command_says_what_is_off(tmp_path, capsys, loss, code, said):
     assert said in capsys.readouterr().out
 
 
+def test_the_command_names_rates_that_are_not_finished(tmp_path, capsys):
+    store, one = Store(tmp_path / "results"), adam([[2.2, 2.2]], "a", optimizer="adam@1")
+    others = [name_of(one)._replace(optimizer=label) for label in ("adam@5", "celo")]
+    store.declare({"steps": 40}, [name_of(one), *others], {})
+    store.write(one)
+    np.savez(tmp_path / "published.npz", names=["a"], steps=PUBLISHED.steps[None], loss=PUBLISHED.loss[None])
+    assert main([str(store.folder), "--envelope", str(tmp_path / "published.npz"), "--step", "40"]) == 0
+    out = capsys.readouterr().out
+    assert "Not finished" in out
+    assert out.rstrip().endswith(": adam@5 on a")
+
+
 @pytest.mark.parametrize(("optimizer", "task"), [("celo", "a"), ("adam", "b")])
 def test_nothing_to_compare_is_no_agreement(tmp_path, capsys, optimizer, task):
     store, one = Store(tmp_path / "results"), adam([[1.0]], task, optimizer=optimizer)

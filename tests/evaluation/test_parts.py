@@ -58,7 +58,7 @@ def test_only_the_chunk_itself_is_taken_over(kept, tmp_path):
     [
         lambda data: data[:100],
         lambda data: b"",
-        lambda data: data.replace(b"final_loss", b"first_loss"),
+        lambda data: data[:-1] + bytes([data[-1] ^ 1]),
         lambda data: data[: len(data) // 2] + b"?" * 8 + data[len(data) // 2 + 8 :],
     ],
 )
@@ -97,3 +97,14 @@ def test_what_a_stopped_cell_had_done_is_not_done_again(adam_cell, tmp_path, mon
     np.testing.assert_array_equal(cell.loss, adam_cell.loss)
     np.testing.assert_array_equal(cell.final_loss, adam_cell.final_loss)
     assert list((tmp_path / "parts").iterdir()) == []
+
+
+def test_what_was_left_of_a_finished_cell_goes_when_it_is_found(tmp_path):
+    """As after a kill between the two, or when the cell came from elsewhere."""
+    asked = evaluation(tmp_path)
+    only_cell(asked)
+    (name,) = asked.store.expected
+    parts = Parts(tmp_path, name)
+    parts.write(SIZE, CHUNK, MEASURED)
+    only_cell(asked)
+    assert not parts.folder.exists()

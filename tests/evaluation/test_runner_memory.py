@@ -1,5 +1,7 @@
 """How many trainings of a cell are done at a time: chunks, what fits the memory, and one compilation each."""
 
+import threading
+import time
 import types
 
 import jax
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 
 from evaluation import cell_program, open_cell, runner
-from evaluation.cell_program import CellProgram, Size, at_once, largest_size
+from evaluation.cell_program import CellProgram, Size, StopRequestedError, at_once, largest_size
 from evaluation.parts import Parts
 from evaluation.resources import Resources
 from evaluation.runner import run
@@ -134,7 +136,7 @@ def test_another_device_helps_where_that_saves_more_than_it_compiles(tmp_path, m
         size, compile_seconds, bytes = Size(1, 1), 10.0, 0
 
         def __init__(self, *args):
-            self.args = args
+            self.device = args[5]
 
         def run(self, *args):
             asked.append((cell.wants(first), cell.wants(other)))
@@ -149,6 +151,59 @@ def test_another_device_helps_where_that_saves_more_than_it_compiles(tmp_path, m
     assert asked[:2] == [(True, False), (True, wanted)]
     assert len(asked) == 6
     assert asked[-1] == (False, False)
+
+
+def test_a_device_that_cannot_compile_leaves_the_cell_to_the_others(adam_cell, tmp_path, monkeypatch):
+    first, other = jax.devices()[:2]
+    told = Told()
+
+    def program(*args):
+        if args[5] == other:
+            raise jax.errors.JaxRuntimeError("INTERNAL: no compiler")
+        return CellProgram(*args)
+
+    monkeypatch.setattr(open_cell, "CellProgram", program)
+    name, nowhere = CellName("bowl", "adam", "0"), Nowhere(tmp_path, CellName("bowl", "adam", "0"))
+    cell = open_cell.OpenCell(name, BOWL, ADAM, SETTINGS, 0, 10**9, first, nowhere, told.log)
+    cell.work(other, lambda fraction: None, lambda: False)
+    assert "does not help, as it cannot compile (JaxRuntimeError: INTERNAL: no compiler)" in told.lines[0]
+    assert not cell.wants(other)
+    cell.work(first, lambda fraction: None, lambda: False)
+    np.testing.assert_array_equal(cell.result().loss, adam_cell.loss)
+
+
+def test_what_fails_on_one_device_ends_once_the_others_have_stopped(tmp_path, monkeypatch):
+    """The second device, in the midst of a chunk, sees that the first failed, before the result is told."""
+    first, other = jax.devices()[:2]
+    running, seen = threading.Event(), []
+
+    class Program:
+        size, compile_seconds, bytes = Size(1, 1), 0.0, 0
+
+        def __init__(self, *args):
+            self.device = args[5]
+
+        def run(self, chunk, advanced, stopped):
+            if self.device == first:
+                assert running.wait(60)
+                raise RuntimeError("broken")
+            running.set()
+            while not stopped():
+                time.sleep(0.01)
+            time.sleep(0.1)
+            seen.append("stopped")
+            raise StopRequestedError
+
+    monkeypatch.setattr(open_cell, "CellProgram", Program)
+    name = CellName("bowl", "adam", "0")
+    cell = open_cell.OpenCell(name, BOWL, ADAM, SETTINGS, 0, 10**9, first, Nowhere(tmp_path, name), print)
+    helper = threading.Thread(target=cell.work, args=(other, lambda fraction: None, lambda: False))
+    helper.start()
+    cell.work(first, lambda fraction: None, lambda: False)
+    with pytest.raises(RuntimeError, match="broken"):
+        cell.result()
+    assert seen == ["stopped"]
+    helper.join()
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,14 @@ def test_run_time_and_its_ratio_to_adam(board):
     assert run_tables.runtime(silent) is None
 
 
+def test_steps_too_quick_to_be_timed_have_no_run_time():
+    adam, celo = cell([1, 1], info={"seconds_per_step": 0.0}), cell([1, 1], optimizer="celo")
+    table = run_tables.runtime(scoreboard([adam, celo]))
+    assert table is not None
+    assert table.rows == (("task", "–", "1.00", "–"),)
+    assert run_tables.runtime(scoreboard([adam])) is None
+
+
 def test_diverged_runs_are_listed_with_the_step(board):
     table = run_tables.diverged(board)
     assert table is not None

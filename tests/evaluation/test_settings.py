@@ -120,6 +120,16 @@ def test_the_digest_of_the_code_is_that_of_task_and_platform_whatever_the_data(m
     assert code_digest(BOWL) != before
 
 
+def test_what_makes_a_cell_of_trainings_counts_for_all_cells(monkeypatch):
+    sources = code_identity._sources()
+    task, code = cell_key(BOWL, "0", ADAM, SETTINGS), code_digest(BOWL)
+    for module in ("evaluation.cell_program", "evaluation.open_cell", "meta.compile"):
+        changed = sources | {module: sources[module] + b"# changed"}
+        monkeypatch.setattr(code_identity, "_sources", lambda changed=changed: changed)
+        assert cell_key(BOWL, "0", ADAM, SETTINGS) != task
+        assert code_digest(BOWL) != code
+
+
 @pytest.fixture
 def sources():
     return {

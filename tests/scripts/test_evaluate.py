@@ -126,6 +126,7 @@ def test_missing_data_are_said_before_anything_is_trained(tmp_path, capsys, monk
 @pytest.mark.usefixtures("no_hub")
 def test_tasks_without_data_are_left_out_if_wanted(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("CELO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("CELO_DATA", raising=False)
     lost = "ImageMLP_FashionMnist_Relu128x128"
     asked = [*arguments(tmp_path, "--skip-missing-data"), "--tasks", lost, TASK]
     assert main([*asked, "--print-commands"]) == 0

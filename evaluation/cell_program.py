@@ -104,8 +104,8 @@ def at_once(device: Any, trainings: int) -> int:
     """How many of so many trainings a device does side by side, if memory allows: all, on a CPU one.
 
     A core is filled by the products of a single training, whose arrays stay in its cache. Under `vmap` they
-    do not, and XLA's CPU backend transposes every weight matrix at every step. Trainings are side by side on a
-    CPU all the same, as each core is a device.
+    do not, and XLA's CPU backend transposes every weight matrix at every step. Trainings are side by side on
+    a CPU all the same, as each core is a device.
     """
     return 1 if device.platform == "cpu" else trainings
 

@@ -253,11 +253,7 @@ class CellProgram:
                 raise StopRequestedError
             advanced(float(end) / last)
         seconds = time.perf_counter() - began
-        for _ in range(3 if math.isinf(self._evaluation_seconds) else 1):
-            began = time.perf_counter()
-            progress = jax.block_until_ready(self._advance(*arguments, progress, last, last + 1))
-            took = time.perf_counter() - began
-            self._evaluation_seconds = min(self._evaluation_seconds, took)  # a disturbance only adds
+        progress = self._evaluate_last(arguments, progress)
         final_loss = self._functions.final_loss(self._task, arguments[3], progress)
         steps = max(0.0, seconds - last * self._evaluation_seconds)
         spent = steps / self.plan.num_steps / self.size.trainings
@@ -266,6 +262,15 @@ class CellProgram:
             lambda x: np.asarray(x)[kept], (progress.loss, progress.eta, final_loss, progress.evaluations)
         )
         return Measured(loss, eta, final_loss, evaluations, spent, time.perf_counter() - started)
+
+    def _evaluate_last(self, arguments: tuple, progress: Progress) -> Progress:
+        """Makes the last evaluation, and times it: by three calls in the first chunk, as disturbance adds."""
+        last = self.plan.evaluations - 1
+        for _ in range(3 if math.isinf(self._evaluation_seconds) else 1):
+            began = time.perf_counter()
+            progress = jax.block_until_ready(self._advance(*arguments, progress, last, last + 1))
+            self._evaluation_seconds = min(self._evaluation_seconds, time.perf_counter() - began)
+        return progress
 
     def _arguments(self, configurations: Sequence[Configuration], seeds: Sequence[int]) -> tuple:
         """Task, theta, hyperparameters (C,) and keys (S,)."""

@@ -18,7 +18,7 @@ from evaluation.contestants import Contestant
 from evaluation.settings import Settings
 from meta.compile import jit
 from meta.evaluated_training import SPLITS
-from meta.full_training import begin, evaluate, take_step
+from meta.full_training import FINAL_BATCHES, begin, evaluate, take_step
 from meta.tasks.base import Task
 
 Train = Callable[[Any, Any], float]  # learning rate and key -> final loss
@@ -54,8 +54,8 @@ def stepwise(task: Task, contestant: Contestant, settings: Settings) -> Train:
         key_sample, key_loss = jax.random.split(key)
         return take_step(task, optimizer(rate), position, task.sample(key_sample, "train"), key_loss)
 
-    judges = {(split, settings.plan.batches): _judge(split, settings.plan.batches) for split in SPLITS}
-    judges["train", 10] = _judge("train", 10)
+    judges = [_judge(split, settings.plan.batches) for split in SPLITS]
+    judge_end = _judge("train", FINAL_BATCHES)
 
     def train(rate: Any, key: Any) -> float:
         rate, steps = np.float32(rate), settings.steps
@@ -63,11 +63,11 @@ def stepwise(task: Task, contestant: Contestant, settings: Settings) -> Train:
         position, losses, evaluations = first(task, rate, key), [], []
         for t in range(steps + 1):
             if t % settings.plan.every == 0 or t == steps:
-                evaluations += [judges[split, settings.plan.batches](task, position, key) for split in SPLITS]
+                evaluations += [judge(task, position, key) for judge in judges]
             if t < steps:
                 position, (loss, _) = step(task, rate, position, keys[t])
                 losses.append(loss)
-        final = judges["train", 10](task, position, key)[0]
+        final = judge_end(task, position, key)[0]
         return float(jax.device_get((final, losses, evaluations))[0])
 
     return train

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-SPLITS = ("train", "outer_valid", "test")
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CellResult:
@@ -28,8 +26,8 @@ class CellResult:
         loss: (C, S, T) float32 training loss of each step's batch, before that step.
         final_loss: (C, S) float32 mean training loss of ten batches after the last step.
         evaluation_steps: (E,) int numbers of steps taken before each evaluation.
-        evaluations: (C, S, E) float32 by name: ``{split}_loss`` for `SPLITS`, and ``{split}_accuracy`` where
-            the task has one.
+        evaluations: (C, S, E) float32 by name: ``{split}_loss`` for `meta.evaluated_training.SPLITS`, and
+            ``{split}_accuracy`` where the task has one.
         eta: (C, S, T) float32 step size a learned scheduler set; None where there is none.
         info: JSON-ready facts that do not decide the numbers: ``seconds``, ``seconds_per_step``,
             ``parameters``, ``state_bytes``, ``data`` (corpus and tokenizer of text), ``provenance``.

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from evaluation.cell import CellResult
 
+KEY_LENGTH = 16  # characters of a key within a file's name
 _LONGEST = 80  # characters of a name within a file's name
 _LONGEST_FILE = 255 - len(".parquet")  # of a file's name, as most systems take it
 
@@ -33,7 +34,7 @@ class CellName(NamedTuple):
     @property
     def file(self) -> str:
         """Name of the cell's file, without ending."""
-        return f"{slug(self.task)}--{slug(self.optimizer)}--{self.key[:16]}"
+        return f"{slug(self.task)}--{slug(self.optimizer)}--{self.key[:KEY_LENGTH]}"
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -42,7 +43,7 @@ class CellName(NamedTuple):
         Those did not keep labels apart that differ in signs alone, so that what is found under the second
         may be another cell.
         """
-        earlier = f"{_plain(self.task)}--{_plain(self.optimizer)}--{self.key[:16]}"
+        earlier = f"{_plain(self.task)}--{_plain(self.optimizer)}--{self.key[:KEY_LENGTH]}"
         return (
             (self.file, earlier) if self.file != earlier and len(earlier) <= _LONGEST_FILE else (self.file,)
         )

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from celo.files import write_atomically
 from celo.names import unknown_name
 from evaluation.cell import CellResult
 from evaluation.selection import best_configuration
 from evaluation.store import name_of
 from meta.files import json_ready
+from meta.lock import FileLock
 from meta.metrics import JsonlTracker
 from meta.trackers import TRACKERS, Tracker
 from meta.wandb_tracker import MODES, WandbTracker
@@ -58,13 +60,24 @@ class CellTracker:
             raise unknown_name("wandb mode", self.mode, MODES)
 
     def track(self, cell: CellResult) -> None:
-        """Logs a cell; doing it again gives the same run.
+        """Logs a cell unless that is done: what failed, or was killed, is made up for by the next call.
 
         Raises:
             RuntimeError: wandb is not installed or did not start.
         """
         if self.tracker == "none":
             return
+        path = self.folder / "runs" / name_of(cell).file
+        path.mkdir(parents=True, exist_ok=True)
+        mode = f"-{self.mode}" if self.tracker == "wandb" else ""
+        done = path / f"{self.tracker}{mode}.done"
+        # Several processes may find a cell that one of them has just finished.
+        with FileLock(path / "lock", wait=True):
+            if not done.exists():
+                self._log(path, cell)
+                write_atomically(done, b"")
+
+    def _log(self, path: Path, cell: CellResult) -> None:
         best = best_configuration(cell)
         config = {
             "task": cell.task,
@@ -77,9 +90,7 @@ class CellTracker:
             "loss_unit": cell.loss_unit,
             "info": json_ready(cell.info, "info"),
         }
-        run = CellRun(self.folder / "runs" / name_of(cell).file, config)
-        run.path.mkdir(parents=True, exist_ok=True)
-        with self._open(run, cell) as tracker:
+        with self._open(CellRun(path, config), cell) as tracker:
             for step, row in _rows(cell, best):
                 tracker.log(step, row)
 

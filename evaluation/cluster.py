@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -68,6 +68,7 @@ def _run(
 ) -> Outcome:
     evaluation = request.evaluation(observer.log)
     jobs = evaluation.declare()
+    observer.declared(len(jobs))
     waiting, failures = [], []
     for job in jobs:
         cell = evaluation.store.read(job.name)
@@ -75,32 +76,54 @@ def _run(
             waiting.append(job)
         else:
             observer.finished(cell, "found")
-    for job, error in _results(ray, request, waiting, stopped, cpus, retries):
+    for job, done in _results(ray, request, waiting, stopped, cpus, retries):
+        for line in done.lines:
+            observer.log(line)
         cell = evaluation.store.read(job.name)
         if cell is not None:
             observer.finished(cell, "done")
-        elif error is not None:
-            failures.append((job.name, error))
-            observer.log(f"{job.name.words} failed: {error}")
+        else:
+            failures += [(job.name, reason) for reason in done.failures]
     missing = tuple(job.name for job in jobs if evaluation.store.read(job.name) is None)
     return Outcome(missing, tuple(failures), evaluation.left_out)
 
 
-def do_cell(request: Request, folder: str, cpus: int) -> list[str]:
+class Done(NamedTuple):
+    """What a worker tells.
+
+    Attributes:
+        failures: why the cell failed; nothing if it did not.
+        lines: what was to be said.
+    """
+
+    failures: list[str]
+    lines: list[str]
+
+
+class _Notes(Observer):
+    """Keeps the lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def log(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def do_cell(request: Request, folder: str, cpus: int) -> Done:
     """What a worker does: the one cell of a request, on its GPU or its CPUs.
 
     Args:
         request: of one cell.
         folder: that relative paths are in.
         cpus: CPUs it has; without a GPU each trains on its own.
-
-    Returns:
-        Why it failed; nothing if it did not.
     """
     os.chdir(folder)
+    notes = _Notes()
     with contextlib.suppress(RuntimeError):  # a worker that has done a cell before has its devices
         jax.config.update("jax_num_cpu_devices", cpus)
-    return [reason for _, reason in run(request.evaluation()).failures]
+    outcome = run(request.evaluation(notes.log), request.resources, notes)
+    return Done([reason for _, reason in outcome.failures], notes.lines)
 
 
 def _ray() -> Any:
@@ -122,8 +145,8 @@ def _connect(ray: Any, address: str | None) -> None:
 
 def _results(
     ray: Any, request: Request, jobs: list[Job], stopped: Callable[[], bool], cpus: int, retries: int
-) -> Iterator[tuple[Job, str | None]]:
-    """The jobs as they are finished, each with why it failed, if it did."""
+) -> Iterator[tuple[Job, Done]]:
+    """The jobs as they are finished, each with what its worker tells."""
     variables = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     options: dict[str, Any] = {
         "num_cpus": cpus,
@@ -141,9 +164,9 @@ def _results(
         for reference in ready:
             job = running.pop(reference)
             try:
-                reasons = ray.get(reference)
-                yield job, "; ".join(reasons) or None
+                yield job, ray.get(reference)
             except ray.exceptions.RayError as error:
-                yield job, f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+                yield job, Done([reason], [f"{job.name.words} failed: {reason}"])
     for reference in running:
         ray.cancel(reference, force=True)

@@ -10,18 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from celo.learned.base import LearnedOptimizer
 from evaluation.cell import CellResult
 from evaluation.contestants import Contestant, learned_contestant
 from evaluation.hyperparameters import GRIDS
-from evaluation.outcome import Outcome, Trainings
 from evaluation.plan import Evaluation
 from evaluation.resources import Resources
 from evaluation.rules import HandDesigned
 from evaluation.runner import Observer, run
+from evaluation.selection import choose
 from evaluation.settings import Settings
+from evaluation.task_comparison import TaskComparison
 from meta.full_training import check_num_steps
 from meta.tasks.base import Task
 
@@ -81,7 +80,7 @@ class Comparison:
 
 def compare(
     entries: Sequence[Entry], tasks: Sequence[Task], num_steps: int, comparison: Comparison | None = None
-) -> list[Outcome]:
+) -> list[TaskComparison]:
     """Trains every task with every learned optimizer and with Adam at every learning rate.
 
     Args:
@@ -91,7 +90,7 @@ def compare(
         comparison: seeds, rates, and where to keep finished trainings.
 
     Returns:
-        The outcome of each task, in order.
+        What was found on each task, in order.
 
     Raises:
         TypeError: if the number of steps is not a whole number.
@@ -120,13 +119,8 @@ def compare(
             raise RuntimeError(f"{len(outcome.missing)} cells were not done: {reasons}")
         cells = {(cell.task, cell.optimizer): cell for cell in evaluation.results()}
     return [
-        Outcome(
-            task=task.name,
-            loss_unit=cells[task.name, ADAM].loss_unit,
-            num_steps=steps,
-            learning_rates=np.asarray(comparison.learning_rates),
-            adam=Trainings(cells[task.name, ADAM].loss, cells[task.name, ADAM].final_loss),
-            learned={entry.label: _learned(cells[task.name, entry.label]) for entry in entries},
+        TaskComparison(
+            cells[task.name, ADAM], {entry.label: choose(cells[task.name, entry.label]) for entry in entries}
         )
         for task in tasks
     ]
@@ -175,9 +169,3 @@ def _folder(folder: Path | None, settings: Settings) -> Iterator[Path]:
             yield Path(temporary)
     else:
         yield folder / "trainings" / f"{settings.steps}-steps-{settings.seeds}-seeds-from-{settings.seed}"
-
-
-def _learned(cell: CellResult) -> Trainings:
-    """The trainings of the one configuration there is; the step size is 1 where nothing sets one."""
-    eta = np.ones_like(cell.loss) if cell.eta is None else cell.eta
-    return Trainings(cell.loss[0], cell.final_loss[0], eta[0])

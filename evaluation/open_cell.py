@@ -13,12 +13,12 @@ import numpy as np
 
 from evaluation.cell import CellResult
 from evaluation.cell_program import CellProgram, Chunk, Measured, Size, at_once, largest_size
-from evaluation.contestants import Contestant
 from evaluation.loss_units import loss_unit
 from evaluation.memory import out_of_memory
 from evaluation.parts import Parts
+from evaluation.plan import Job
+from evaluation.resources import Resources
 from evaluation.settings import Settings
-from evaluation.store import CellName
 from meta.provenance import provenance
 from meta.tasks.base import Task
 
@@ -30,12 +30,10 @@ class OpenCell:
     interrupted process has left are taken over.
 
     Args:
-        name: which cell.
+        job: which cell.
         task: its task.
-        contestant: its optimizer.
         settings: of the evaluation.
-        most: the most trainings at a time; 0 = one on a CPU, elsewhere as many as fit.
-        memory: bytes a device has for them.
+        resources: what a device may take; its memory is known.
         device: the first device.
         parts: keeps the chunks until the cell is finished.
         log: gets a line if not even one training fits.
@@ -46,21 +44,19 @@ class OpenCell:
 
     def __init__(
         self,
-        name: CellName,
+        job: Job,
         task: Task,
-        contestant: Contestant,
         settings: Settings,
-        most: int,
-        memory: int,
+        resources: Resources,
         device: Any,
         parts: Parts,
         log: Callable[[str], None],
     ):
-        self.name, self.task, self.contestant, self.settings = name, task, contestant, settings
+        self.name, self.contestant, self.task, self.settings = job.name, job.contestant, task, settings
         self._began = time.perf_counter()
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        program = self._fitting(most, memory, device, log)
+        program = self._fitting(resources, device, log)
         self._size, self._programs = program.size, {device: program}
         self._parts, self._log = parts, log
         self._fractions: dict[Any, float] = {}
@@ -151,7 +147,8 @@ class OpenCell:
             self._fractions.pop(program.device, None)
             self._done.append((chunk, measured))
 
-    def _fitting(self, most: int, memory: int, device: Any, log: Callable[[str], None]) -> CellProgram:
+    def _fitting(self, resources: Resources, device: Any, log: Callable[[str], None]) -> CellProgram:
+        most, memory = resources.trainings_at_once, resources.memory or 0
         configurations, seeds = len(self.contestant.configurations), self.settings.seeds
         size = largest_size(configurations, seeds, most or at_once(device, configurations * seeds))
         while True:

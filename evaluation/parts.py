@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import io
 import shutil
@@ -12,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from celo.files import write_atomically
-from evaluation.cell_name import CellName
+from evaluation.cell_name import KEY_LENGTH, CellName
 from evaluation.cell_program import Chunk, Measured, Size
+from meta.lock import FileLock
 
 _EVALUATION = "evaluations/"
 _DIGEST = hashlib.sha256().digest_size  # bytes, before those of the NPZ file
@@ -64,6 +67,18 @@ class Parts:
             self.log(f"{path} is damaged ({what}); this part of {self.name.words} has to be done again")
             return None
         return measured
+
+    def clear_earlier(self, lock: Callable[[str], FileLock]) -> None:
+        """Forgets the chunks of this optimizer on this task under other keys: of other code or data.
+
+        Args:
+            lock: makes the lock of a cell by the name of its file; what is locked elsewhere stays.
+        """
+        any_key = glob.escape(self.name._replace(key="").file) + "?" * KEY_LENGTH
+        for folder in self.folder.parent.glob(any_key):
+            if folder != self.folder:
+                with contextlib.suppress(BlockingIOError), lock(folder.name):
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def clear(self) -> None:
         """Forgets all chunks, once the cell is finished."""

@@ -35,6 +35,9 @@ _NAP = 0.1  # seconds a device without work sleeps
 class Observer:
     """Hears what happens; this one does nothing. Calls come from several threads."""
 
+    def declared(self, cells: int) -> None:
+        """So many cells are asked for and can be done."""
+
     def advanced(self, device: int, name: CellName, fraction: float) -> None:
         """A device (by number) has come so far with a cell; 0 = it has begun."""
 
@@ -80,6 +83,7 @@ def run(
     """
     observer = observer or Observer()
     jobs = evaluation.declare()
+    observer.declared(len(jobs))
     interrupted = threading.Event()
     board = _Board(
         evaluation, jobs, resources or Resources(), observer, lambda: interrupted.is_set() or stopped()
@@ -108,15 +112,17 @@ class _Board:
         stopped: Callable[[], bool],
     ):
         self.failures: list[tuple[CellName, str]] = []
-        self._evaluation, self._resources, self._observer = evaluation, resources, observer
+        self._evaluation, self._observer = evaluation, observer
         self._stopped = stopped
         self._waiting = collections.deque(jobs)
         self._elsewhere: list[Job] = []
         self._open: list[OpenCell] = []
         self._active, self._look_again = 0, 0.0
         self._lock = threading.Lock()
-        devices = jax.local_devices()
-        self._memory = {device: resources.memory or bytes_per_device(device) for device in devices}
+        self._room = {
+            device: dataclasses.replace(resources, memory=resources.memory or bytes_per_device(device))
+            for device in jax.local_devices()
+        }
 
     def work(self, number: int, device: Any) -> None:
         """What the thread of a device does, until there is nothing left to do."""
@@ -183,9 +189,10 @@ class _Board:
         return True
 
     def _do(self, number: int, device: Any, job: Job) -> None:
-        most, result = self._resources.trainings_at_once, None
+        room, result = self._room[device], None
+        self._parts(job).clear_earlier(self._evaluation.store.lock)
         while result is None:
-            result, most = self._attempt(number, device, job, most)
+            result, room = self._attempt(number, device, job, room)
             if result is None:
                 gc.collect()  # the error refers to the frames that hold the arrays, and these to the error
         evaluation = self._evaluation
@@ -195,20 +202,21 @@ class _Board:
             evaluation.baselines.write(result)
         self._observer.finished(result, "done")
 
-    def _attempt(self, number: int, device: Any, job: Job, most: int) -> tuple[CellResult | None, int]:
-        """The cell, or None and at how many trainings at a time to begin it again, as memory was short."""
+    def _attempt(
+        self, number: int, device: Any, job: Job, room: Resources
+    ) -> tuple[CellResult | None, Resources]:
+        """The cell, or None and what to begin it again with, as memory was short."""
         report = self._report(number, job.name)
         report(0.0)
-        evaluation, memory, log = self._evaluation, self._memory[device], self._observer.log
+        evaluation, log = self._evaluation, self._observer.log
         task = evaluation.task(job.name.task)
-        parts = self._parts(job)
-        cell = OpenCell(job.name, task, job.contestant, evaluation.settings, most, memory, device, parts, log)
+        cell = OpenCell(job, task, evaluation.settings, room, device, self._parts(job), log)
         with self._lock:
             self._open.append(cell)
         try:
             cell.work(device, report, self._stopped)
             digests = {"task_digest": job.task_digest, "code_digest": code_digest(task)}
-            return dataclasses.replace(cell.result(), **digests), most
+            return dataclasses.replace(cell.result(), **digests), room
         except jax.errors.JaxRuntimeError as error:
             if cell.trainings == 1 or not out_of_memory(error):
                 raise
@@ -217,7 +225,7 @@ class _Board:
                 self._open.remove(cell)
         fewer = cell.trainings // 2
         log(f"{job.name.words}: {cell.trainings} trainings at a time take too much memory; {fewer} are tried")
-        return None, fewer
+        return None, dataclasses.replace(room, trainings_at_once=fewer)
 
     def _parts(self, job: Job) -> Parts:
         return Parts(self._evaluation.store.folder, job.name, self._observer.log)

@@ -32,6 +32,19 @@ def best_configuration(cell: CellResult) -> int:
     return int(np.lexsort((means, (~finite).sum(axis=-1)))[0])
 
 
+def mean_final_loss(cell: CellResult) -> np.ndarray:
+    """(C,) mean final loss of each configuration over seeds; inf where any of them diverged.
+
+    A divergence is never averaged away: an optimizer that fails on one seed of three is not as good as the
+    other two.
+
+    Args:
+        cell: the trainings.
+    """
+    final = np.where(cell.diverged, np.inf, cell.final_loss)
+    return final.mean(axis=-1, dtype=np.float64)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Chosen:
     """The trainings of an optimizer on a task at one of its configurations; S seeds, T steps.
@@ -58,6 +71,17 @@ class Chosen:
     def diverged(self) -> np.ndarray:
         """(S,) bool: which seeds diverged."""
         return self.cell.diverged[self.index]
+
+    @property
+    def mean_final_loss(self) -> float:
+        """Mean final loss over seeds; inf where any of them diverged."""
+        return float(mean_final_loss(self.cell)[self.index])
+
+    @property
+    def spread(self) -> float:
+        """Deviation of a sample of the final loss over seeds that did not diverge; NaN below two."""
+        finite = self.final_loss[~self.diverged].astype(np.float64)
+        return float(np.std(finite, ddof=1)) if finite.size > 1 else float("nan")
 
     @property
     def eta(self) -> np.ndarray | None:

@@ -25,7 +25,7 @@ from celo.files import write_atomically
 from evaluation.resources import Resources
 from evaluation.settings import Settings
 from evaluation.suites import tasks_of
-from scripts.devices import Devices, set_up
+from scripts.devices import Devices, core_count, set_up
 
 ONE_WAY = "evaluate-way"
 Way = Literal["runner", "scan", "stepwise", "recompiled"]
@@ -163,7 +163,7 @@ class EvaluateSpeed:
             figures["seconds"] = round(figures["seconds"], 1)
         speed = {way: figures["trainings_per_minute"] for way, figures in ways.items()}
         ratios = {f"runner_over_{way}": round(speed["runner"] / speed[way], 2) for way in list(speed)[1:]}
-        settings = {"steps": self.steps, "seeds": self.seeds, "cores": os.cpu_count()}
+        settings = {"steps": self.steps, "seeds": self.seeds, "cores": core_count()}
         text = json.dumps({**ways, **ratios, **settings}, indent=2)
         print(text)
         if self.json:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import json
-import os
 import platform
 import sys
 from typing import Any
@@ -17,6 +16,7 @@ import optax
 from evaluation import update_cost
 from evaluation.update_cost import Budget, Stepper
 from meta.tasks import parameter_shapes
+from scripts.devices import core_count
 
 
 class Worker:
@@ -40,7 +40,7 @@ class Worker:
             "device": device.device_kind,
             "platform": device.platform,
             "host": platform.machine(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "cores": core_count(),
             **versions,
         }
 

@@ -8,6 +8,11 @@ import os
 import jax
 
 
+def core_count() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclasses.dataclass(frozen=True)
 class Devices:
     """Devices and processes of a run.
@@ -41,9 +46,8 @@ def set_up(devices: Devices) -> None:
         )
     if devices.num_processes > 1 and not devices.coordinator:
         raise ValueError(f"num_processes is {devices.num_processes}; several processes need a coordinator")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         # Only the CPU's number of devices; an accelerator, where there is one, is used instead.
-        jax.config.update("jax_num_cpu_devices", devices.host_devices or cores)
+        jax.config.update("jax_num_cpu_devices", devices.host_devices or core_count())
     if devices.coordinator:
         jax.distributed.initialize(devices.coordinator, devices.num_processes, devices.process_id)

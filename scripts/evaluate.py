@@ -196,7 +196,7 @@ def main(argv: list[str] | None = None) -> int:
             jobs = request.evaluation(partial(print, file=sys.stderr)).declare()
             print("\n".join(command.commands(list(dict.fromkeys(job.name.task for job in jobs)))))
             return 0
-        with stop_on_signals() as stop, Progress(request, tracker) as progress:
+        with stop_on_signals() as stop, Progress(tracker) as progress:
             outcome = _carry_out(command, request, progress, stop)
         return _conclude(outcome, stop, command.out)
 

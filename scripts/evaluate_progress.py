@@ -10,7 +10,6 @@ from tqdm import tqdm
 
 from evaluation.cell import CellResult
 from evaluation.cell_tracker import CellTracker
-from evaluation.request import Request
 from evaluation.runner import Observer
 from evaluation.store import CellName
 
@@ -21,16 +20,19 @@ class Progress(Observer):
     """A bar over cells, and one inside the cell of every device.
 
     Args:
-        request: what is done.
-        tracker: gets every cell that was not in the folder before.
+        tracker: gets every cell it does not have yet, be it one that was in the folder before.
     """
 
-    def __init__(self, request: Request, tracker: CellTracker):
-        self._tracker, self._lock = tracker, threading.Lock()
-        total = len(request.tasks) * len(request.optimizers)
+    def __init__(self, tracker: CellTracker):
+        self._tracker, self._lock, self._tracking = tracker, threading.Lock(), threading.Lock()
         self._terminal = sys.stderr.isatty()
-        self._cells = tqdm(total=total, unit="cell", disable=not self._terminal)
+        self._cells = tqdm(total=0, unit="cell", disable=not self._terminal)
         self._bars: dict[int, Any] = {}
+
+    def declared(self, cells: int) -> None:
+        """Sets the length of the bar over cells."""
+        with self._lock:
+            self._cells.reset(cells)
 
     def advanced(self, device: int, name: CellName, fraction: float) -> None:
         """Moves the bar of a device."""
@@ -49,7 +51,7 @@ class Progress(Observer):
 
     def finished(self, cell: CellResult, how: str) -> None:
         """Says that a cell is finished, and tracks it."""
-        if how != "found":
+        with self._tracking:  # wandb has one run at a time in a process
             self._tracker.track(cell)
         with self._lock:
             self._cells.update(1)

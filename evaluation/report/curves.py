@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from evaluation.outcome import Outcome
 from evaluation.report import style
+from evaluation.task_comparison import TaskComparison
 from meta.full_training import SMOOTHING, smooth
 
 
-def loss_curves(outcomes: Sequence[Outcome]) -> Figure:
+def loss_curves(outcomes: Sequence[TaskComparison]) -> Figure:
     """A panel per task of training loss over steps.
 
     Lines are medians over seeds of the smoothed loss, bands reach from the lowest seed to the highest, and
@@ -42,7 +42,7 @@ def loss_curves(outcomes: Sequence[Outcome]) -> Figure:
         handles.append(Line2D([], [], color=style.ADAM, label=f"Adam, best of {rates} learning rates"))
         handles.append(Line2D([], [], color=style.GREY, lw=0.8, label="Adam, the other rates"))
         figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
-        seeds = outcomes[0].adam.final.shape[-1]
+        seeds = len(outcomes[0].adam.seeds)
         figure.supxlabel(_explanation(seeds), fontsize=8, color=style.FAINT, x=0.01, ha="left")
     return figure
 
@@ -64,21 +64,21 @@ def _explanation(seeds: int) -> str:
     return f"{smoothed} Median of {seeds} seeds, band from the lowest to the highest."
 
 
-def _panel(axis: Axes, outcome: Outcome) -> None:
-    steps = np.arange(outcome.num_steps)
+def _panel(axis: Axes, outcome: TaskComparison) -> None:
+    steps = np.arange(outcome.adam.num_steps)
     for i, loss in enumerate(outcome.adam.loss):
         if i != outcome.best:
             _line(
                 axis, steps, np.median(smooth(loss), axis=0), color=style.GREY, lw=0.7, alpha=0.55, zorder=1
             )
     _band(axis, steps, outcome.best_adam.loss, style.ADAM)
-    for trainings, colour in zip(outcome.learned.values(), style.LEARNED, strict=False):
-        _band(axis, steps, trainings.loss, colour)
+    for runs, colour in zip(outcome.learned.values(), style.LEARNED, strict=False):
+        _band(axis, steps, runs.loss, colour)
     axis.set_title(outcome.task, pad=18)
     axis.set_xlabel("training step")
-    axis.set_ylabel(f"training loss ({outcome.loss_unit})")
-    axis.set_xlim(0, max(1, outcome.num_steps - 1))
-    style.fit_y(axis, *limits([t.loss for t in (outcome.best_adam, *outcome.learned.values())]))
+    axis.set_ylabel(f"training loss ({outcome.adam.loss_unit})")
+    axis.set_xlim(0, max(1, outcome.adam.num_steps - 1))
+    style.fit_y(axis, *limits([runs.loss for runs in (outcome.best_adam, *outcome.learned.values())]))
     axis.annotate(
         f"Adam's best learning rate: {rate_label(outcome.learning_rates[outcome.best])}",
         (0.0, 1.0),

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from evaluation.outcome import Outcome
 from evaluation.report import style
 from evaluation.report.curves import band
+from evaluation.task_comparison import TaskComparison
 
 _COLOURS = (style.VERMILLION, style.BLUE, style.GREEN, style.PURPLE, style.ORANGE, style.SKY)
 
 
-def schedules(outcomes: Sequence[Outcome], label: str) -> Figure:
+def schedules(outcomes: Sequence[TaskComparison], label: str) -> Figure:
     """The step size eta of one learned optimizer over progress t / T, a line per task: see `schedule_lines`.
 
     Args:
@@ -64,7 +64,7 @@ def schedule_lines(etas: Mapping[str, np.ndarray], label: str) -> Figure:
     return figure
 
 
-def _eta(outcome: Outcome, label: str) -> np.ndarray:
+def _eta(outcome: TaskComparison, label: str) -> np.ndarray:
     """(seeds, num_steps) step sizes."""
     if label not in outcome.learned:
         raise ValueError(f"{outcome.task} has no {label!r}; it has {', '.join(outcome.learned)}")

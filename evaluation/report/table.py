@@ -8,7 +8,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from evaluation.outcome import Outcome, Trainings, final_loss, spread
+from evaluation.selection import Chosen
+from evaluation.task_comparison import TaskComparison
 
 
 class Table(NamedTuple):
@@ -82,7 +83,7 @@ def _cell(text: str) -> str:
     return f'{html.escape(value)} <span class="interval">{html.escape(bracket[1:] + interval)}</span>'
 
 
-def comparison_table(outcomes: Sequence[Outcome]) -> Table:
+def comparison_table(outcomes: Sequence[TaskComparison]) -> Table:
     """A row per task: Adam's best rate and its final loss, each learned optimizer's final loss and score.
 
     Args:
@@ -105,19 +106,19 @@ def comparison_table(outcomes: Sequence[Outcome]) -> Table:
     return Table((*header, "diverged"), tuple(_row(outcome, labels) for outcome in outcomes))
 
 
-def _row(outcome: Outcome, labels: Sequence[str]) -> tuple[str, ...]:
+def _row(outcome: TaskComparison, labels: Sequence[str]) -> tuple[str, ...]:
     rate, rates = outcome.learning_rates[outcome.best], len(outcome.learning_rates)
-    cells = [outcome.task, str(outcome.num_steps), f"{rate:.2g}", _loss(outcome.best_adam)]
+    cells = [outcome.task, str(outcome.adam.num_steps), f"{rate:.2g}", _loss(outcome.best_adam)]
     for label in labels:
         score = float(outcome.scores(label).mean())
         cells += [_loss(outcome.learned[label]), _score(score), f"{outcome.rates_beaten(label)} of {rates}"]
-    every = [outcome.adam, *(outcome.learned[label] for label in labels)]
-    cells.append(" + ".join(f"{t.diverged.sum()}/{t.final.size}" for t in every))
+    every = [outcome.adam.diverged, *(outcome.learned[label].diverged for label in labels)]
+    cells.append(" + ".join(f"{diverged.sum()}/{diverged.size}" for diverged in every))
     return tuple(cells)
 
 
-def _loss(trainings: Trainings) -> str:
-    mean, deviation = float(final_loss(trainings)), spread(trainings)
+def _loss(runs: Chosen) -> str:
+    mean, deviation = runs.mean_final_loss, runs.spread
     if not math.isfinite(mean):
         return "diverged"
     return f"{mean:.3g}" if math.isnan(deviation) else f"{mean:.3g} ± {deviation:.2g}"
@@ -129,7 +130,7 @@ def _score(score: float) -> str:
     return f"{score:.2f}" if score < 100 else f"{score:.0f}"
 
 
-def findings(outcomes: Sequence[Outcome], label: str) -> list[str]:
+def findings(outcomes: Sequence[TaskComparison], label: str) -> list[str]:
     """What a comparison says about one learned optimizer, wins and losses alike, in sentences.
 
     Args:
@@ -140,7 +141,7 @@ def findings(outcomes: Sequence[Outcome], label: str) -> list[str]:
         A sentence on where it ends lower than the best Adam, one on where it does not, and warnings about
         best rates at the end of the grid and about divergence.
     """
-    better = [o.task for o in outcomes if final_loss(o.learned[label]) < final_loss(o.best_adam)]
+    better = [o.task for o in outcomes if o.learned[label].mean_final_loss < o.best_adam.mean_final_loss]
     worse = [o.task for o in outcomes if o.task not in better]
     rates = len(outcomes[0].learning_rates)
     sentences = []
@@ -151,7 +152,7 @@ def findings(outcomes: Sequence[Outcome], label: str) -> list[str]:
         )
     if worse:
         sentences.append(f"{label} does not reach the best of Adam's {rates} rates on: {', '.join(worse)}.")
-    edge = [o.task for o in outcomes if o.best in (0, rates - 1)]
+    edge = [o.task for o in outcomes if o.best_adam.edge]
     if edge:
         sentences.append(
             "Adam's best rate is at the end of the grid, so a better one may lie beyond, on: "
@@ -163,7 +164,7 @@ def findings(outcomes: Sequence[Outcome], label: str) -> list[str]:
     return sentences
 
 
-def described(outcomes: Sequence[Outcome]) -> str:
+def described(outcomes: Sequence[TaskComparison]) -> str:
     """The table and the findings about every learned optimizer, as text for a terminal."""
     said = [sentence for label in outcomes[0].learned for sentence in findings(outcomes, label)]
     return "\n".join([comparison_table(outcomes).text(), "", *said])

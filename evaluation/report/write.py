@@ -9,13 +9,13 @@ from typing import Any
 
 from celo.files import write_atomically
 from evaluation.comparison import Comparison
-from evaluation.outcome import Outcome
 from evaluation.report import style
 from evaluation.report.curves import loss_curves
 from evaluation.report.meta_loss import meta_loss
 from evaluation.report.page import Picture, page
 from evaluation.report.schedule import schedules
 from evaluation.report.table import comparison_table, findings
+from evaluation.task_comparison import TaskComparison
 from meta import files
 from meta.provenance import provenance
 
@@ -27,7 +27,7 @@ PAGE_FILE = "index.html"
 def write_report(
     folder: Path,
     title: str,
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[TaskComparison],
     comparison: Comparison,
     metrics: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
@@ -66,7 +66,7 @@ def write_report(
 
 
 def _pictures(
-    folder: Path, outcomes: Sequence[Outcome], metrics: Sequence[Mapping[str, Any]]
+    folder: Path, outcomes: Sequence[TaskComparison], metrics: Sequence[Mapping[str, Any]]
 ) -> list[Picture]:
     """Draws and writes the figures."""
     made = [
@@ -95,7 +95,7 @@ def _pictures(
     return [Picture(folder / f"{name}.svg", title, caption) for name, _, title, caption in made]
 
 
-def _has_schedule(outcomes: Sequence[Outcome], label: str) -> bool:
+def _has_schedule(outcomes: Sequence[TaskComparison], label: str) -> bool:
     """Whether a learned optimizer sets step sizes: without a scheduler they are all 1."""
     etas = [outcome.learned[label].eta for outcome in outcomes]
     return any(eta is not None and bool((eta != 1).any()) for eta in etas)

@@ -1,23 +1,16 @@
-"""Hand-made outcomes of comparisons, for tests of what is made of them."""
+"""Hand-made comparisons on one task, for tests of what is made of them."""
 
 import numpy as np
 
-from evaluation.outcome import Outcome, Trainings
-
-
-def falling(final, steps=40):
-    """Losses that fall exponentially from 2 to ``final``, and stay finite or not as it does."""
-    final = np.asarray(final, np.float32)
-    progress = np.arange(steps) / steps
-    loss = 2.0 * (np.where(np.isfinite(final), final, 1.0)[..., None] / 2.0) ** progress
-    return Trainings(loss.astype(np.float32), final)
+from evaluation.selection import choose
+from evaluation.task_comparison import TaskComparison
+from tests.evaluation.cells import cell
 
 
 def outcome(adam, learned, task="task", steps=40, rates=None):
-    """An outcome from final losses: ``adam`` (rates, seeds), ``learned`` label -> (seeds,)."""
-    trainings = {}
-    for label, final in learned.items():
-        eta = np.broadcast_to(np.linspace(0.1, 1.0, steps, dtype=np.float32), (len(final), steps))
-        trainings[label] = falling(final, steps)._replace(eta=eta)
+    """A comparison from final losses: ``adam`` (rates, seeds), ``learned`` label -> (seeds,)."""
+    eta = np.broadcast_to(np.linspace(0.1, 1.0, steps, dtype=np.float32), (1, len(adam[0]), steps))
+    runs = {label: choose(cell(final, task, label, steps=steps, eta=eta)) for label, final in learned.items()}
     rates = 10.0 ** np.arange(-len(adam), 0) if rates is None else np.asarray(rates)
-    return Outcome(task, "nats", steps, rates, falling(adam, steps), trainings)
+    configurations = [{"learning_rate": float(rate)} for rate in rates]
+    return TaskComparison(cell(adam, task, configurations=configurations, steps=steps), runs)

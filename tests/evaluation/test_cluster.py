@@ -1,5 +1,6 @@
 """Cells on a Ray cluster of this machine: workers and drivers are killed, and nothing is lost or doubled."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -13,17 +14,19 @@ import pytest
 
 from evaluation import cluster
 from evaluation.request import Request
+from evaluation.resources import Resources
 from evaluation.runner import Observer, run
 from evaluation.settings import Settings
 from evaluation.store import Store
 from tests.conftest import ROOT
+from tests.evaluation.reports import reported
 
 TASKS = ("ImageMLP_Digits8_Relu16_bs64", "ImageMLPAE_Digits8_32x16x32_bs64")
 SMALL = Settings(steps=4, seeds=1, eval_every=2, eval_batches=1)
 
 
 def request(folder, settings=SMALL):
-    return Request(folder, TASKS, ("sgd@0.1", "adam@0.01"), settings)
+    return Request(folder, TASKS, ("sgd@0.1", "adam"), settings)
 
 
 class Told(Observer):
@@ -50,12 +53,13 @@ def test_numbers_are_checked_first(tmp_path, numbers):
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     assert run(request(folder).evaluation()).missing == ()
-    return Store(folder).results()
+    return folder
 
 
 def assert_same_results(folder, undisturbed):
-    assert len(list((folder / "cells").iterdir())) == len(undisturbed)
-    for mine, theirs in zip(Store(folder).results(), undisturbed, strict=True):
+    expected = Store(undisturbed).results()
+    assert len(list((folder / "cells").iterdir())) == len(expected)
+    for mine, theirs in zip(Store(folder).results(), expected, strict=True):
         assert mine.key == theirs.key
         np.testing.assert_array_equal(mine.loss, theirs.loss)
         np.testing.assert_array_equal(mine.final_loss, theirs.final_loss)
@@ -79,7 +83,7 @@ def kill_a_worker(killed):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called")  # JAX is up in this process, Ray starts others
-def test_a_killed_worker_loses_and_doubles_nothing(undisturbed, tmp_path):
+def test_a_killed_worker_loses_and_doubles_nothing(undisturbed, tmp_path, monkeypatch):
     killed, told = [], Told()
     killer = threading.Thread(target=kill_a_worker, args=(killed,), daemon=True)
     killer.start()
@@ -88,15 +92,17 @@ def test_a_killed_worker_loses_and_doubles_nothing(undisturbed, tmp_path):
     assert set(Counter(told.cells).values()) == {1}
     assert len(told.cells) == 4
     assert_same_results(tmp_path, undisturbed)
+    found = reported(Store(tmp_path), tmp_path / "report", monkeypatch)
+    assert found == reported(Store(undisturbed), tmp_path / "expected", monkeypatch)
     again = Told()
     assert cluster.run_on_ray(request(tmp_path), again).missing == ()
     assert {how for how, *_ in again.cells} == {"found"}
 
 
 @pytest.mark.slow
-def test_a_killed_driver_goes_on_with_the_same_command(undisturbed, tmp_path):
+def test_a_killed_driver_goes_on_with_the_same_command(undisturbed, tmp_path, monkeypatch):
     command = [sys.executable, "-m", "scripts.evaluate", "--cluster", "ray", "--no-share-baselines"]
-    command += ["--out", str(tmp_path), "--tasks", *TASKS, "--optimizers", "sgd@0.1", "adam@0.01"]
+    command += ["--out", str(tmp_path), "--tasks", *TASKS, "--optimizers", "sgd@0.1", "adam"]
     command += ["--steps", "4", "--seeds", "1", "--eval-every", "2", "--eval-batches", "1"]
     driver = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert driver.stdout is not None
@@ -111,3 +117,19 @@ def test_a_killed_driver_goes_on_with_the_same_command(undisturbed, tmp_path):
     for name, written in done.items():
         assert (tmp_path / "cells" / name).stat().st_mtime_ns == written
     assert_same_results(tmp_path, undisturbed)
+    found = reported(Store(tmp_path), tmp_path / "report", monkeypatch)
+    assert found == reported(Store(undisturbed), tmp_path / "expected", monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called")
+def test_a_worker_trains_on_each_of_its_cpus(undisturbed, tmp_path):
+    """And as much at a time as is asked for."""
+    told = Told()
+    asked = dataclasses.replace(
+        request(tmp_path), optimizers=("adam",), resources=Resources(trainings_at_once=7)
+    )
+    assert cluster.run_on_ray(asked, told, cpus=2).missing == ()
+    for cell in Store(tmp_path).results():
+        assert cell.info["device_count"] == 2
+        assert cell.info["trainings_at_once"] == 7

@@ -51,7 +51,7 @@ def test_adam_is_trained_as_one_by_one(outcomes):
         for i, j in ((0, 1), (1, 0)):
             loss, final, _ = one_by_one(task, hand_designed("adam", RATES[i]), KEYS[j], STEPS)
             np.testing.assert_allclose(outcome.adam.loss[i, j], loss, rtol=1e-5)
-            np.testing.assert_allclose(outcome.adam.final[i, j], final, rtol=1e-5)
+            np.testing.assert_allclose(outcome.adam.final_loss[i, j], final, rtol=1e-5)
 
 
 def test_a_learned_optimizer_is_trained_as_one_by_one(outcomes):
@@ -59,7 +59,7 @@ def test_a_learned_optimizer_is_trained_as_one_by_one(outcomes):
     optimizer = LEARNED.optimizer(ENTRY.theta, STEPS)
     loss, final, eta = one_by_one(task, optimizer, KEYS[1], STEPS)
     np.testing.assert_allclose(trainings.loss[1], loss, rtol=1e-5)
-    np.testing.assert_allclose(trainings.final[1], final, rtol=1e-5)
+    np.testing.assert_allclose(trainings.final_loss[1], final, rtol=1e-5)
     np.testing.assert_allclose(trainings.eta[1], eta, rtol=1e-5)
 
 
@@ -85,7 +85,7 @@ def test_more_at_once_give_the_same(outcomes, at_once):
     comparison = Comparison(seeds=2, learning_rates=RATES, trainings_at_once=at_once)
     parts = compare([ENTRY], TASKS[:1], STEPS, comparison)[0].adam
     np.testing.assert_allclose(parts.loss[:2], outcomes[0].adam.loss[:2], rtol=1e-5)
-    np.testing.assert_allclose(parts.final[:2], outcomes[0].adam.final[:2], rtol=1e-5)
+    np.testing.assert_allclose(parts.final_loss[:2], outcomes[0].adam.final_loss[:2], rtol=1e-5)
     np.testing.assert_array_equal(parts.diverged, outcomes[0].adam.diverged)
 
 
@@ -123,7 +123,7 @@ def test_a_damaged_file_is_trained_again(outcomes, tmp_path, content):
     adam, celo = sorted(line for line in lines[2:] if line not in damaged)
     assert "Adam on pair: 6 trainings of 12 steps" in adam
     assert celo == "Celo on pair: already done"
-    np.testing.assert_array_equal(again.adam.final, outcomes[0].adam.final)
+    np.testing.assert_array_equal(again.adam.final_loss, outcomes[0].adam.final_loss)
 
 
 BROKEN = ENTRY._replace(theta={"mlp": ENTRY.theta["mlp"]})

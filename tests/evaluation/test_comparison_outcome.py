@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from evaluation.outcome import Trainings, final_loss, spread
+from evaluation.selection import choose, mean_final_loss
 from meta import files
+from tests.evaluation.cells import cell
 from tests.evaluation.outcomes import outcome
 
 NAN, INF = float("nan"), float("inf")
@@ -16,11 +17,11 @@ def test_scores_by_hand():
     """Adam's means are 3, 0.5 and 4; its best rate is the second; scores are 0.5 over each seed's loss."""
     result = outcome([[2, 4], [0.4, 0.6], [4, 4]], {"Celo": [0.25, 1.0]})
     assert result.best == 1
-    np.testing.assert_allclose(final_loss(result.adam), [3, 0.5, 4], rtol=1e-6)
+    np.testing.assert_allclose(mean_final_loss(result.adam), [3, 0.5, 4], rtol=1e-6)
     np.testing.assert_allclose(result.scores("Celo"), [2.0, 0.5], rtol=1e-6)
-    np.testing.assert_allclose(result.best_adam.final, [0.4, 0.6], rtol=1e-6)
+    np.testing.assert_allclose(result.best_adam.final_loss, [0.4, 0.6], rtol=1e-6)
     assert result.rates_beaten("Celo") == 2  # its mean is 0.625
-    np.testing.assert_allclose(spread(result.best_adam), np.sqrt(0.02), rtol=1e-6)
+    np.testing.assert_allclose(result.best_adam.spread, np.sqrt(0.02), rtol=1e-6)
 
 
 @pytest.mark.parametrize("failure", [NAN, INF])
@@ -28,20 +29,20 @@ def test_a_diverged_seed_rules_a_rate_out(failure):
     """The second rate would have been the best, had it not failed on one seed."""
     result = outcome([[1.0, 1.0], [0.01, failure]], {"Celo": [0.5, failure]})
     assert result.best == 0
-    np.testing.assert_array_equal(final_loss(result.adam), [1.0, INF])
+    np.testing.assert_array_equal(mean_final_loss(result.adam), [1.0, INF])
     np.testing.assert_allclose(result.scores("Celo"), [2.0, 0.0])
-    assert final_loss(result.learned["Celo"]) == INF
+    assert result.learned["Celo"].mean_final_loss == INF
     assert result.rates_beaten("Celo") == 0
 
 
 def test_a_divergence_on_the_way_counts_too():
     """A loss that was infinite once is no success, however the training ended."""
-    loss = np.ones((2, 5), np.float32)
-    loss[1, 2] = INF
-    trainings = Trainings(loss, np.ones(2, np.float32))
-    np.testing.assert_array_equal(trainings.diverged, [False, True])
-    assert final_loss(trainings) == INF
-    assert np.isnan(spread(trainings))
+    loss = np.ones((1, 2, 5), np.float32)
+    loss[0, 1, 2] = INF
+    runs = choose(cell([1.0, 1.0], loss=loss))
+    np.testing.assert_array_equal(runs.diverged, [False, True])
+    assert runs.mean_final_loss == INF
+    assert np.isnan(runs.spread)
 
 
 def test_without_an_adam_that_works_there_is_no_score():

@@ -108,3 +108,17 @@ def test_what_was_left_of_a_finished_cell_goes_when_it_is_found(tmp_path):
     parts.write(SIZE, CHUNK, MEASURED)
     only_cell(asked)
     assert not parts.folder.exists()
+
+
+def test_what_was_left_under_another_key_goes_unless_somebody_works_on_it(tmp_path):
+    """Those of other optimizers and tasks stay, too."""
+    asked = evaluation(tmp_path)
+    (name,) = (job.name for job in asked.jobs)
+    earlier, locked = name._replace(key="1" * 64), name._replace(key="2" * 64)
+    others = [name._replace(task="bowl2", key="1" * 64), name._replace(optimizer="adam--x", key="1" * 64)]
+    for one in (earlier, locked, *others):
+        Parts(tmp_path, one).write(SIZE, CHUNK, MEASURED)
+    with asked.store.lock(locked.file):
+        only_cell(asked)
+    left = {path.name for path in (tmp_path / "parts").iterdir()}
+    assert left == {one.file for one in (locked, *others)}

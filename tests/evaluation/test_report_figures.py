@@ -1,5 +1,6 @@
 """Figures, by the objects they are made of: axes, lines, limits, labels; and the files they become."""
 
+import dataclasses
 import math
 import xml.etree.ElementTree as ET
 
@@ -11,6 +12,8 @@ from evaluation.report import style
 from evaluation.report.curves import loss_curves
 from evaluation.report.meta_loss import meta_loss
 from evaluation.report.schedule import schedules
+from evaluation.selection import choose
+from evaluation.task_comparison import TaskComparison
 from meta.full_training import smooth
 from tests.evaluation.outcomes import outcome
 
@@ -158,7 +161,7 @@ def test_nothing_to_draw_is_refused(draw, message):
 
 def test_step_sizes_that_were_not_kept_are_refused():
     result = outcome(ADAM, {"Celo": [1, 1]})
-    without = {"Celo": result.learned["Celo"]._replace(eta=None)}
-    result = type(result)("task", "nats", 40, result.learning_rates, result.adam, without)
+    without = choose(dataclasses.replace(result.learned["Celo"].cell, eta=None))
+    result = TaskComparison(result.adam, {"Celo": without})
     with pytest.raises(ValueError, match="Celo on task has no step sizes"):
         schedules([result], "Celo")

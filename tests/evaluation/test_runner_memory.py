@@ -11,6 +11,7 @@ import pytest
 from evaluation import cell_program, open_cell, runner
 from evaluation.cell_program import CellProgram, Size, StopRequestedError, at_once, largest_size
 from evaluation.parts import Parts
+from evaluation.plan import Job
 from evaluation.resources import Resources
 from evaluation.runner import run
 from evaluation.store import CellName
@@ -126,6 +127,12 @@ class Nowhere(Parts):
         pass
 
 
+def opened(device, folder, log):
+    job = Job(CellName("bowl", "adam", "0"), ADAM, "")
+    room = Resources(memory=10**9)
+    return open_cell.OpenCell(job, BOWL, SETTINGS, room, device, Nowhere(folder, job.name), log)
+
+
 @pytest.mark.parametrize(("seconds", "wanted"), [(4.0, False), (6.0, True)])
 def test_another_device_helps_where_that_saves_more_than_it_compiles(tmp_path, monkeypatch, seconds, wanted):
     """In the second chunk of six, when four wait: two devices save half their time, for 10 s to compile."""
@@ -144,9 +151,7 @@ def test_another_device_helps_where_that_saves_more_than_it_compiles(tmp_path, m
 
     monkeypatch.setattr(open_cell, "time", types.SimpleNamespace(perf_counter=lambda: now[0]))
     monkeypatch.setattr(open_cell, "CellProgram", Program)
-    name = CellName("bowl", "adam", "0")
-    nowhere = Nowhere(tmp_path, name)
-    cell = open_cell.OpenCell(name, BOWL, ADAM, SETTINGS, 0, 10**9, first, nowhere, print)
+    cell = opened(first, tmp_path, print)
     cell.work(first, lambda fraction: None, lambda: False)
     assert asked[:2] == [(True, False), (True, wanted)]
     assert len(asked) == 6
@@ -163,8 +168,7 @@ def test_a_device_that_cannot_compile_leaves_the_cell_to_the_others(adam_cell, t
         return CellProgram(*args)
 
     monkeypatch.setattr(open_cell, "CellProgram", program)
-    name, nowhere = CellName("bowl", "adam", "0"), Nowhere(tmp_path, CellName("bowl", "adam", "0"))
-    cell = open_cell.OpenCell(name, BOWL, ADAM, SETTINGS, 0, 10**9, first, nowhere, told.log)
+    cell = opened(first, tmp_path, told.log)
     cell.work(other, lambda fraction: None, lambda: False)
     assert "does not help, as it cannot compile (JaxRuntimeError: INTERNAL: no compiler)" in told.lines[0]
     assert not cell.wants(other)
@@ -195,8 +199,7 @@ def test_what_fails_on_one_device_ends_once_the_others_have_stopped(tmp_path, mo
             raise StopRequestedError
 
     monkeypatch.setattr(open_cell, "CellProgram", Program)
-    name = CellName("bowl", "adam", "0")
-    cell = open_cell.OpenCell(name, BOWL, ADAM, SETTINGS, 0, 10**9, first, Nowhere(tmp_path, name), print)
+    cell = opened(first, tmp_path, print)
     helper = threading.Thread(target=cell.work, args=(other, lambda fraction: None, lambda: False))
     helper.start()
     cell.work(first, lambda fraction: None, lambda: False)

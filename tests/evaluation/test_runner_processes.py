@@ -7,13 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from evaluation.report import style
-from evaluation.report.benchmark import write_benchmark
-from evaluation.report.sections import Sources
-from evaluation.scoreboard import scoreboard
-from evaluation.summary import summarise
 from tests.conftest import ROOT
 from tests.evaluation.evaluation_child import TASKS, evaluation
+from tests.evaluation.reports import reported
 
 CELLS = {f"{optimizer} on {task}" for optimizer in ("sgd", "adam") for task in TASKS}
 
@@ -57,22 +53,6 @@ def assert_same_results(folder, undisturbed):
             np.testing.assert_array_equal(mine.evaluations[name], values)
 
 
-def reported(asked, folder, monkeypatch):
-    """What of a report is to be the same however often the work was begun: texts by name of the file."""
-    # Figures are compared elsewhere, and to render them takes longer than everything else.
-    monkeypatch.setattr(style, "save", lambda figure, path: path.with_suffix(".svg").write_text("<svg/>"))
-    board = scoreboard(asked.results(), [(name.task, name.optimizer) for name in asked.store.expected])
-    sources = Sources(20, 0, "", asked.store.provenance)
-    write_benchmark(folder, board, summarise(board, 20), sources)
-    tables = [folder / "tables" / name for name in ("scores.csv", "profiles.csv", "runs.csv")]
-    found = {path.name: path.read_text() for path in tables}
-    for name, heading in (("report.md", "\n## Run time\n"), ("report.html", '<h2 id="run-time">')):
-        found[name], _, last = (folder / name).read_text().partition(heading)
-        assert "Provenance" in last
-        assert "Diverged runs" not in last  # nothing else is left out of the comparison
-    return found
-
-
 def test_killed_again_and_again_it_gives_what_an_undisturbed_one_gives(undisturbed, tmp_path, monkeypatch):
     """Killed within the first cell, within the third, then left to finish; so is what the reports say."""
     done = []
@@ -91,8 +71,8 @@ def test_killed_again_and_again_it_gives_what_an_undisturbed_one_gives(undisturb
     assert set(finished(last, "found")) == set(done)
     assert Counter(done + finished(last, "done")) == Counter(CELLS)
     assert_same_results(tmp_path, undisturbed)
-    found = reported(evaluation(tmp_path), tmp_path / "report", monkeypatch)
-    expected = reported(undisturbed, tmp_path / "undisturbed", monkeypatch)
+    found = reported(evaluation(tmp_path).store, tmp_path / "report", monkeypatch)
+    expected = reported(undisturbed.store, tmp_path / "undisturbed", monkeypatch)
     assert expected["runs.csv"].count("\n") == 1 + 2 * len(CELLS)
     for name, content in expected.items():
         assert found[name] == content, name

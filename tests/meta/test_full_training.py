@@ -8,8 +8,7 @@ import pytest
 
 from celo.hand_designed import eval_params, hand_designed
 from celo.learned.celo import Celo, CeloState
-from evaluation.outcome import Outcome, Trainings
-from evaluation.report.schedule import schedules
+from evaluation.report.schedule import schedule_lines
 from meta.compile import jit
 from meta.full_training import check_num_steps, evaluate, evaluate_end, smooth, step_size, train
 from meta.tasks import Quadratic, make
@@ -127,9 +126,7 @@ def test_step_sizes_of_tensors_are_one_curve_and_are_drawn(digits, key):
     assert len(curve.opt_state.eta) > 1
     assert curve.eta.shape == (3,)
     np.testing.assert_allclose(curve.eta[-1], np.exp(np.log(curve.opt_state.eta).mean()), rtol=1e-5)
-    trainings = Trainings(np.asarray(curve.loss)[None], np.ones(1), np.asarray(curve.eta)[None])
-    outcome = Outcome(digits.name, "nats", 3, np.ones(1), trainings, {"mine": trainings})
-    line = schedules([outcome], "mine").axes[0].lines[0]
+    line = schedule_lines({digits.name: np.asarray(curve.eta)[None]}, "mine").axes[0].lines[0]
     np.testing.assert_array_equal(line.get_ydata(), curve.eta)
 
 

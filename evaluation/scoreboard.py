@@ -12,7 +12,7 @@ from evaluation.cell import CellResult
 from evaluation.corpora import corpus_of
 from evaluation.coverage import Coverage, coverage
 from evaluation.envelope import Envelope, velo_speedup_score
-from evaluation.scores import REFERENCE, SCORES, Reference, reference
+from evaluation.scores import REFERENCE, SCORES, Reference, negative_loss, reference
 from evaluation.selection import Chosen, choose
 
 NOISE = "Adam* (noise reference)"
@@ -46,12 +46,12 @@ class Scoreboard:
 
     Attributes:
         coverage: what is finished and what is missing.
-        unscorable: complete tasks without a reference, since Adam diverged there with every learning rate.
+        unscorable: complete tasks that cannot be scored, each with the reason.
         tasks: the tasks that are scored: complete, with a reference.
         seeds: their numbers.
         runs: by label and task the trainings at the best configuration, of every finished cell; Adam's under
             the label `NOISE`.
-        references: what the best Adam reaches, by task, wherever Adam is finished and did not diverge.
+        references: what the best Adam reaches, by task, wherever Adam is finished and can be scored against.
         scored: one per kind of score, over the same tasks but for VeLO's; none if no task can be scored.
         envelopes: of tuned Adam by task, as given; None if none were.
         without_envelope: scored tasks that VeLO's speedup leaves out although envelopes were given, each with
@@ -59,7 +59,7 @@ class Scoreboard:
     """
 
     coverage: Coverage
-    unscorable: tuple[str, ...]
+    unscorable: Mapping[str, str]
     tasks: tuple[str, ...]
     seeds: tuple[int, ...]
     runs: Mapping[str, Mapping[str, Chosen]]
@@ -100,9 +100,10 @@ def scoreboard(
     by_label: dict[str, dict[str, Chosen]] = {_row(label): {} for label in covered.optimizers}
     for cell in cells:
         by_label[_row(cell.optimizer)][cell.task] = choose(cell)
-    adam = by_label[NOISE]
-    references = {task: best for task in covered.tasks if task in adam and (best := reference(adam[task]))}
-    unscorable = tuple(task for task in covered.complete if task not in references)
+    reasons = {task: reason for task in covered.tasks if (reason := _unscorable(task, by_label))}
+    adam = {task: run for task, run in by_label[NOISE].items() if task not in reasons}
+    references = {task: best for task, run in adam.items() if (best := reference(run))}
+    unscorable = {task: reason for task, reason in reasons.items() if task in covered.complete}
     tasks = tuple(task for task in covered.complete if task in references)
     without = {} if envelopes is None else _without_envelope(tasks, cells, envelopes)
     fitting = {task: one for task, one in (envelopes or {}).items() if task not in without}
@@ -110,6 +111,17 @@ def scoreboard(
     return Scoreboard(
         covered, unscorable, tasks, cells[0].seeds, by_label, references, scored, envelopes, without
     )
+
+
+def _unscorable(task: str, runs: Mapping[str, Mapping[str, Chosen]]) -> str | None:
+    """Why no run on a task can be scored, as far as that is known; None if it can."""
+    adam = runs[NOISE].get(task)
+    if adam is not None and adam.diverged.any():
+        return "Adam diverged on some seed with every learning rate, so there is nothing to score against, on"
+    for label, own in runs.items():
+        if task in own and (lowest := negative_loss(own[task])) is not None:
+            return f"{label} has the negative final loss {lowest:.3g}, of which no ratio means anything, on"
+    return None
 
 
 def _row(label: str) -> str:

@@ -141,9 +141,15 @@ SCORES = (
 )
 
 
+def negative_loss(runs: Chosen) -> float | None:
+    """The lowest final loss if it is negative, so that no ratio of losses means anything; else None."""
+    lowest = float(runs.final_loss[~runs.diverged].min(initial=np.inf))
+    return lowest if lowest < 0 else None
+
+
 def _check_sign(runs: Chosen) -> None:
-    lowest = runs.final_loss[~runs.diverged].min(initial=np.inf)
-    if lowest < 0:
+    lowest = negative_loss(runs)
+    if lowest is not None:
         raise ValueError(
             f"{runs.cell.optimizer} on {runs.cell.task} has the final loss {lowest:.6g}; a score is a ratio "
             "of losses, which must not be negative"

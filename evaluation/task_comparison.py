@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.cell import CellResult
-from evaluation.scores import final_loss_score, reference
+from evaluation.scores import final_loss_score, negative_loss, reference
 from evaluation.selection import Chosen, best_configuration, choose, mean_final_loss
 
 
@@ -48,18 +48,18 @@ class TaskComparison:
     def scores(self, label: str) -> np.ndarray:
         """Final-loss score of each seed, see `evaluation.scores.final_loss_score`.
 
-        Where even the best Adam diverged there is nothing to compare with: NaN.
+        Where even the best Adam diverged there is nothing to compare with, and a ratio with a negative loss
+        means nothing: NaN.
 
         Args:
             label: which learned optimizer.
 
         Returns:
             (seeds,) float64.
-
-        Raises:
-            ValueError: a final loss is negative, so that no ratio of losses means anything.
         """
-        runs, target = self.learned[label], reference(self.best_adam)
+        runs, adam = self.learned[label], self.best_adam
+        signed = any(negative_loss(each) is not None for each in (runs, adam))
+        target = None if signed else reference(adam)
         return np.full(runs.final_loss.shape, np.nan) if target is None else final_loss_score(runs, target)
 
     def rates_beaten(self, label: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from evaluation.corpora import Corpus, corpus_of
 from evaluation.coverage import told_apart
 from evaluation.report.score_tables import configuration_words, finished_tasks
@@ -18,17 +20,22 @@ FEW_EVALUATIONS = 100  # below, an envelope smoothed by 0.95 over evaluations is
 def caveats(board: Scoreboard) -> list[str]:
     """Sentences about what is missing and what to be careful with; none where all is well."""
     said = _corpora(board) + board.coverage.sentences() + _code(board)
-    if board.unscorable:
-        said.append(
-            "Adam diverged on some seed with every learning rate, so there is nothing to score against, and "
-            f"no optimizer is scored, on: {', '.join(board.unscorable)}."
-        )
+    for reason, tasks in _by_reason(board.unscorable):
+        said.append(f"No optimizer is scored on some tasks: {reason}: {', '.join(tasks)}.")
     if not board.scored:
         said.append("There is no task to score: the tables and figures below show what is finished.")
     said += _edges(board)
     said += _few(board)
     said += _left_out(board) + _weak_envelopes(board)
     return said + _failures(board)
+
+
+def _by_reason(reasons: Mapping[str, str]) -> list[tuple[str, list[str]]]:
+    """The tasks of every reason, from the reason of every task."""
+    found: dict[str, list[str]] = {}
+    for task, reason in reasons.items():
+        found.setdefault(reason, []).append(task)
+    return list(found.items())
 
 
 def _corpora(board: Scoreboard) -> list[str]:
@@ -93,10 +100,8 @@ def _left_out(board: Scoreboard) -> list[str]:
     """The tasks that VeLO's speedup leaves out although envelopes were given, by reason."""
     if not board.without_envelope:
         return []
-    by_reason: dict[str, list[str]] = {}
-    for task, reason in board.without_envelope.items():
-        by_reason.setdefault(reason, []).append(task)
-    reasons = "; ".join(f"{reason}: {', '.join(tasks)}" for reason, tasks in by_reason.items())
+    by_reason = _by_reason(board.without_envelope)
+    reasons = "; ".join(f"{reason}: {', '.join(tasks)}" for reason, tasks in by_reason)
     count = len(board.tasks) - len(board.without_envelope)
     if count == 0:
         return [f"VeLO's speedup is not scored, although envelopes were given; {reasons}."]

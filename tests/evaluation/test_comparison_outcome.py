@@ -51,6 +51,11 @@ def test_without_an_adam_that_works_there_is_no_score():
     assert result.rates_beaten("Celo") == 2
 
 
+@pytest.mark.parametrize(("adam", "celo"), [(-1.0, 0.5), (1.0, -0.5)])
+def test_with_negative_losses_there_is_no_score(adam, celo):
+    assert np.isnan(outcome([[adam], [2.0]], {"Celo": [celo]}).scores("Celo")).all()
+
+
 def test_the_summary_is_json_and_holds_the_numbers():
     result = outcome([[2, 4], [0.4, 0.6], [NAN, 4]], {"Celo": [0.25, 1.0]}, steps=7)
     summary = json.loads(files.json_bytes(files.json_ready(result.summary())))

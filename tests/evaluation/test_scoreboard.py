@@ -8,6 +8,7 @@ import pytest
 
 from evaluation.coverage import coverage, told_apart
 from evaluation.envelope import Envelope
+from evaluation.report.caveats import caveats
 from evaluation.scoreboard import NOISE, scoreboard
 from tests.evaluation.cells import cell
 
@@ -82,8 +83,17 @@ def test_without_adam_there_are_no_scores():
 def test_a_task_where_adam_always_diverged_is_named_and_not_scored():
     nan = math.nan
     board = scoreboard([*full()[:2], cell([[nan, 1]] * 3, "c"), cell([1, 1], "c", "celo")])
-    assert (board.tasks, board.unscorable) == (("a",), ("c",))
+    assert (board.tasks, set(board.unscorable)) == (("a",), {"c"})
+    assert "Adam diverged" in board.unscorable["c"]
     assert "c" not in board.references
+
+
+@pytest.mark.parametrize(("adam", "celo", "whose"), [(-1.0, 1.0, NOISE), (1.0, -1.0, "celo")])
+def test_a_task_with_negative_losses_is_named_and_the_others_scored(adam, celo, whose):
+    board = scoreboard([*full()[:2], cell([[adam, 1]] * 3, "c"), cell([celo, 1], "c", "celo")])
+    assert (board.tasks, set(board.unscorable)) == (("a",), {"c"})
+    assert f"{whose} has the negative final loss -1" in board.unscorable["c"]
+    assert any(sentence.endswith("means anything, on: c.") for sentence in caveats(board))
 
 
 def test_no_cell_is_refused_with_what_was_asked_for():

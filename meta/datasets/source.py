@@ -95,14 +95,15 @@ def _parquet_rows(path: Path, columns: tuple[str, ...]) -> Rows:
     parquet = import_extra("pyarrow.parquet", f"reading {path}")
     pyarrow = import_extra("pyarrow", f"reading {path}")
     try:
-        with parquet.ParquetFile(path) as file:
+        # Without Arrow's threads: a process that ends as they start is now and then aborted (arrow #34314).
+        with parquet.ParquetFile(path, pre_buffer=False) as file:
             found = file.schema_arrow.names
             missing = [column for column in columns if column not in found]
             if missing:
                 raise DatasetFormatError(
                     f"{path} has no column {', '.join(missing)}; its columns are {', '.join(found)}"
                 )
-            for batch in file.iter_batches(_BATCH_ROWS, columns=list(columns)):
+            for batch in file.iter_batches(_BATCH_ROWS, columns=list(columns), use_threads=False):
                 yield tuple(batch.column(column).to_pylist() for column in columns)
     except (pyarrow.ArrowException, OSError) as error:
         raise DatasetFormatError(f"{path} is not a readable parquet file (truncated?): {error}") from error

@@ -2,6 +2,9 @@
 
 import io
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from evaluation import cell_file
+from tests.conftest import ROOT
 from tests.evaluation.cells import cell
 
 DIGESTS: dict[str, Any] = {"task_digest": "t" * 64, "code_digest": "c" * 64}
@@ -52,3 +56,24 @@ def test_a_cell_of_a_later_format_is_refused(monkeypatch):
     later = cell_file.encode(cell([1.0, 2.0], **DIGESTS))
     with pytest.raises(ValueError, match=r"a cell of format 3; expected one of \(1, 2\)"):
         cell_file.decode(later)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")
+def test_reading_starts_no_thread(tmp_path):
+    """Arrow's abort a process that ends too early; the count includes those that other libraries have."""
+    path = tmp_path / "cell.parquet"
+    path.write_bytes(cell_file.encode(cell([1.0, 2.0])))
+    program = (
+        "import os, pathlib, sys\n"
+        "from evaluation.cell_file import decode\n"
+        "from meta.datasets.source import _parquet_rows\n"
+        "path, threads = pathlib.Path(sys.argv[1]), lambda: len(os.listdir('/proc/self/task'))\n"
+        "before = threads()\n"
+        "decode(path.read_bytes())\n"
+        "assert len(list(_parquet_rows(path, ('final_loss',)))) == 1\n"
+        "print(threads() - before)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "0\n"

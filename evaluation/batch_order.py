@@ -7,7 +7,8 @@ was not trained on since the pass before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -17,16 +18,20 @@ import optax
 from jax import Array
 
 from celo.hand_designed import eval_params, hand_designed
+from evaluation.cell import CellResult
+from evaluation.loss_units import loss_unit
+from evaluation.scores import REFERENCE
 from meta.compile import jit
-from meta.full_training import begin, take_step
+from meta.full_training import Position, begin, evaluate_on, take_step
 from meta.tasks.base import Task
+from meta.tasks.image_data import ImageBatches
 
-PyTree = Any
 Order = Literal["replacement", "passes", "one_stream"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 
 
-class Schedule(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Schedule:
     """How long a training is, and how often it is judged.
 
     Attributes:
@@ -39,9 +44,19 @@ class Schedule(NamedTuple):
     every: int = 10
     batches: int = 5
 
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        if self.every < 1 or self.batches < 1 or self.steps < self.every or self.steps % self.every:
+            raise ValueError(f"{self} is not possible; expected steps that are a multiple of every")
+
+    @property
+    def evaluations(self) -> int:
+        """How many evaluations there are: E."""
+        return self.steps // self.every + 1
+
 
 class Rows(NamedTuple):
-    """Row numbers of the training data; E = steps / every + 1.
+    """Row numbers of the training data, for E evaluations.
 
     Attributes:
         trained: (E - 1, every, batch) of the steps.
@@ -67,16 +82,12 @@ def rows(
         generator: of the random numbers.
 
     Raises:
-        ValueError: an unknown order, a batch larger than the data, or steps that are no multiple of every.
+        ValueError: an unknown order, or a batch larger than the data.
     """
-    steps, every, batches = schedule
     if order not in ORDERS:
         raise ValueError(f"order is {order!r}; expected one of {', '.join(ORDERS)}")
     if not 1 <= batch_size <= size:
         raise ValueError(f"batch_size is {batch_size}; expected between 1 and the {size} rows there are")
-    if every < 1 or batches < 1 or steps < every or steps % every:
-        raise ValueError(f"{schedule} is not possible; expected steps that are a multiple of every")
-    blocks = steps // every
     stream = _passes(size, batch_size, generator)
 
     def taken(count: int, from_stream: bool) -> np.ndarray:
@@ -84,11 +95,10 @@ def rows(
             return np.stack([next(stream) for _ in range(count)])
         return generator.integers(size, size=(count, batch_size))
 
-    trained, judged = [], []
-    for block in range(blocks + 1):
-        judged.append(taken(batches, order == "one_stream"))
-        if block < blocks:
-            trained.append(taken(every, order != "replacement"))
+    trained, judged = [], [taken(schedule.batches, order == "one_stream")]
+    for _ in range(schedule.evaluations - 1):
+        trained.append(taken(schedule.every, order != "replacement"))
+        judged.append(taken(schedule.batches, order == "one_stream"))
     return Rows(np.stack(trained).astype(np.int32), np.stack(judged).astype(np.int32))
 
 
@@ -98,69 +108,94 @@ def _passes(size: int, batch_size: int, generator: np.random.Generator) -> Itera
         yield from order[: size // batch_size * batch_size].reshape(-1, batch_size)
 
 
-def judged_losses(task: Task, optimizer: optax.GradientTransformation, key: Array, drawn: Rows) -> Array:
-    """Trains a task on given rows; its mean training loss at every evaluation.
+class Losses(NamedTuple):
+    """Losses of a training.
+
+    Attributes:
+        steps: (T,) float32 training loss of each step's batch, before that step.
+        judged: (E,) float32 mean training loss at each evaluation.
+    """
+
+    steps: Array
+    judged: Array
+
+
+def losses_on(task: Task, optimizer: optax.GradientTransformation, key: Array, drawn: Rows) -> Losses:
+    """Trains a task on given rows.
 
     Args:
         task: whose samples are row numbers, as those on images are.
         optimizer: an optax optimizer.
         key: of the initial parameters, and of the losses.
         drawn: the rows.
-
-    Returns:
-        (E,) float32.
     """
-    key_init, key_loss = jax.random.split(key)
+    key_init, *keys = jax.random.split(key, 3)
+    key_steps, key_judged = (
+        jax.random.split(each, rows.shape[:2]) for each, rows in zip(keys, drawn, strict=True)
+    )
 
-    def judge(position: Any, rows: Array, key: Array) -> Array:
+    def judge(position: Position, rows: Array, keys: Array) -> Array:
         params = eval_params(position.opt_state, position.params)
+        return evaluate_on(task, params, position.model_state, "train", rows, keys)[0]
 
-        def loss(row: Array) -> Array:
-            return task.loss(params, position.model_state, key, task.gather("train", row))[0]
+    def step(position: Position, given: Any) -> tuple[Position, Array]:
+        position, (loss, _) = take_step(task, optimizer, position, *given)
+        return position, loss
 
-        return jnp.mean(jax.lax.map(loss, rows))
+    def block(position: Position, given: Any) -> tuple[Position, Losses]:
+        trained, judged = given
+        found = judge(position, *judged)
+        position, losses = jax.lax.scan(step, position, trained)
+        return position, Losses(losses, found)
 
-    def block(position: Any, given: Any) -> tuple[Any, Array]:
-        judged, trained, key = given
-        found = judge(position, judged, key)
-
-        def step(position: Any, row: Array) -> tuple[Any, None]:
-            return take_step(task, optimizer, position, row, key)[0], None
-
-        return jax.lax.scan(step, position, trained)[0], found
-
-    keys = jax.random.split(key_loss, len(drawn.judged))
-    start = begin(task, optimizer, key_init)
-    position, losses = jax.lax.scan(block, start, (drawn.judged[:-1], drawn.trained, keys[:-1]))
-    return jnp.append(losses, judge(position, drawn.judged[-1], keys[-1]))
+    given = ((drawn.trained, key_steps), (drawn.judged[:-1], key_judged[:-1]))
+    position, found = jax.lax.scan(block, begin(task, optimizer, key_init), given)
+    last = judge(position, jnp.asarray(drawn.judged[-1]), key_judged[-1])
+    return Losses(found.steps.reshape(-1), jnp.append(found.judged, last))
 
 
-def adam_losses(
-    task: Task, size: int, batch_size: int, rates: list[float], seeds: int, schedule: Schedule, order: Order
-) -> np.ndarray:
-    """Adam's training losses at every evaluation.
-
-    Seeds mean equal initial parameters in every order.
+def adam_cell(task: Task, rates: Sequence[float], seeds: int, schedule: Schedule, order: Order) -> CellResult:
+    """Trains a task with Adam; a seed means equal initial parameters in every order.
 
     Args:
-        task: what to train.
-        size: number of rows of its training data.
-        batch_size: of its batches.
+        task: on images.
         rates: learning rates.
         seeds: trainings of each.
         schedule: of the trainings.
         order: of the batches.
 
     Returns:
-        (rates, seeds, E) float32.
+        The trainings, with the last evaluation as the final loss.
+
+    Raises:
+        ValueError: the task is not on images, whose rows could be drawn in another order; or as `rows`.
     """
+    if not isinstance(task, ImageBatches):
+        raise ValueError(f"{task.name} is not on images, whose rows could be drawn in another order")
 
-    def trained(task: Task, rate: Array, key: Array, drawn: Rows) -> Array:
-        return judged_losses(task, hand_designed("adam", rate), key, drawn)
+    @jit
+    def program(task: Task, rate: Array, key: Array, drawn: Rows) -> Losses:
+        return losses_on(task, hand_designed("adam", rate), key, drawn)
 
-    program, found = jit(trained), np.empty((len(rates), seeds, schedule.steps // schedule.every + 1))
+    size, found = int(task.data.splits["train"].size), []
     for seed in range(seeds):
-        drawn = rows(order, size, batch_size, schedule, np.random.default_rng(seed))
-        for i, rate in enumerate(rates):
-            found[i, seed] = program(task, np.float32(rate), jax.random.key(seed), drawn)
-    return found
+        drawn = rows(order, size, task.batch_size, schedule, np.random.default_rng(seed))
+        key = jax.random.key(seed)
+        found.append([jax.device_get(program(task, np.float32(rate), key, drawn)) for rate in rates])
+    steps, judged = (np.swapaxes([[run[i] for run in own] for own in found], 0, 1) for i in range(2))
+    return CellResult(
+        task=task.name,
+        optimizer=REFERENCE,
+        key="",
+        learned=False,
+        configurations=tuple({"learning_rate": float(rate)} for rate in rates),
+        seeds=tuple(range(seeds)),
+        num_steps=schedule.steps,
+        loss_unit=loss_unit(task.name),
+        loss=steps,
+        final_loss=judged[..., -1],
+        evaluation_steps=np.arange(schedule.evaluations) * schedule.every,
+        evaluations={"train_loss": judged},
+        eta=None,
+        info={},
+    )

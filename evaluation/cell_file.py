@@ -59,9 +59,7 @@ def decode(data: bytes) -> CellResult:
         Exception: of whatever kind the parser stumbles with, if the content is damaged; ValueError if it can
             be read but is not what was written, or is of another format.
     """
-    # Without Arrow's threads: a process that ends while they start is now and then aborted (arrow #34314).
-    with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
-        table = file.read(use_threads=False)
+    table = _table(data)
     stored = table.schema.metadata or {}
     meta = json.loads(stored[_METADATA])
     if meta["format"] not in _READABLE:
@@ -93,6 +91,12 @@ def decode(data: bytes) -> CellResult:
     if _digest(cell) != stored[_DIGEST].decode():
         raise ValueError("the content does not have the digest it was written with")
     return cell
+
+
+def _table(data: bytes) -> pa.Table:
+    # Without Arrow's threads: a process that ends while they start is now and then aborted (arrow #34314).
+    with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
+        return file.read(use_threads=False)
 
 
 def _metadata(cell: CellResult) -> dict[str, Any]:

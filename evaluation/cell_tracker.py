@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,13 @@ from celo.names import unknown_name
 from evaluation.cell import CellResult
 from evaluation.selection import best_configuration
 from evaluation.store import name_of
-from meta.files import json_ready
+from meta.files import json_bytes, json_ready
 from meta.lock import FileLock
 from meta.metrics import JsonlTracker
 from meta.trackers import TRACKERS, Tracker
 from meta.wandb_tracker import MODES, WandbTracker
+
+METRICS = "metrics.jsonl"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +63,9 @@ class CellTracker:
             raise unknown_name("wandb mode", self.mode, MODES)
 
     def track(self, cell: CellResult) -> None:
-        """Logs a cell unless that is done: what failed, or was killed, is made up for by the next call.
+        """Logs a cell, unless that is done or another process is doing it.
+
+        What failed, or was killed, is made up for by the next call.
 
         Raises:
             RuntimeError: wandb is not installed or did not start.
@@ -69,13 +74,24 @@ class CellTracker:
             return
         path = self.folder / "runs" / name_of(cell).file
         path.mkdir(parents=True, exist_ok=True)
-        mode = f"-{self.mode}" if self.tracker == "wandb" else ""
-        done = path / f"{self.tracker}{mode}.done"
-        # Several processes may find a cell that one of them has just finished.
-        with FileLock(path / "lock", wait=True):
-            if not done.exists():
+        with contextlib.suppress(BlockingIOError), FileLock(path / "lock"):
+            if not self._logged(path):
                 self._log(path, cell)
-                write_atomically(done, b"")
+                write_atomically(self._mark(path), self._place)
+
+    def _logged(self, path: Path) -> bool:
+        """Whether the run of a cell is where it is to be."""
+        mark = self._mark(path)
+        whole = self.tracker != "jsonl" or (path / METRICS).exists()
+        return whole and mark.exists() and mark.read_bytes() == self._place
+
+    def _mark(self, path: Path) -> Path:
+        return path / f"{self.tracker}.done"
+
+    @property
+    def _place(self) -> bytes:
+        """Where runs go."""
+        return json_bytes({"mode": self.mode, "project": self.project, "group": self.group})
 
     def _log(self, path: Path, cell: CellResult) -> None:
         best = best_configuration(cell)
@@ -96,7 +112,7 @@ class CellTracker:
 
     def _open(self, run: CellRun, cell: CellResult) -> Tracker:
         if self.tracker == "jsonl":
-            tracker = JsonlTracker(run.path / "metrics.jsonl")
+            tracker = JsonlTracker(run.path / METRICS)
             tracker.rewind(-1)  # of an attempt that was killed
             return tracker
         group = self.group or self.folder.absolute().name

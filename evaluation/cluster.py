@@ -12,6 +12,7 @@ import jax
 from evaluation.plan import Job
 from evaluation.request import Request
 from evaluation.runner import Observer, Outcome, run
+from evaluation.store import CellName
 
 _POLL = 1.0  # seconds
 _PASSED_ON = ("JAX_COMPILATION_CACHE_DIR", "CELO_DATA", "CELO_CACHE", "HF_HOME", "HF_HUB_OFFLINE")
@@ -69,33 +70,36 @@ def _run(
     evaluation = request.evaluation(observer.log)
     jobs = evaluation.declare()
     observer.declared(len(jobs))
-    waiting, failures = [], []
+    waiting, failures, missing = [], [], dict.fromkeys(job.name for job in jobs)
     for job in jobs:
         cell = evaluation.store.read(job.name)
         if cell is None:
             waiting.append(job)
         else:
+            del missing[job.name]
             observer.finished(cell, "found")
     for job, done in _results(ray, request, waiting, stopped, cpus, retries):
         for line in done.lines:
             observer.log(line)
-        cell = evaluation.store.read(job.name)
+        failures += [(job.name, reason) for reason in done.failures]
+        # On another kind of device than the driver's the cell has another key.
+        cell = evaluation.store.read(done.name or job.name)
         if cell is not None:
+            del missing[job.name]
             observer.finished(cell, "done")
-        else:
-            failures += [(job.name, reason) for reason in done.failures]
-    missing = tuple(job.name for job in jobs if evaluation.store.read(job.name) is None)
-    return Outcome(missing, tuple(failures), evaluation.left_out)
+    return Outcome(tuple(missing), tuple(failures), evaluation.left_out)
 
 
 class Done(NamedTuple):
     """What a worker tells.
 
     Attributes:
-        failures: why the cell failed; nothing if it did not.
+        name: of the cell, whose key is that of the worker's kind of device; None if the worker died.
+        failures: what went wrong; nothing if all went well.
         lines: what was to be said.
     """
 
+    name: CellName | None
     failures: list[str]
     lines: list[str]
 
@@ -122,8 +126,9 @@ def do_cell(request: Request, folder: str, cpus: int) -> Done:
     notes = _Notes()
     with contextlib.suppress(RuntimeError):  # a worker that has done a cell before has its devices
         jax.config.update("jax_num_cpu_devices", cpus)
-    outcome = run(request.evaluation(notes.log), request.resources, notes)
-    return Done([reason for _, reason in outcome.failures], notes.lines)
+    evaluation = request.evaluation(notes.log)
+    outcome = run(evaluation, request.resources, notes)
+    return Done(evaluation.jobs[0].name, [reason for _, reason in outcome.failures], notes.lines)
 
 
 def _ray() -> Any:
@@ -167,6 +172,6 @@ def _results(
                 yield job, ray.get(reference)
             except ray.exceptions.RayError as error:
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-                yield job, Done([reason], [f"{job.name.words} failed: {reason}"])
+                yield job, Done(None, [reason], [f"{job.name.words} failed: {reason}"])
     for reference in running:
         ray.cancel(reference, force=True)

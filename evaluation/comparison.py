@@ -100,8 +100,20 @@ def compare(
     """
     comparison = comparison or Comparison()
     contestants = _contestants(entries, tasks, comparison)
+    cells = _cells(contestants, tasks, check_num_steps(num_steps), comparison)
+    return [
+        TaskComparison(
+            cells[task.name, ADAM], {entry.label: choose(cells[task.name, entry.label]) for entry in entries}
+        )
+        for task in tasks
+    ]
+
+
+def _cells(
+    contestants: Sequence[Contestant], tasks: Sequence[Task], steps: int, comparison: Comparison
+) -> dict[tuple[str, str], CellResult]:
+    """The cells of all optimizers on all tasks, by task and label."""
     # Evaluations at the beginning and the end only: nothing here is made of those in between.
-    steps = check_num_steps(num_steps)
     settings = Settings(steps, comparison.seeds, comparison.seed, eval_every=steps)
     with _folder(comparison.folder, settings) as folder:
         evaluation = Evaluation(
@@ -117,13 +129,7 @@ def compare(
         if outcome.missing:
             reasons = "; ".join(f"{name.words}: {reason}" for name, reason in outcome.failures)
             raise RuntimeError(f"{len(outcome.missing)} cells were not done: {reasons}")
-        cells = {(cell.task, cell.optimizer): cell for cell in evaluation.results()}
-    return [
-        TaskComparison(
-            cells[task.name, ADAM], {entry.label: choose(cells[task.name, entry.label]) for entry in entries}
-        )
-        for task in tasks
-    ]
+        return {(cell.task, cell.optimizer): cell for cell in evaluation.results()}
 
 
 class _Lines(Observer):

@@ -120,7 +120,7 @@ class _Board:
         self._active, self._look_again = 0, 0.0
         self._lock = threading.Lock()
         self._room = {
-            device: dataclasses.replace(resources, memory=resources.memory or bytes_per_device(device))
+            device: dataclasses.replace(resources, memory=resources.memory or _memory(device))
             for device in jax.local_devices()
         }
 
@@ -139,7 +139,10 @@ class _Board:
             if not self._waiting and self._elsewhere and time.monotonic() > self._look_again:
                 self._waiting.extend(self._elsewhere)
                 self._elsewhere.clear()
-            return self._waiting.popleft() if self._waiting else None
+            if not self._waiting:
+                return None
+            self._active += 1  # at once, or else another device might believe that all is done
+            return self._waiting.popleft()
 
     def _help(self, number: int, device: Any) -> bool:
         """Works on a cell that another device has opened, or waits; False if nothing is to be waited for."""
@@ -154,8 +157,6 @@ class _Board:
 
     def _try(self, number: int, device: Any, job: Job) -> None:
         """Finds a cell, or does it unless another process is doing it."""
-        with self._lock:
-            self._active += 1
         try:
             if self._found(job):
                 return
@@ -169,13 +170,15 @@ class _Board:
         except StopRequestedError:
             pass
         except Exception as error:
-            self.failures.append((job.name, f"{type(error).__name__}: {error}"))
-            self._observer.log(f"{job.name.words} failed: {self.failures[-1][1]}")
+            reason = f"{type(error).__name__}: {error}"
+            self.failures.append((job.name, reason))
+            self._observer.log(f"{job.name.words} failed: {reason}")
         finally:
             with self._lock:
                 self._active -= 1
 
     def _found(self, job: Job) -> bool:
+        self._parts(job).clear_earlier(self._evaluation.store.lock)
         store, baselines = self._evaluation.store, self._evaluation.baselines
         cell, how = store.read(job.name), "found"
         if cell is None and baselines is not None and not job.contestant.learned:
@@ -190,7 +193,6 @@ class _Board:
 
     def _do(self, number: int, device: Any, job: Job) -> None:
         room, result = self._room[device], None
-        self._parts(job).clear_earlier(self._evaluation.store.lock)
         while result is None:
             result, room = self._attempt(number, device, job, room)
             if result is None:
@@ -232,3 +234,8 @@ class _Board:
 
     def _report(self, number: int, name: CellName) -> Callable[[float], None]:
         return lambda fraction: self._observer.advanced(number, name, fraction)
+
+
+def _memory(device: Any) -> int:
+    """Bytes a device has; a byte where none is left, as one training is tried all the same."""
+    return max(1, bytes_per_device(device))

@@ -12,7 +12,7 @@ from evaluation.cell import CellResult
 from evaluation.corpora import corpus_of
 from evaluation.coverage import Coverage, coverage
 from evaluation.envelope import Envelope, velo_speedup_score
-from evaluation.scores import REFERENCE, SCORES, Reference, negative_loss, reference
+from evaluation.scores import REFERENCE, SCORES, Reference, reference, unscorable
 from evaluation.selection import Chosen, choose
 
 NOISE = "Adam* (noise reference)"
@@ -100,28 +100,30 @@ def scoreboard(
     by_label: dict[str, dict[str, Chosen]] = {_row(label): {} for label in covered.optimizers}
     for cell in cells:
         by_label[_row(cell.optimizer)][cell.task] = choose(cell)
-    reasons = {task: reason for task in covered.tasks if (reason := _unscorable(task, by_label))}
-    adam = {task: run for task, run in by_label[NOISE].items() if task not in reasons}
-    references = {task: best for task, run in adam.items() if (best := reference(run))}
-    unscorable = {task: reason for task, reason in reasons.items() if task in covered.complete}
+    references, refused = _references(covered.tasks, by_label)
+    refused = {task: reason for task, reason in refused.items() if task in covered.complete}
     tasks = tuple(task for task in covered.complete if task in references)
     without = {} if envelopes is None else _without_envelope(tasks, cells, envelopes)
     fitting = {task: one for task, one in (envelopes or {}).items() if task not in without}
     scored = _scored(tasks, by_label, references, fitting) if tasks else ()
     return Scoreboard(
-        covered, unscorable, tasks, cells[0].seeds, by_label, references, scored, envelopes, without
+        covered, refused, tasks, cells[0].seeds, by_label, references, scored, envelopes, without
     )
 
 
-def _unscorable(task: str, runs: Mapping[str, Mapping[str, Chosen]]) -> str | None:
-    """Why no run on a task can be scored, as far as that is known; None if it can."""
-    adam = runs[NOISE].get(task)
-    if adam is not None and adam.diverged.any():
-        return "Adam diverged on some seed with every learning rate, so there is nothing to score against, on"
-    for label, own in runs.items():
-        if task in own and (lowest := negative_loss(own[task])) is not None:
-            return f"{label} has the negative final loss {lowest:.3g}, of which no ratio means anything, on"
-    return None
+def _references(
+    tasks: Sequence[str], runs: Mapping[str, Mapping[str, Chosen]]
+) -> tuple[dict[str, Reference], dict[str, str]]:
+    """What the best Adam reaches on each task that can be scored, and why others cannot."""
+    references, refused = {}, {}
+    for task in tasks:
+        adam = runs[NOISE].get(task)
+        reason = unscorable(adam, {label: own[task] for label, own in runs.items() if task in own})
+        if reason is not None:
+            refused[task] = reason
+        elif adam is not None and (best := reference(adam)) is not None:
+            references[task] = best
+    return references, refused
 
 
 def _row(label: str) -> str:

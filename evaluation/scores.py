@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -141,15 +141,27 @@ SCORES = (
 )
 
 
-def negative_loss(runs: Chosen) -> float | None:
-    """The lowest final loss if it is negative, so that no ratio of losses means anything; else None."""
-    lowest = float(runs.final_loss[~runs.diverged].min(initial=np.inf))
-    return lowest if lowest < 0 else None
+def unscorable(adam: Chosen | None, runs: Mapping[str, Chosen]) -> str | None:
+    """Why no run on a task can be scored; None if all can.
+
+    Args:
+        adam: the best Adam's trainings, or None if there are none yet.
+        runs: those of all optimizers, by label.
+    """
+    if adam is not None and adam.diverged.any():
+        return "Adam diverged on some seed with every learning rate, so there is nothing to score against, on"
+    for label, own in runs.items():
+        if (lowest := _lowest(own)) < 0:
+            return f"{label} has the negative final loss {lowest:.3g}, of which no ratio means anything, on"
+    return None
+
+
+def _lowest(runs: Chosen) -> float:
+    return float(runs.final_loss[~runs.diverged].min(initial=np.inf))
 
 
 def _check_sign(runs: Chosen) -> None:
-    lowest = negative_loss(runs)
-    if lowest is not None:
+    if (lowest := _lowest(runs)) < 0:
         raise ValueError(
             f"{runs.cell.optimizer} on {runs.cell.task} has the final loss {lowest:.6g}; a score is a ratio "
             "of losses, which must not be negative"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.cell import CellResult
-from evaluation.scores import final_loss_score, negative_loss, reference
+from evaluation.scores import final_loss_score, reference, unscorable
 from evaluation.selection import Chosen, best_configuration, choose, mean_final_loss
 
 
@@ -48,8 +48,7 @@ class TaskComparison:
     def scores(self, label: str) -> np.ndarray:
         """Final-loss score of each seed, see `evaluation.scores.final_loss_score`.
 
-        Where even the best Adam diverged there is nothing to compare with, and a ratio with a negative loss
-        means nothing: NaN.
+        NaN where no run can be scored, see `evaluation.scores.unscorable`.
 
         Args:
             label: which learned optimizer.
@@ -58,8 +57,8 @@ class TaskComparison:
             (seeds,) float64.
         """
         runs, adam = self.learned[label], self.best_adam
-        signed = any(negative_loss(each) is not None for each in (runs, adam))
-        target = None if signed else reference(adam)
+        refused = unscorable(adam, {"Adam": adam, **self.learned})
+        target = None if refused else reference(adam)
         return np.full(runs.final_loss.shape, np.nan) if target is None else final_loss_score(runs, target)
 
     def rates_beaten(self, label: str) -> int:

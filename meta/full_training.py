@@ -169,14 +169,30 @@ def evaluate(
     if batches < 1:
         raise ValueError(f"batches is {batches}; expected at least 1")
     key_batch, key_loss = jax.random.split(key)
+    samples = draw_samples(task, key_batch, split, batches)
+    return evaluate_on(task, params, model_state, split, samples, jax.random.split(key_loss, batches))
+
+
+def evaluate_on(
+    task: Task, params: PyTree, model_state: PyTree, split: str, samples: PyTree, keys: Array
+) -> tuple[Array, Aux]:
+    """`evaluate` on given batches.
+
+    Args:
+        task: what was trained.
+        params: parameters to judge.
+        model_state: state of the model.
+        split: as for `evaluate`.
+        samples: what decides the batches, leading axis (batches,).
+        keys: (batches,) random keys of their losses.
+    """
 
     def one(drawn: tuple[PyTree, Array]) -> tuple[Array, Aux]:
         sample, key = drawn
         loss, _, aux = task.loss(params, model_state, key, task.gather(split, sample))
         return loss, aux
 
-    drawn = (draw_samples(task, key_batch, split, batches), jax.random.split(key_loss, batches))
-    return jax.tree.map(lambda x: jnp.mean(x, axis=0), jax.lax.map(one, drawn))
+    return jax.tree.map(lambda x: jnp.mean(x, axis=0), jax.lax.map(one, (samples, keys)))
 
 
 def evaluate_end(

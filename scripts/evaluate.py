@@ -28,7 +28,7 @@ from evaluation.resources import Resources
 from evaluation.runner import Outcome, run
 from evaluation.scores import REFERENCE
 from evaluation.settings import Settings
-from evaluation.store import Store
+from evaluation.store import CellName, Store
 from evaluation.suites import tasks_of
 from meta.datasets.source import DATA_VARIABLE
 from meta.signals import StopRequest, stop_on_signals
@@ -71,7 +71,7 @@ class Evaluate:
         ray_address: of a running cluster, "auto" for this machine's; default a new one on this machine.
         cpus_per_cell: CPUs of a cell on the cluster.
         retries: how often a cell is begun again after its worker died.
-        print_commands: print a command for every cell, for a job array, and do nothing.
+        print_commands: print a command for every cell, for a job array, and train nothing.
         tracker: none, jsonl or wandb: a run for every finished cell, in the folder's runs/.
         wandb_mode: online, offline or disabled.
         wandb_project: of wandb.
@@ -190,15 +190,15 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; 0 = all cells are done, 1 = some failed, 128 + n = stopped by signal n."""
     with exit_with():
         command = tyro.cli(Evaluate, args=argv, description=__doc__, prog="celo evaluate")
-        request, tracker = command.request(), command.cell_tracker()
+        request, track = command.request(), command.cell_tracker().track
         set_up(Devices(command.host_devices))
         if command.print_commands:
             jobs = request.evaluation(partial(print, file=sys.stderr)).declare()
             print("\n".join(command.commands(list(dict.fromkeys(job.name.task for job in jobs)))))
             return 0
-        with stop_on_signals() as stop, Progress(tracker) as progress:
+        with stop_on_signals() as stop, Progress(track, lambda: stop.requested) as progress:
             outcome = _carry_out(command, request, progress, stop)
-        return _conclude(outcome, stop, command.out)
+        return _conclude(outcome, progress.untracked, stop, command.out)
 
 
 def _carry_out(command: Evaluate, request: Request, progress: Progress, stop: StopRequest) -> Outcome:
@@ -214,22 +214,25 @@ def _carry_out(command: Evaluate, request: Request, progress: Progress, stop: St
     )
 
 
-def _conclude(outcome: Outcome, stop: StopRequest, folder: Path) -> int:
-    """Says what is left, and gives the exit code."""
+def _conclude(
+    outcome: Outcome, untracked: Sequence[tuple[CellName, str]], stop: StopRequest, folder: Path
+) -> int:
+    """Says what is left and what went wrong, and gives the exit code."""
     if not outcome.missing:
         _finished(folder, outcome.left_out)
-        for name, reason in outcome.failures:  # as when a tracker cannot be reached
-            print(f"error: after {name.words} was finished: {reason}", file=sys.stderr)
-        return 1 if outcome.failures else 0
-    print(f"Left to do ({len(outcome.missing)}):")
-    for name in outcome.missing:
-        print(f"  {name.words}")
-    if stop.requested:
+    else:
+        print(f"Left to do ({len(outcome.missing)}):")
+        for name in outcome.missing:
+            print(f"  {name.words}")
+    for name, reason in outcome.failures:
+        how = "failed" if name in outcome.missing else "was finished, but after that"
+        print(f"error: {name.words} {how}: {reason}", file=sys.stderr)
+    for name, reason in untracked:
+        print(f"error: {name.words} was finished, but its tracker failed: {reason}", file=sys.stderr)
+    if stop.requested and (outcome.missing or untracked):
         print("stopped by a signal; the same command goes on")
         return stop.exit_code
-    for name, reason in outcome.failures:
-        print(f"error: {name.words} failed: {reason}", file=sys.stderr)
-    return 1
+    return 1 if outcome.missing or outcome.failures or untracked else 0
 
 
 def _finished(folder: Path, left_out: Sequence[str]) -> None:

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tqdm import tqdm
 
 from evaluation.cell import CellResult
-from evaluation.cell_tracker import CellTracker
 from evaluation.runner import Observer
-from evaluation.store import CellName
+from evaluation.store import CellName, name_of
 
 _HOW = {"found": "already done", "baseline": "taken from the baselines"}
 
 
 class Progress(Observer):
-    """A bar over cells, and one inside the cell of every device.
+    """A bar over cells, and one inside the cell of every device; finished cells go to a tracker.
+
+    Attributes:
+        untracked: cells that the tracker failed on, and why.
 
     Args:
-        tracker: gets every cell it does not have yet, be it one that was in the folder before.
+        track: gets every finished cell, also those found in the folder, one after the other.
+        stopped: whether what it has not got yet is to be left to the next command.
     """
 
-    def __init__(self, tracker: CellTracker):
-        self._tracker, self._lock, self._tracking = tracker, threading.Lock(), threading.Lock()
+    def __init__(self, track: Callable[[CellResult], None], stopped: Callable[[], bool] = lambda: False):
+        self.untracked: list[tuple[CellName, str]] = []
+        self._to_tracker, self._stopped, self._lock = track, stopped, threading.Lock()
+        # One thread: wandb has one run at a time in a process, and no device is to wait for it.
+        self._tracking = ThreadPoolExecutor(1)
         self._terminal = sys.stderr.isatty()
         self._cells = tqdm(total=0, unit="cell", disable=not self._terminal)
         self._bars: dict[int, Any] = {}
@@ -50,12 +58,21 @@ class Progress(Observer):
             bar.refresh()
 
     def finished(self, cell: CellResult, how: str) -> None:
-        """Says that a cell is finished, and tracks it."""
-        with self._tracking:  # wandb has one run at a time in a process
-            self._tracker.track(cell)
+        """Says that a cell is finished, and has it tracked."""
         with self._lock:
             self._cells.update(1)
         self.log(f"{cell.optimizer} on {cell.task}: {_HOW.get(how) or _done(cell)}")
+        self._tracking.submit(self._track, cell)
+
+    def _track(self, cell: CellResult) -> None:
+        reason = "it was stopped; the same command makes up for it"
+        try:
+            if not self._stopped():
+                self._to_tracker(cell)
+                return
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+        self.untracked.append((name_of(cell), reason))
 
     def log(self, line: str) -> None:
         """Writes a line above the bars."""
@@ -64,7 +81,8 @@ class Progress(Observer):
             sys.stdout.flush()
 
     def close(self) -> None:
-        """Takes the bars away."""
+        """Waits for the tracker, and takes the bars away."""
+        self._tracking.shutdown()
         for bar in [*self._bars.values(), self._cells]:
             bar.close()
 

@@ -172,8 +172,7 @@ def _final_loss(run: Chosen) -> Cell:
     failed, mean = int(run.diverged.sum()), mean_of_finite(run.final_loss, run.diverged)
     if math.isnan(mean):
         return Cell("diverged", math.inf)
-    finite = run.final_loss[~run.diverged].astype(np.float64)
-    spread = f" ± {np.std(finite, ddof=1):.2g}" if finite.size > 1 else ""
+    spread = "" if math.isnan(run.spread) else f" ± {run.spread:.2g}"
     return Cell(f"{mean:.3g}{spread}" + (f", {failed} diverged" if failed else ""), mean)
 
 

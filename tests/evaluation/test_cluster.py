@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections import Counter
 
 import numpy as np
@@ -19,6 +20,7 @@ from evaluation.runner import Observer, run
 from evaluation.settings import Settings
 from evaluation.store import Store
 from tests.conftest import ROOT
+from tests.evaluation.cells import cell
 from tests.evaluation.reports import reported
 
 TASKS = ("ImageMLP_Digits8_Relu16_bs64", "ImageMLPAE_Digits8_32x16x32_bs64")
@@ -31,7 +33,13 @@ def request(folder, settings=SMALL):
 
 class Told(Observer):
     def __init__(self):
-        self.cells = []
+        self.cells, self.lines, self.asked = [], [], 0
+
+    def declared(self, cells):
+        self.asked = cells
+
+    def log(self, line):
+        self.lines.append(line)
 
     def finished(self, cell, how):
         self.cells.append((how, cell.task, cell.optimizer))
@@ -47,6 +55,55 @@ def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
 def test_numbers_are_checked_first(tmp_path, numbers):
     with pytest.raises(ValueError, match="expected at least 1 and 0"):
         cluster.run_on_ray(request(tmp_path), **numbers)
+
+
+def stub(monkeypatch, tell):
+    """A cluster of no machines: ``tell(job)`` says what the worker of a job does and tells."""
+    monkeypatch.setattr(cluster, "_ray", lambda: types.SimpleNamespace(shutdown=lambda: None))
+    monkeypatch.setattr(cluster, "_connect", lambda ray, address: None)
+    monkeypatch.setattr(cluster, "_results", lambda ray, request, jobs, *rest: [(j, tell(j)) for j in jobs])
+
+
+def test_what_workers_tell_is_passed_on(tmp_path, monkeypatch):
+    """Of two cells of adam one is made, but its baseline cannot be kept; sgd's workers die."""
+
+    def tell(job):
+        if job.contestant.label != "adam":
+            return cluster.Done(None, ["WorkerCrashedError: died"], [])
+        lines = [f"{job.name.words} is a cell"]
+        if job.name.task == TASKS[0]:
+            return cluster.Done(job.name, [], lines)
+        Store(tmp_path).write(cell([[1.0]] * 3, *job.name[:2], key=job.name.key))
+        return cluster.Done(job.name, ["PermissionError: baselines"], lines)
+
+    stub(monkeypatch, tell)
+    told = Told()
+    outcome = cluster.run_on_ray(request(tmp_path), told)
+    assert told.asked == 4
+    assert told.lines == [f"adam on {task} is a cell" for task in TASKS]
+    assert told.cells == [("done", TASKS[1], "adam")]
+    assert {name.words for name in outcome.missing} == {f"sgd@0.1 on {task}" for task in TASKS} | {
+        f"adam on {TASKS[0]}"
+    }
+    assert sorted(reason for _, reason in outcome.failures) == [
+        "PermissionError: baselines",
+        *["WorkerCrashedError: died"] * 2,
+    ]
+
+
+def test_cells_of_another_kind_of_device_than_the_drivers_count(tmp_path, monkeypatch):
+    """Their keys differ, as a worker with a GPU gives them."""
+
+    def tell(job):
+        name = job.name._replace(key=job.name.key[::-1])
+        Store(tmp_path).write(cell([[1.0]] * 3, *name[:2], key=name.key))
+        return cluster.Done(name, [], [])
+
+    stub(monkeypatch, tell)
+    told = Told()
+    outcome = cluster.run_on_ray(request(tmp_path), told)
+    assert (outcome.missing, outcome.failures) == ((), ())
+    assert len(told.cells) == 4
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +180,13 @@ def test_a_killed_driver_goes_on_with_the_same_command(undisturbed, tmp_path, mo
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called")
-def test_a_worker_trains_on_each_of_its_cpus(undisturbed, tmp_path):
+def test_a_worker_trains_on_each_of_its_cpus(tmp_path):
     """And as much at a time as is asked for."""
     told = Told()
     asked = dataclasses.replace(
         request(tmp_path), optimizers=("adam",), resources=Resources(trainings_at_once=7)
     )
     assert cluster.run_on_ray(asked, told, cpus=2).missing == ()
-    for cell in Store(tmp_path).results():
-        assert cell.info["device_count"] == 2
-        assert cell.info["trainings_at_once"] == 7
+    for done in Store(tmp_path).results():
+        assert done.info["device_count"] == 2
+        assert done.info["trainings_at_once"] == 7

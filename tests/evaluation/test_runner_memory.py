@@ -54,6 +54,13 @@ def test_a_training_that_does_not_fit_is_tried_and_said(tmp_path):
     assert told.lines[-1] == ("adam", "done")
 
 
+def test_without_any_memory_left_one_training_is_tried_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "bytes_per_device", lambda device: 0)
+    told = Told()
+    assert run(evaluation(tmp_path), Resources(), told).missing == ()
+    assert any("one training takes" in line for line in told.lines)
+
+
 NO_MEMORY = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
 
 

@@ -1,7 +1,6 @@
 """The command line of evaluations: what it does, prints, refuses, and leaves when it is stopped."""
 
 import dataclasses
-import json
 import os
 import shlex
 import signal
@@ -15,11 +14,9 @@ import tyro
 
 import celo
 from celo.learned.celo import Celo
-from evaluation.settings import Settings
 from evaluation.store import CellName, Store
-from meta.metrics import JsonlTracker, read_metrics
+from meta.metrics import read_metrics
 from scripts.evaluate import Evaluate, main
-from scripts.evaluate_progress import Progress
 from tests.conftest import ROOT
 
 TASK = "ImageMLP_Digits8_Relu16_bs64"
@@ -55,32 +52,6 @@ def test_it_says_what_it_does_and_does_it_once(tmp_path, capsys):
     assert [row["step"] for row in rows] == [0, 4]
     assert rows[-1]["final_loss"] == pytest.approx(cell.final_loss[0, 0])
     assert rows[0]["loss"] == pytest.approx(cell.loss[0, 0, 0])
-
-
-def test_wandb_gets_a_run_per_cell_without_a_network(tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    assert main(arguments(tmp_path, "--tracker", "wandb", "--wandb-mode", "offline")) == 0
-    (run,) = (tmp_path / "out" / "runs").iterdir()
-    assert json.loads((run / "wandb.json").read_text())["id"]
-    assert list(run.glob("wandb/offline-run-*"))
-
-
-def test_a_run_that_failed_or_was_not_asked_for_is_made_up_for(tmp_path, monkeypatch, capsys):
-    """And one that is there is not logged twice."""
-    assert main(arguments(tmp_path)) == 0
-    tracked = arguments(tmp_path, "--tracker", "jsonl")
-    with monkeypatch.context() as broken:
-        broken.setattr(JsonlTracker, "log", lambda *args: 1 / 0)
-        assert main(tracked) == 1
-    assert "ZeroDivisionError" in capsys.readouterr().err
-    assert main(tracked) == 0
-    (metrics,) = (tmp_path / "out" / "runs").glob("*/metrics.jsonl")
-    rows = metrics.read_bytes()
-    assert [row["step"] for row in read_metrics(metrics)] == [0, 4]
-    with monkeypatch.context() as broken:
-        broken.setattr(JsonlTracker, "log", lambda *args: 1 / 0)
-        assert main(tracked) == 0
-    assert metrics.read_bytes() == rows
 
 
 def test_baselines_are_shared_unless_told_otherwise(tmp_path, capsys):
@@ -307,12 +278,3 @@ def test_a_signal_stops_it_and_finished_cells_stay(tmp_path, number):
     assert "Left to do (1):" in out
     assert "the same command goes on" in out
     assert Store(tmp_path / "out").settings["steps"] == 100000
-
-
-def test_progress_without_a_terminal_is_lines_alone(tmp_path, capsys):
-    command = Evaluate(optimizers=("adam",), tasks=(TASK,), out=tmp_path)
-    with Progress(command.cell_tracker()) as progress:
-        progress.advanced(0, CellName(TASK, "adam", ""), 0.5)
-        progress.log("a line")
-    assert capsys.readouterr() == ("a line\n", "")
-    assert command.request().settings == Settings()

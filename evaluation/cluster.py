@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 
+from evaluation.cluster_progress import Watch, tell
 from evaluation.plan import Job
 from evaluation.request import Request
 from evaluation.runner import Observer, Outcome, run
@@ -78,7 +80,7 @@ def _run(
         else:
             del missing[job.name]
             observer.finished(cell, "found")
-    for job, done in _results(ray, request, waiting, stopped, cpus, retries):
+    for job, done in _results(ray, request, waiting, observer, stopped, cpus, retries):
         for line in done.lines:
             observer.log(line)
         failures += [(job.name, reason) for reason in done.failures]
@@ -105,25 +107,32 @@ class Done(NamedTuple):
 
 
 class _Notes(Observer):
-    """Keeps the lines."""
+    """Keeps the lines, and passes on how far the cell is."""
 
-    def __init__(self) -> None:
+    def __init__(self, advanced: Callable[[float], None]):
         self.lines: list[str] = []
+        self._advanced = advanced
+
+    def advanced(self, device: int, name: CellName, fraction: float) -> None:
+        self._advanced(fraction)
 
     def log(self, line: str) -> None:
         self.lines.append(line)
 
 
-def do_cell(request: Request, folder: str, cpus: int) -> Done:
+def do_cell(
+    request: Request, folder: str, cpus: int, advanced: Callable[[float], None] = lambda fraction: None
+) -> Done:
     """What a worker does: the one cell of a request, on its GPU or its CPUs.
 
     Args:
         request: of one cell.
         folder: that relative paths are in.
         cpus: CPUs it has; without a GPU each trains on its own.
+        advanced: gets the part of the cell that is done.
     """
     os.chdir(folder)
-    notes = _Notes()
+    notes = _Notes(advanced)
     with contextlib.suppress(RuntimeError):  # a worker that has done a cell before has its devices
         jax.config.update("jax_num_cpu_devices", cpus)
     evaluation = request.evaluation(notes.log)
@@ -149,7 +158,13 @@ def _connect(ray: Any, address: str | None) -> None:
 
 
 def _results(
-    ray: Any, request: Request, jobs: list[Job], stopped: Callable[[], bool], cpus: int, retries: int
+    ray: Any,
+    request: Request,
+    jobs: list[Job],
+    observer: Observer,
+    stopped: Callable[[], bool],
+    cpus: int,
+    retries: int,
 ) -> Iterator[tuple[Job, Done]]:
     """The jobs as they are finished, each with what its worker tells."""
     variables = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
@@ -159,13 +174,19 @@ def _results(
         "max_retries": retries,
         "runtime_env": {"env_vars": variables | {"NPROC": str(cpus)}},
     }
-    remote = ray.remote(**options)(do_cell)
+    remote, watch = ray.remote(**options)(do_cell), Watch(ray, observer)
     running = {
-        remote.remote(request.only(job.name.task, job.contestant.spec), os.getcwd(), cpus): job
+        remote.remote(
+            request.only(job.name.task, job.contestant.spec),
+            os.getcwd(),
+            cpus,
+            functools.partial(tell, watch.actor, job.name),
+        ): job
         for job in jobs
     }
     while running and not stopped():
         ready, _ = ray.wait(list(running), timeout=_POLL)
+        watch.look([job.name for reference, job in running.items() if reference not in ready])
         for reference in ready:
             job = running.pop(reference)
             try:

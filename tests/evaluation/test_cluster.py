@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from evaluation import cluster
+from evaluation.cluster_progress import Watch, tell
 from evaluation.request import Request
 from evaluation.resources import Resources
 from evaluation.runner import Observer, run
 from evaluation.settings import Settings
-from evaluation.store import Store
+from evaluation.store import CellName, Store
 from tests.conftest import ROOT
 from tests.evaluation.cells import cell
 from tests.evaluation.reports import reported
@@ -33,10 +34,13 @@ def request(folder, settings=SMALL):
 
 class Told(Observer):
     def __init__(self):
-        self.cells, self.lines, self.asked = [], [], 0
+        self.cells, self.lines, self.asked, self.parts = [], [], 0, []
 
     def declared(self, cells):
         self.asked = cells
+
+    def advanced(self, device, name, fraction):
+        self.parts.append((device, name, fraction))
 
     def log(self, line):
         self.lines.append(line)
@@ -104,6 +108,42 @@ def test_cells_of_another_kind_of_device_than_the_drivers_count(tmp_path, monkey
     outcome = cluster.run_on_ray(request(tmp_path), told)
     assert (outcome.missing, outcome.failures) == ((), ())
     assert len(told.cells) == 4
+
+
+class FakeRay:
+    """What a watch needs of Ray: an actor in this process, which may be lost."""
+
+    def __init__(self):
+        self.exceptions, self.lost = types.SimpleNamespace(RayError=ConnectionError), False
+
+    def remote(self, **options):
+        return lambda kind: types.SimpleNamespace(remote=lambda: self._actor(kind()))
+
+    def get(self, value):
+        if self.lost:
+            raise ConnectionError
+        return value
+
+    def _actor(self, thing):
+        put, get = (types.SimpleNamespace(remote=method) for method in (thing.put, thing.get))
+        return types.SimpleNamespace(put=put, get=get)
+
+
+def test_cells_under_way_have_places_of_their_own():
+    ray, told = FakeRay(), Told()
+    watch, names = Watch(ray, told), [CellName("task", label, "") for label in "abc"]
+    tell(watch.actor, names[0], 0.1)
+    tell(watch.actor, names[1], 0.2)
+    watch.look(names)
+    assert told.parts == [(0, names[0], 0.1), (1, names[1], 0.2)]
+    told.parts.clear()
+    tell(watch.actor, names[2], 0.0)
+    tell(watch.actor, names[1], 0.5)
+    watch.look(names[1:])  # the first is finished: the third takes its place
+    assert told.parts == [(1, names[1], 0.5), (0, names[2], 0.0)]
+    ray.lost = True
+    watch.look(names[1:])
+    assert len(told.parts) == 2
 
 
 @pytest.fixture(scope="module")
@@ -180,13 +220,20 @@ def test_a_killed_driver_goes_on_with_the_same_command(undisturbed, tmp_path, mo
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called")
-def test_a_worker_trains_on_each_of_its_cpus(tmp_path):
-    """And as much at a time as is asked for."""
+def test_a_worker_trains_on_each_of_its_cpus(tmp_path, monkeypatch):
+    """And as much at a time as is asked for; the driver hears how far it is."""
     told = Told()
+    monkeypatch.setattr(cluster, "_POLL", 0.01)
     asked = dataclasses.replace(
         request(tmp_path), optimizers=("adam",), resources=Resources(trainings_at_once=7)
     )
     assert cluster.run_on_ray(asked, told, cpus=2).missing == ()
+    assert {name.task for _, name, _ in told.parts} == set(TASKS)
+    assert {device for device, _, _ in told.parts} == {0}  # one after the other, as a cell takes both CPUs
+    for name in {name for _, name, _ in told.parts}:
+        parts = [fraction for _, each, fraction in told.parts if each == name]
+        assert parts == sorted(parts)
+        assert len(set(parts)) > 1
     for done in Store(tmp_path).results():
         assert done.info["device_count"] == 2
         assert done.info["trainings_at_once"] == 7

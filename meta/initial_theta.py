@@ -101,5 +101,5 @@ def check_recipe(recipe: Recipe) -> None:
     for stage in recipe.plan():
         learned = recipe.learned(stage.part)
         shapes = theta_shapes(learned)
-        partition.split(shapes, learned.trainable(shapes, stage.part))
+        partition.split(shapes, stage.trainable(learned, shapes))
         sharding.problem_mesh(stage.problems)

@@ -154,7 +154,7 @@ class StageProgram:
         return state, jax.tree.map(lambda x: x[:iterations], jax.device_get(measures))
 
     def _split(self, theta: PyTree) -> tuple[PyTree, PyTree]:
-        return partition.split(theta, self.learned.trainable(theta, self._stage.part))
+        return partition.split(theta, self._stage.trainable(self.learned, theta))
 
     def _shard(self, function: Any, in_specs: Any, out_specs: Any) -> Any:
         return jax.shard_map(

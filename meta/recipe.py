@@ -7,6 +7,7 @@ import itertools
 import math
 from typing import Any
 
+import jax
 import optax
 
 from celo import names
@@ -29,7 +30,7 @@ class Stage:
     """One stage of meta-training.
 
     Attributes:
-        part: which part of theta it trains: 1 = the update rule, 2 = the scheduler.
+        part: which part of theta it trains: 1 = the update rule, 2 = the scheduler, 3 = both at once.
         tasks: names of its task families; () = those of the recipe.
         init: checkpoint it starts from, a path or a name for `celo.load`; "" = the stage before.
         iterations: meta-iterations.
@@ -72,8 +73,8 @@ class Stage:
 
     def __post_init__(self) -> None:
         """Checks every field, by building what it describes."""
-        if self.part not in (1, 2):
-            raise ValueError(f"part is {self.part!r}; expected 1 (update rule) or 2 (scheduler)")
+        if self.part not in (1, 2, 3):
+            raise ValueError(f"part is {self.part!r}; expected 1 (update rule), 2 (scheduler) or 3 (both)")
         if self.iterations < 1:
             raise ValueError(f"iterations is {self.iterations}; expected at least 1")
         for name in ("problems", "truncation"):
@@ -102,6 +103,10 @@ class Stage:
             start = min(2 * self.horizon_low, self.horizon_high)
             return Curriculum(self.horizon_low, start, self.horizon_high, max(1, self.iterations // 2))
         raise unknown_name("horizon", self.horizon, HORIZONS)
+
+    def trainable(self, learned: LearnedOptimizer, theta: Any) -> Any:
+        """What the stage trains: bools shaped like ``theta``."""
+        return jax.tree.map(lambda _: True, theta) if self.part == 3 else learned.trainable(theta, self.part)
 
     def gradient_estimator(self, learned: LearnedOptimizer, axis: str | None) -> Antithetic:
         """The estimator of the meta-gradient.
@@ -193,7 +198,7 @@ class Recipe:
         return next((number for number, end in enumerate(ends) if step < end), len(ends) - 1)
 
     def learned(self, part: int) -> LearnedOptimizer:
-        """The learned optimizer as a stage trains it: without its scheduler in stage 1, if it has one.
+        """The learned optimizer as a stage trains it: without its scheduler in part 1, if it has one.
 
         Args:
             part: part of theta that the stage trains.
@@ -206,7 +211,7 @@ class Recipe:
         if "stage" in config:
             raise ValueError("option 'stage' of the optimizer follows from the part that a stage trains")
         if "stage" in names.options(LEARNED[self.optimizer]):
-            config["stage"] = part
+            config["stage"] = min(part, 2)
         return learned_optimizer(self.optimizer, **config)
 
     def families(self, number: int) -> tuple[str, ...]:

@@ -127,4 +127,4 @@ def save(figure: Figure, path: Path) -> None:
             buffer = io.BytesIO()
             metadata = {"Date": None} if kind == "svg" else None  # equal figures give equal files
             figure.savefig(buffer, format=kind, dpi=160, metadata=metadata)
-            write_atomically(path.with_suffix(f".{kind}"), buffer.getvalue())
+            write_atomically(path.with_name(f"{path.name}.{kind}"), buffer.getvalue())

@@ -128,13 +128,13 @@ def test_meta_loss_of_a_run_without_validation_or_second_stage():
 
 def test_files_are_whole_and_the_same_every_time(two, tmp_path):
     figure = loss_curves(two)
-    style.save(figure, tmp_path / "a")
+    style.save(figure, tmp_path / "a.0")
     style.save(loss_curves(two), tmp_path / "b")
-    assert (tmp_path / "a.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    assert ET.parse(tmp_path / "a.svg").getroot().tag.endswith("svg")
-    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a.svg", "b.png", "b.svg"]
+    assert (tmp_path / "a.0.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert ET.parse(tmp_path / "a.0.svg").getroot().tag.endswith("svg")
+    assert (tmp_path / "a.0.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert (tmp_path / "a.0.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.0.png", "a.0.svg", "b.png", "b.svg"]
 
 
 def test_the_users_settings_stay_as_they_are(two):

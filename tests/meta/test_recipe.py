@@ -152,7 +152,7 @@ def test_clipping_limits_the_norm_before_adam():
 
 
 BAD_STAGES = [
-    ({"part": 3}, r"part is 3; expected 1 \(update rule\) or 2 \(scheduler\)"),
+    ({"part": 4}, r"part is 4; expected 1 \(update rule\), 2 \(scheduler\) or 3 \(both\)"),
     ({"iterations": 0}, "iterations is 0; expected at least 1"),
     ({"problems": 0}, "problems is 0; expected at least 1"),
     ({"truncation": 0}, "truncation is 0; expected at least 1"),

@@ -1,0 +1,175 @@
+"""Run the grid of changes to the recipe: what each part of Celo is good for.
+
+`celo ablate --preset quick --suite quick --out grid` meta-trains every row of the grid (see
+`ablations.grid`), trains the suite with what comes out and with Adam at every learning rate, and writes a
+table with the paper's numbers beside, and a whole report. It goes on where it was stopped; `--rows` and
+`--tables` take part of the grid, so that several processes may share the work; `--plan` says what there is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from pathlib import Path
+
+import tyro
+
+from ablations.carry_out import META, RESULTS, Trial, evaluate, train, trials
+from ablations.grid import TABLES, rows
+from ablations.report import findings, records, table
+from celo.files import write_atomically
+from evaluation.report.benchmark import write_benchmark
+from evaluation.report.caveats import caveats
+from evaluation.report.records import csv_bytes
+from evaluation.report.sections import Sources
+from evaluation.report.table import Table
+from evaluation.request import Request, default_baselines
+from evaluation.scoreboard import scoreboard
+from evaluation.scores import REFERENCE
+from evaluation.settings import Settings
+from evaluation.store import Store
+from evaluation.suites import tasks_of
+from evaluation.summary import summarise
+from meta.recipe import Recipe
+from meta.signals import stop_on_signals
+from meta.trainer import Settings as TrainerSettings
+from meta.tuned import tuned_preset
+from scripts.devices import Devices, set_up
+from scripts.errors import exit_with
+from scripts.evaluate_progress import Progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Ablate:
+    """Meta-train rows of the grid and compare them.
+
+    Attributes:
+        preset: the recipe that rows are changes to: quick, cpu or paper.
+        rows: names of rows; Celo itself is always among them. Default all.
+        tables: augmentation, parts or optimizers: all rows of that table.
+        meta_seeds: seeds of meta-training.
+        iterations: meta-iterations of each stage; 0 = the preset's.
+        suite: of evaluation tasks; quick if neither is given.
+        tasks: names of tasks instead.
+        steps: of every training.
+        seeds: trainings of every configuration.
+        out: folder of everything.
+        data_dir: folder of datasets; default the variable CELO_DATA, then the hub.
+        reps: bootstrap resamples.
+        seed: of the resampling.
+        tracker: of meta-training: jsonl (the file of each run), none, or wandb.
+        host_devices: devices to make of the CPU where there is no accelerator; 0 = one per core.
+        plan: say which rows there are, and do nothing.
+    """
+
+    preset: str = "quick"
+    rows: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    meta_seeds: tuple[int, ...] = (0,)
+    iterations: int = 0
+    suite: str | None = None
+    tasks: tuple[str, ...] = ()
+    steps: int = 2000
+    seeds: int = 3
+    out: Path = Path("grid")
+    data_dir: Path | None = None
+    reps: int = 2000
+    seed: int = 0
+    tracker: str = "jsonl"
+    host_devices: int = 0
+    plan: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks names and numbers before hours are spent."""
+        if self.iterations < 0 or self.reps < 1:
+            raise ValueError(
+                f"iterations is {self.iterations} and reps {self.reps}; expected at least 0 and 1"
+            )
+        for trial in self.trials():
+            trial.recipe(self.base)
+        _ = self.request(), self.settings()
+
+    def trials(self) -> tuple[Trial, ...]:
+        """What is to be meta-trained."""
+        return trials(rows(self.rows, self.tables), self.meta_seeds)
+
+    def base(self, optimizer: str) -> Recipe:
+        """The recipe an optimizer starts from."""
+        found = tuned_preset(self.preset, optimizer)
+        if not self.iterations:
+            return found
+        stages = {
+            name: dataclasses.replace(getattr(found, name), iterations=self.iterations)
+            for name in ("stage1", "stage2")
+        }
+        return dataclasses.replace(found, **stages)
+
+    def settings(self) -> TrainerSettings:
+        """How meta-training is carried out."""
+        data_dir = None if self.data_dir is None else str(self.data_dir)
+        return TrainerSettings(data_dir=data_dir, tracker=self.tracker, group=self.out.absolute().name)
+
+    def request(self) -> Request:
+        """What is evaluated, whatever the optimizers."""
+        tasks = tasks_of(self.suite or (None if self.tasks else "quick"), self.tasks)
+        settings = Settings(steps=self.steps, seeds=self.seeds)
+        return Request(
+            self.out.absolute() / RESULTS,
+            tasks,
+            (REFERENCE,),
+            settings,
+            data_dir=self.data_dir,
+            baselines=default_baselines(),
+        )
+
+
+def report(command: Ablate, done: tuple[Trial, ...]) -> None:
+    """Writes table.md and table.csv, and the report of all results; prints the table."""
+    store, labels = Store(command.out / RESULTS, log=print), {REFERENCE, *(trial.label for trial in done)}
+    asked = [(name.task, name.optimizer) for name in store.expected if name.optimizer in labels]
+    board = scoreboard([cell for cell in store.results() if cell.optimizer in labels], asked)
+    found = findings(board, done, command.reps, command.seed)
+    write_atomically(command.out / "table.md", f"{table(found).markdown()}\n".encode())
+    write_atomically(command.out / "table.csv", csv_bytes(records(found)))
+    summaries = summarise(board, command.reps, command.seed)
+    sources = Sources(command.reps, command.seed, "", store.provenance)
+    page = write_benchmark(command.out / "report", board, summaries, sources)
+    print("\n".join(["", table(found).text(), "", *caveats(board), "", f"All scores: {page}"]))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; 0 = the whole table is written, 1 = something is left to do."""
+    with exit_with():
+        command = tyro.cli(Ablate, args=argv, description=__doc__, prog="celo ablate")
+        asked = command.trials()
+        if command.plan:
+            print(planned(command).text())
+            return 0
+        set_up(Devices(command.host_devices))
+        log = functools.partial(print, flush=True)
+        (command.out / META).mkdir(parents=True, exist_ok=True)
+        thetas, stopped = train(asked, command.base, command.out, command.settings(), log)
+        if stopped:
+            print("stopped by a signal; the same command goes on")
+            return 1
+        with stop_on_signals() as stop, Progress(lambda cell: None) as progress:
+            outcome = evaluate(thetas, command.request(), progress, lambda: stop.requested)
+        for name in outcome.missing:
+            print(f"Left to do: {name.words}")
+        report(command, tuple(thetas))
+        return 1 if outcome.missing or len(thetas) < len(asked) else 0
+
+
+def planned(command: Ablate) -> Table:
+    """The rows asked for: what they change, for how many meta-iterations, and the paper's score."""
+    lines = []
+    for trial in command.trials():
+        iterations = " + ".join(f"{stage.iterations:,}" for stage in trial.recipe(command.base).plan())
+        published = "–" if trial.row.published is None else f"{trial.row.published:.2f}"
+        lines.append((trial.label, TABLES[trial.row.table], trial.row.change, iterations, published))
+    return Table(("row.seed", "table", "change", "meta-iterations", "paper: IQM"), tuple(lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

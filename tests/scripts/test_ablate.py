@@ -1,0 +1,143 @@
+"""The grid as a program, with meta-training replaced by its result, and once for real."""
+
+import dataclasses
+
+import jax
+import pytest
+
+import celo
+from ablations import carry_out
+from ablations.carry_out import Trial, train
+from ablations.grid import rows
+from evaluation.store import Store
+from meta.recipe import Stage, preset
+from meta.trainer import THETA_FILE, Result, Settings
+from scripts import ablate
+
+TASK = "ImageMLP_Digits8_Relu16_bs64"
+SMALL = ("--tasks", TASK, "--steps", "4", "--seeds", "1", "--reps", "10")
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch, tmp_path):
+    monkeypatch.setattr(ablate, "set_up", lambda devices: None)
+    monkeypatch.setenv("CELO_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Meta-training that draws a random theta; by the name of its folder what it was asked for."""
+    made = {}
+
+    def meta_train(recipe, run_dir, settings):
+        made[run_dir.name] = recipe
+        run_dir.mkdir(parents=True, exist_ok=True)
+        learned = recipe.learned(recipe.plan()[-1].part)
+        theta = learned.init(jax.random.key(recipe.seed))
+        config = {field.name: getattr(learned, field.name) for field in dataclasses.fields(learned)}
+        celo.save(run_dir / THETA_FILE, recipe.optimizer, config, theta)
+        return Result(learned, theta, run_dir, finished=True)
+
+    monkeypatch.setattr(carry_out, "meta_train", meta_train)
+    return made
+
+
+def test_it_makes_a_table_and_a_report_and_more_rows_are_added_to_them(calls, tmp_path, capsys):
+    out = ("--out", str(tmp_path / "grid"))
+    assert ablate.main([*out, *SMALL, "--rows", "celo_adam", "--meta-seeds", "0", "7"]) == 0
+    assert list(calls) == ["celo.0", "celo_adam.0", "celo.7", "celo_adam.7"]
+    assert calls["celo_adam.7"].seed == 7
+    assert calls["celo_adam.7"].optimizer == "celo_adam"
+    printed = capsys.readouterr().out
+    assert "P(better than Celo)" in printed
+    lines = (tmp_path / "grid" / "table.md").read_text().splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["celo", "celo_adam"]
+    assert (tmp_path / "grid" / "report" / "report.html").exists()
+    cells = Store(tmp_path / "grid" / "results").results()
+    assert {cell.optimizer for cell in cells} == {"adam", *calls}
+    # Other rows use the results there are.
+    assert ablate.main([*out, *SMALL, "--rows", "no_scheduler"]) == 0
+    assert f"celo.0 on {TASK}: already done" in capsys.readouterr().out
+    lines = (tmp_path / "grid" / "table.md").read_text().splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["celo", "no_scheduler"]
+
+
+def test_what_stopped_or_runs_elsewhere_is_told(tmp_path, monkeypatch):
+    """Of three rows one is another process's, and the next is stopped by a signal."""
+    asked = [Trial(row, 0) for row in rows(["linear", "one_stage"])]
+
+    def meta_train(recipe, run_dir, settings):
+        if run_dir.name == "one_stage.0":
+            raise BlockingIOError("process 17 on host")
+        return Result(recipe.learned(1), None, run_dir, finished=run_dir.name == "celo.0")
+
+    monkeypatch.setattr(carry_out, "meta_train", meta_train)
+    lines = []
+    thetas, stopped = train(asked, lambda optimizer: preset("quick"), tmp_path, Settings(), lines.append)
+    assert [trial.label for trial in thetas] == ["celo.0"]
+    assert stopped
+    assert "one_stage.0 is left to another process (process 17 on host)" in lines
+
+
+def test_a_stop_is_told_and_nothing_is_evaluated(monkeypatch, tmp_path, capsys):
+    def meta_train(recipe, run_dir, settings):
+        return Result(recipe.learned(1), None, run_dir, finished=False)
+
+    monkeypatch.setattr(carry_out, "meta_train", meta_train)
+    assert ablate.main(["--out", str(tmp_path / "grid"), *SMALL]) == 1
+    assert "the same command goes on" in capsys.readouterr().out
+    assert not (tmp_path / "grid" / "results").exists()
+
+
+def test_the_plan_does_nothing(calls, tmp_path, capsys):
+    out = tmp_path / "grid"
+    assert ablate.main(["--plan", "--out", str(out), "--rows", "linear", "--iterations", "12"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["celo.0", "linear.0"]
+    assert lines[-1].split()[-4:] == ["12", "+", "12", "1.07"]
+    assert not calls
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rows", "liner"], "Did you mean 'linear'"),
+        (["--tables", "part"], "Did you mean 'parts'"),
+        (["--preset", "papr"], "Did you mean 'paper'"),
+        (["--meta-seeds", "1", "1"], "all different"),
+        (["--meta-seeds", "-1"], "seed is -1"),
+        (["--iterations", "-1"], "iterations is -1"),
+        (["--reps", "0"], "reps 0"),
+        (["--tasks", "ImageMLP_Digits8_Relu15"], "Did you mean"),
+        (["--tracker", "wnadb"], "Did you mean 'wandb'"),
+        (["--data-dir", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_done(calls, tmp_path, capsys, arguments, message):
+    with pytest.raises(SystemExit) as ended:
+        ablate.main(["--out", str(tmp_path / "grid"), *arguments])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not calls
+
+
+@pytest.mark.slow
+@pytest.mark.lenient(reason="optax raises a Python float to the power of an integer array")
+def test_with_meta_training_for_real(monkeypatch, tmp_path, capsys):
+    """One stage trains update rule and scheduler at once; the same command does nothing again."""
+    stage = Stage(problems=2, truncation=2, horizon_low=4, horizon_high=8)
+    changes = {"stage1": stage, "stage2": dataclasses.replace(stage, part=2), "validate_every": 0}
+    tiny = dataclasses.replace(preset("quick"), iterations_per_call=1, **changes)
+    monkeypatch.setattr(ablate, "tuned_preset", lambda name, optimizer: tiny)
+    command = [*SMALL, "--out", str(tmp_path / "grid"), "--rows", "one_stage", "--iterations", "2"]
+    assert ablate.main(command) == 0
+    first = (tmp_path / "grid" / "table.md").read_text()
+    learned, theta = celo.load(tmp_path / "grid" / "meta" / "one_stage.0" / THETA_FILE)
+    start = learned.init(jax.random.fold_in(jax.random.key(0), 0))
+    for part in ("mlp", "scheduler"):
+        assert any(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a != b).any()), theta[part], start[part])))
+    capsys.readouterr()
+    assert ablate.main(command) == 0
+    assert f"one_stage.0 on {TASK}: already done" in capsys.readouterr().out
+    assert (tmp_path / "grid" / "table.md").read_text() == first

@@ -37,6 +37,7 @@ from meta.trainer import Settings as TrainerSettings
 from meta.tuned import tuned_preset
 from scripts.devices import Devices, set_up
 from scripts.errors import exit_with
+from scripts.evaluate import conclude
 from scripts.evaluate_progress import Progress
 
 
@@ -147,6 +148,7 @@ def main(argv: list[str] | None = None) -> int:
             print(planned(command).text())
             return 0
         set_up(Devices(command.host_devices))
+        _ = command.request().evaluation().jobs  # now, as missing data should not show after hours
         log = functools.partial(print, flush=True)
         (command.out / META).mkdir(parents=True, exist_ok=True)
         thetas, stopped = train(asked, command.base, command.out, command.settings(), log)
@@ -155,10 +157,10 @@ def main(argv: list[str] | None = None) -> int:
             return 1
         with stop_on_signals() as stop, Progress(lambda cell: None) as progress:
             outcome = evaluate(thetas, command.request(), progress, lambda: stop.requested)
-        for name in outcome.missing:
-            print(f"Left to do: {name.words}")
-        report(command, tuple(thetas))
-        return 1 if outcome.missing or len(thetas) < len(asked) else 0
+        code = conclude(outcome, (), stop, command.out / RESULTS)
+        if not stop.requested:
+            report(command, tuple(thetas))
+        return code or int(len(thetas) < len(asked))
 
 
 def planned(command: Ablate) -> Table:

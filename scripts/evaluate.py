@@ -198,7 +198,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         with stop_on_signals() as stop, Progress(track, lambda: stop.requested) as progress:
             outcome = _carry_out(command, request, progress, stop)
-        return _conclude(outcome, progress.untracked, stop, command.out)
+        return conclude(outcome, progress.untracked, stop, command.out)
 
 
 def _carry_out(command: Evaluate, request: Request, progress: Progress, stop: StopRequest) -> Outcome:
@@ -214,10 +214,17 @@ def _carry_out(command: Evaluate, request: Request, progress: Progress, stop: St
     )
 
 
-def _conclude(
+def conclude(
     outcome: Outcome, untracked: Sequence[tuple[CellName, str]], stop: StopRequest, folder: Path
 ) -> int:
-    """Says what is left and what went wrong, and gives the exit code."""
+    """Says what is left and what went wrong, and gives the exit code.
+
+    Args:
+        outcome: of the work.
+        untracked: cells that a tracker failed on, and why.
+        stop: whether a signal stopped the work.
+        folder: of the results.
+    """
     if not outcome.missing:
         _finished(folder, outcome.left_out)
     else:

@@ -1,6 +1,8 @@
 """The grid as a program, with meta-training replaced by its result, and once for real."""
 
+import contextlib
 import dataclasses
+import signal
 
 import jax
 import pytest
@@ -9,10 +11,16 @@ import celo
 from ablations import carry_out
 from ablations.carry_out import Trial, train
 from ablations.grid import rows
+from evaluation import request
+from evaluation.report import style
 from evaluation.store import Store
+from meta.datasets import DatasetNotFoundError
 from meta.recipe import Stage, preset
+from meta.signals import StopRequest
 from meta.trainer import THETA_FILE, Result, Settings
 from scripts import ablate
+from scripts.evaluate_progress import Progress
+from tests.evaluation.bowl import BOWL
 
 TASK = "ImageMLP_Digits8_Relu16_bs64"
 SMALL = ("--tasks", TASK, "--steps", "4", "--seeds", "1", "--reps", "10")
@@ -22,6 +30,13 @@ SMALL = ("--tasks", TASK, "--steps", "4", "--seeds", "1", "--reps", "10")
 def _here(monkeypatch, tmp_path):
     monkeypatch.setattr(ablate, "set_up", lambda devices: None)
     monkeypatch.setenv("CELO_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def bowl(monkeypatch):
+    """A task that compiles in a fraction of the time, and no figures."""
+    monkeypatch.setattr(request, "make", lambda *args, **kwargs: BOWL)
+    monkeypatch.setattr(style, "save", lambda figure, path: path.with_name(f"{path.name}.svg").touch())
 
 
 @pytest.fixture
@@ -42,6 +57,7 @@ def calls(monkeypatch):
     return made
 
 
+@pytest.mark.usefixtures("bowl")
 def test_it_makes_a_table_and_a_report_and_more_rows_are_added_to_them(calls, tmp_path, capsys):
     out = ("--out", str(tmp_path / "grid"))
     assert ablate.main([*out, *SMALL, "--rows", "celo_adam", "--meta-seeds", "0", "7"]) == 0
@@ -87,6 +103,34 @@ def test_a_stop_is_told_and_nothing_is_evaluated(monkeypatch, tmp_path, capsys):
     assert ablate.main(["--out", str(tmp_path / "grid"), *SMALL]) == 1
     assert "the same command goes on" in capsys.readouterr().out
     assert not (tmp_path / "grid" / "results").exists()
+
+
+def test_missing_data_show_before_meta_training(calls, tmp_path, capsys, monkeypatch):
+    def absent(*args, **kwargs):
+        raise DatasetNotFoundError("there is no digits")
+
+    monkeypatch.setattr(request, "make", absent)
+    with pytest.raises(SystemExit):
+        ablate.main(["--out", str(tmp_path / "grid"), *SMALL])
+    assert "there is no digits" in capsys.readouterr().err
+    assert not calls
+
+
+@pytest.mark.usefixtures("bowl", "calls")
+def test_a_stop_of_the_evaluation_is_told_without_a_report(tmp_path, capsys, monkeypatch):
+    """A signal comes with the first cell that is finished."""
+    stop = StopRequest()
+    monkeypatch.setattr(ablate, "stop_on_signals", lambda: contextlib.nullcontext(stop))
+
+    class Stopping(Progress):
+        def finished(self, cell, how):
+            super().finished(cell, how)
+            stop.signal = signal.SIGTERM
+
+    monkeypatch.setattr(ablate, "Progress", Stopping)
+    assert ablate.main(["--out", str(tmp_path / "grid"), *SMALL, "--rows", "linear"]) == 128 + signal.SIGTERM
+    assert "Left to do" in capsys.readouterr().out
+    assert not (tmp_path / "grid" / "table.md").exists()
 
 
 def test_the_plan_does_nothing(calls, tmp_path, capsys):

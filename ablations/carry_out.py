@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,7 +59,7 @@ def train(
 ) -> tuple[dict[Trial, Path], bool]:
     """Meta-trains what is not finished yet, one trial after the other.
 
-    A trial that another process has begun is left to it.
+    A trial that another process is at is left to it, and looked at once more in the end.
 
     Args:
         asked: the trials.
@@ -74,17 +75,21 @@ def train(
         ValueError: a folder holds a run of another recipe.
     """
     finished: dict[Trial, Path] = {}
-    for trial in asked:
+    busy: list[Trial] = []
+    for trial in chain(asked, busy):  # what is busy comes once more at the end
         run_dir = folder / META / trial.label
         log(f"{trial.label}: {trial.row.change}")
         try:
             result = meta_train(trial.recipe(base), run_dir, settings)
         except BlockingIOError as error:
             log(f"{trial.label} is left to another process ({error})")
+            if trial not in busy:
+                busy.append(trial)
             continue
-        if not result.finished:
+        if result.finished:
+            finished[trial] = run_dir / THETA_FILE
+        if result.stopped or not result.finished:
             return finished, True
-        finished[trial] = run_dir / THETA_FILE
     return finished, False
 
 

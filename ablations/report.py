@@ -41,8 +41,8 @@ class Finding(NamedTuple):
 def findings(board: Scoreboard, done: Sequence[Trial], reps: int = 2000, seed: int = 0) -> list[Finding]:
     """What the rows score, in the order of the grid.
 
-    Runs of all seeds of meta-training are pooled, so that an interval is about seeds of both kinds together;
-    it takes them for independent, which those of one meta-training are not quite.
+    Runs of all seeds of meta-training are pooled. Intervals are about the seeds of training alone, given
+    these meta-parameters: one theta moves all tasks at once; how much that varies shows `Finding.by_seed`.
 
     Args:
         board: scores of the trials.

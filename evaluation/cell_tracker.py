@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,22 +61,34 @@ class CellTracker:
         if self.mode not in MODES:
             raise unknown_name("wandb mode", self.mode, MODES)
 
-    def track(self, cell: CellResult) -> None:
+    def track(self, cell: CellResult, stopped: Callable[[], bool] = lambda: False) -> None:
         """Logs a cell, unless that is done or another process is doing it.
 
         What failed, or was killed, is made up for by the next call.
 
+        Args:
+            cell: the finished cell.
+            stopped: whether what is not logged yet is to be left to the next call.
+
         Raises:
             RuntimeError: wandb is not installed or did not start.
+            InterruptedError: it was left to the next call.
         """
         if self.tracker == "none":
             return
         path = self.folder / "runs" / name_of(cell).file
         path.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(BlockingIOError), FileLock(path / "lock"):
-            if not self._logged(path):
-                self._log(path, cell)
-                write_atomically(self._mark(path), self._place)
+        try:
+            lock = FileLock(path / "lock")
+        except BlockingIOError:
+            return
+        with lock:
+            if self._logged(path):
+                return
+            if stopped():
+                raise InterruptedError("it was stopped; the same command makes up for it")
+            self._log(path, cell)
+            write_atomically(self._mark(path), self._place)
 
     def _logged(self, path: Path) -> bool:
         """Whether the run of a cell is where it is to be."""

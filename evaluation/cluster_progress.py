@@ -8,6 +8,8 @@ from typing import Any
 from evaluation.runner import Observer
 from evaluation.store import CellName
 
+_PATIENCE = 1.0  # seconds
+
 
 class _Fractions:
     """The actor: remembers how much of each cell is done."""
@@ -45,8 +47,8 @@ class Watch:
             running: those that are asked for and not finished, begun or not.
         """
         try:
-            done = self._ray.get(self.actor.get.remote())
-        except self._ray.exceptions.RayError:  # as when its machine is lost: the cells matter, not this
+            done = self._ray.get(self.actor.get.remote(), timeout=_PATIENCE)
+        except self._ray.exceptions.RayError:  # too late, or its machine is lost: the cells matter, not this
             return
         begun = [name for name in running if name in done]
         self._places = {name: place for name, place in self._places.items() if name in begun}

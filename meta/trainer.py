@@ -77,12 +77,14 @@ class Result(NamedTuple):
         theta: meta-parameters after the last meta-iteration done.
         path: the run folder.
         finished: false if a signal stopped the run; the same call goes on.
+        stopped: whether a signal asked to stop, be it too late to leave anything undone.
     """
 
     learned: LearnedOptimizer
     theta: PyTree
     path: Path
     finished: bool
+    stopped: bool = False
 
 
 def meta_train(recipe: Recipe, run_dir: str | os.PathLike[str], settings: Settings | None = None) -> Result:
@@ -184,7 +186,8 @@ class _Training:
             return None  # damaged; it is written again from the checkpoint
         if any((one.header or {}).get("provenance", {}).get("recipe") != self.run.config for one in found):
             return None
-        return Result(self.optimizer(number), jax.device_get(found[0].theta), path, finished=True)
+        theta = jax.device_get(found[0].theta)
+        return Result(self.optimizer(number), theta, path, True, self.stop.requested)
 
     def initial_theta(self, number: int) -> PyTree:
         """The meta-parameters a stage starts from, which must still be those its run was begun with."""
@@ -264,7 +267,7 @@ class _Training:
             self.write(THETA_FILE, learned, theta)
             if best is not None:
                 self.write(BEST_FILE, learned, best[1])
-        return Result(learned, theta, self.run.path, finished)
+        return Result(learned, theta, self.run.path, finished, self.stop.requested)
 
     def write(self, file: str, learned: LearnedOptimizer, theta: PyTree) -> None:
         """Writes a checkpoint of meta-parameters that says where it comes from."""

@@ -126,13 +126,17 @@ class Ablate:
 
 
 def report(command: Ablate, done: tuple[Trial, ...]) -> None:
-    """Writes table.md and table.csv, and the report of all results; prints the table."""
-    store, labels = Store(command.out / RESULTS, log=print), {REFERENCE, *(trial.label for trial in done)}
-    asked = [(name.task, name.optimizer) for name in store.expected if name.optimizer in labels]
-    board = scoreboard([cell for cell in store.results() if cell.optimizer in labels], asked)
+    """Writes table.md and table.csv, and the report on the tasks asked for; prints the table."""
+    store, tasks = Store(command.out / RESULTS, log=print), command.request().tasks
+    labels = {REFERENCE, *(trial.label for trial in done)}
+    asked = [name[:2] for name in store.expected if name.task in tasks and name.optimizer in labels]
+    board = scoreboard([cell for cell in store.results() if (cell.task, cell.optimizer) in asked], asked)
     found = findings(board, done, command.reps, command.seed)
-    write_atomically(command.out / "table.md", f"{table(found).markdown()}\n".encode())
-    write_atomically(command.out / "table.csv", csv_bytes(records(found)))
+    if found:  # or else a table of before is better than none
+        notes = [f"Tasks ({len(board.tasks)}): {', '.join(board.tasks)}.", *caveats(board)]
+        text = "\n\n".join([table(found).markdown(), *notes])
+        write_atomically(command.out / "table.md", f"{text}\n".encode())
+        write_atomically(command.out / "table.csv", csv_bytes(records(found)))
     summaries = summarise(board, command.reps, command.seed)
     sources = Sources(command.reps, command.seed, "", store.provenance)
     page = write_benchmark(command.out / "report", board, summaries, sources)
@@ -140,7 +144,7 @@ def report(command: Ablate, done: tuple[Trial, ...]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; 0 = the whole table is written, 1 = something is left to do."""
+    """Runs the command; 0 = the whole table is written, 1 = something is left to do, 128 + n = signal n."""
     with exit_with():
         command = tyro.cli(Ablate, args=argv, description=__doc__, prog="celo ablate")
         asked = command.trials()
@@ -148,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
             print(planned(command).text())
             return 0
         set_up(Devices(command.host_devices))
-        _ = command.request().evaluation().jobs  # now, as missing data should not show after hours
+        check(command.request())
         log = functools.partial(print, flush=True)
         (command.out / META).mkdir(parents=True, exist_ok=True)
         thetas, stopped = train(asked, command.base, command.out, command.settings(), log)
@@ -158,9 +162,23 @@ def main(argv: list[str] | None = None) -> int:
         with stop_on_signals() as stop, Progress(lambda cell: None) as progress:
             outcome = evaluate(thetas, command.request(), progress, lambda: stop.requested)
         code = conclude(outcome, (), stop, command.out / RESULTS)
-        if not stop.requested:
-            report(command, tuple(thetas))
+        if stop.requested:
+            print("stopped by a signal; the same command goes on and writes the table")
+            return stop.exit_code
+        report(command, tuple(thetas))
         return code or int(len(thetas) < len(asked))
+
+
+def check(request: Request) -> None:
+    """Finds out before hours of meta-training what would stop the evaluation after them.
+
+    Raises:
+        ValueError: the folder holds results of other settings.
+        DatasetNotFoundError: data of its tasks are not to be had.
+    """
+    evaluation = request.evaluation()
+    evaluation.store.check(dataclasses.asdict(request.settings))
+    _ = evaluation.jobs
 
 
 def planned(command: Ablate) -> Table:

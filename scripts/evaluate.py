@@ -190,13 +190,16 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; 0 = all cells are done, 1 = some failed, 128 + n = stopped by signal n."""
     with exit_with():
         command = tyro.cli(Evaluate, args=argv, description=__doc__, prog="celo evaluate")
-        request, track = command.request(), command.cell_tracker().track
+        request, tracker = command.request(), command.cell_tracker()
         set_up(Devices(command.host_devices))
         if command.print_commands:
             jobs = request.evaluation(partial(print, file=sys.stderr)).declare()
             print("\n".join(command.commands(list(dict.fromkeys(job.name.task for job in jobs)))))
             return 0
-        with stop_on_signals() as stop, Progress(track, lambda: stop.requested) as progress:
+        with (
+            stop_on_signals() as stop,
+            Progress(partial(tracker.track, stopped=lambda: stop.requested)) as progress,
+        ):
             outcome = _carry_out(command, request, progress, stop)
         return conclude(outcome, progress.untracked, stop, command.out)
 

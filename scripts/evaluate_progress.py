@@ -25,12 +25,11 @@ class Progress(Observer):
 
     Args:
         track: gets every finished cell, also those found in the folder, one after the other.
-        stopped: whether what it has not got yet is to be left to the next command.
     """
 
-    def __init__(self, track: Callable[[CellResult], None], stopped: Callable[[], bool] = lambda: False):
+    def __init__(self, track: Callable[[CellResult], None]):
         self.untracked: list[tuple[CellName, str]] = []
-        self._to_tracker, self._stopped, self._lock = track, stopped, threading.Lock()
+        self._to_tracker, self._lock = track, threading.Lock()
         # One thread: wandb has one run at a time in a process, and no device is to wait for it.
         self._tracking = ThreadPoolExecutor(1)
         self._terminal = sys.stderr.isatty()
@@ -65,14 +64,10 @@ class Progress(Observer):
         self._tracking.submit(self._track, cell)
 
     def _track(self, cell: CellResult) -> None:
-        reason = "it was stopped; the same command makes up for it"
         try:
-            if not self._stopped():
-                self._to_tracker(cell)
-                return
+            self._to_tracker(cell)
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-        self.untracked.append((name_of(cell), reason))
+            self.untracked.append((name_of(cell), f"{type(error).__name__}: {error}"))
 
     def log(self, line: str) -> None:
         """Writes a line above the bars."""

@@ -119,7 +119,8 @@ class FakeRay:
     def remote(self, **options):
         return lambda kind: types.SimpleNamespace(remote=lambda: self._actor(kind()))
 
-    def get(self, value):
+    def get(self, value, timeout):
+        assert timeout > 0
         if self.lost:
             raise ConnectionError
         return value

@@ -67,7 +67,8 @@ def test_it_makes_a_table_and_a_report_and_more_rows_are_added_to_them(calls, tm
     printed = capsys.readouterr().out
     assert "P(better than Celo)" in printed
     lines = (tmp_path / "grid" / "table.md").read_text().splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:]] == ["celo", "celo_adam"]
+    assert [line.split("|")[1].strip() for line in lines[2:4]] == ["celo", "celo_adam"]
+    assert f"Tasks (1): {TASK}." in lines
     assert (tmp_path / "grid" / "report" / "report.html").exists()
     cells = Store(tmp_path / "grid" / "results").results()
     assert {cell.optimizer for cell in cells} == {"adam", *calls}
@@ -75,7 +76,13 @@ def test_it_makes_a_table_and_a_report_and_more_rows_are_added_to_them(calls, tm
     assert ablate.main([*out, *SMALL, "--rows", "no_scheduler"]) == 0
     assert f"celo.0 on {TASK}: already done" in capsys.readouterr().out
     lines = (tmp_path / "grid" / "table.md").read_text().splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:]] == ["celo", "no_scheduler"]
+    assert [line.split("|")[1].strip() for line in lines[2:4]] == ["celo", "no_scheduler"]
+    # Other settings do not go into the same folder, which shows before anything is meta-trained.
+    calls.clear()
+    with pytest.raises(SystemExit):
+        ablate.main([*out, *SMALL, "--steps", "6"])
+    assert "holds results of other settings" in capsys.readouterr().err
+    assert not calls
 
 
 def test_what_stopped_or_runs_elsewhere_is_told(tmp_path, monkeypatch):
@@ -93,6 +100,22 @@ def test_what_stopped_or_runs_elsewhere_is_told(tmp_path, monkeypatch):
     assert [trial.label for trial in thetas] == ["celo.0"]
     assert stopped
     assert "one_stage.0 is left to another process (process 17 on host)" in lines
+
+
+def test_a_stop_in_the_last_moment_of_a_row_counts_and_busy_rows_are_looked_at_again(tmp_path, monkeypatch):
+    """The second of two rows is another process's at first, then finished, and stopped when it is."""
+    asked, busy = [Trial(row, 0) for row in rows(["linear"])], ["celo.0"]
+
+    def meta_train(recipe, run_dir, settings):
+        if run_dir.name in busy:
+            busy.remove(run_dir.name)
+            raise BlockingIOError("process 17 on host")
+        return Result(recipe.learned(1), None, run_dir, finished=True, stopped=run_dir.name == "celo.0")
+
+    monkeypatch.setattr(carry_out, "meta_train", meta_train)
+    thetas, stopped = train(asked, lambda optimizer: preset("quick"), tmp_path, Settings(), lambda line: None)
+    assert [trial.label for trial in thetas] == ["linear.0", "celo.0"]
+    assert stopped
 
 
 def test_a_stop_is_told_and_nothing_is_evaluated(monkeypatch, tmp_path, capsys):

@@ -75,11 +75,13 @@ def test_a_slow_tracker_keeps_nobody_waiting_and_a_stop_leaves_the_rest_to_the_n
     started, going_on, stop, tracked = threading.Event(), threading.Event(), threading.Event(), []
 
     def slow(cell):
+        if stop.is_set():
+            raise InterruptedError("left to the next command")
         started.set()
         assert going_on.wait(60)
         tracked.append(cell.task)
 
-    with Progress(slow, stop.is_set) as progress:
+    with Progress(slow) as progress:
         for task in ("a", "b", "c"):
             progress.finished(cell([1.0], task), "done")
         assert started.wait(60)
@@ -87,7 +89,6 @@ def test_a_slow_tracker_keeps_nobody_waiting_and_a_stop_leaves_the_rest_to_the_n
         going_on.set()
     assert tracked == ["a"]
     assert [name.task for name, _ in progress.untracked] == ["b", "c"]
-    assert "the same command makes up for it" in progress.untracked[0][1]
 
 
 @pytest.fixture
@@ -113,6 +114,16 @@ def test_a_run_is_logged_once_for_each_place_it_goes_to(tmp_path, logged):
     assert logged() == 3
     (tmp_path / "runs" / name_of(CELL).file / "metrics.jsonl").unlink()
     CellTracker(tmp_path, "jsonl", group="another").track(CELL)
+    assert logged() == 3
+
+
+def test_a_stop_leaves_what_is_not_logged_and_nothing_else_to_the_next_command(tmp_path, logged):
+    CellTracker(tmp_path, "none").track(CELL, lambda: True)
+    with pytest.raises(InterruptedError, match="the same command makes up for it"):
+        CellTracker(tmp_path, "jsonl").track(CELL, lambda: True)
+    assert logged() == 0
+    CellTracker(tmp_path, "jsonl").track(CELL)
+    CellTracker(tmp_path, "jsonl").track(CELL, lambda: True)
     assert logged() == 3
 
 

@@ -27,14 +27,14 @@ class Row:
         name: of the row, and of its folder.
         table: what it is part of, a key of `TABLES`.
         change: the change in words.
-        published: interquartile mean of the final-loss score in the paper; None where it has none.
+        published: interquartile mean of the final-loss score in the paper.
         recipe: the recipe, from the one that an optimizer starts from.
     """
 
     name: str
     table: str
     change: str
-    published: float | None
+    published: float
     recipe: Callable[[Base], Recipe]
 
 

@@ -103,7 +103,7 @@ def _cells(one: Finding) -> tuple[str, ...]:
         estimate(one.gap).text,
         estimate(one.speedup).text,
         estimate(one.better).text if one.better else "–",
-        "–" if one.row.published is None else f"{one.row.published:.2f}",
+        f"{one.row.published:.2f}",
     )
 
 

@@ -120,9 +120,7 @@ class _Notes(Observer):
         self.lines.append(line)
 
 
-def do_cell(
-    request: Request, folder: str, cpus: int, advanced: Callable[[float], None] = lambda fraction: None
-) -> Done:
+def do_cell(request: Request, folder: str, cpus: int, advanced: Callable[[float], None]) -> Done:
     """What a worker does: the one cell of a request, on its GPU or its CPUs.
 
     Args:

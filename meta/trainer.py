@@ -186,8 +186,7 @@ class _Training:
             return None  # damaged; it is written again from the checkpoint
         if any((one.header or {}).get("provenance", {}).get("recipe") != self.run.config for one in found):
             return None
-        theta = jax.device_get(found[0].theta)
-        return Result(self.optimizer(number), theta, path, True, self.stop.requested)
+        return Result(self.optimizer(number), jax.device_get(found[0].theta), path, True, self.stop.requested)
 
     def initial_theta(self, number: int) -> PyTree:
         """The meta-parameters a stage starts from, which must still be those its run was begun with."""

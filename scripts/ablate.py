@@ -163,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
             outcome = evaluate(thetas, command.request(), progress, lambda: stop.requested)
         code = conclude(outcome, (), stop, command.out / RESULTS)
         if stop.requested:
-            print("stopped by a signal; the same command goes on and writes the table")
+            print("the table is left to the same command")
             return stop.exit_code
         report(command, tuple(thetas))
         return code or int(len(thetas) < len(asked))
@@ -186,8 +186,8 @@ def planned(command: Ablate) -> Table:
     lines = []
     for trial in command.trials():
         iterations = " + ".join(f"{stage.iterations:,}" for stage in trial.recipe(command.base).plan())
-        published = "–" if trial.row.published is None else f"{trial.row.published:.2f}"
-        lines.append((trial.label, TABLES[trial.row.table], trial.row.change, iterations, published))
+        row = trial.row
+        lines.append((trial.label, TABLES[row.table], row.change, iterations, f"{row.published:.2f}"))
     return Table(("row.seed", "table", "change", "meta-iterations", "paper: IQM"), tuple(lines))
 
 

@@ -100,7 +100,7 @@ class Checkpoints:
             self._write(writing, content, packed)
         except Exception as error:
             if _first_process():
-                shutil.rmtree(writing, ignore_errors=True)
+                files.remove_while_written(writing)
             raise CheckpointError(
                 f"the checkpoint at step {step} could not be written in {self.path}: {_reason(error)}. "
                 f"Earlier checkpoints are intact ({_list_steps(self.steps())}); when there is room on the "
@@ -196,7 +196,7 @@ class Checkpoints:
         if _first_process():
             self.path.mkdir(parents=True, exist_ok=True)
             for leftover in [*self.path.glob(f"{_WRITING}*"), *self.path.glob(f"{files.REMOVING}*")]:
-                shutil.rmtree(leftover)
+                files.remove_while_written(leftover)
             writing.mkdir()
         if packed:
             with _quiet_orbax():

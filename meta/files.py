@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ __all__ = [
     "json_ready",
     "number_from_json",
     "remove_folder",
+    "remove_while_written",
     "sync_and_digest",
     "sync_folder",
     "write_atomically",
@@ -49,6 +51,25 @@ def remove_folder(path: Path) -> None:
     doomed = path.with_name(f"{REMOVING}{path.name}")
     os.replace(path, doomed)
     shutil.rmtree(doomed)
+
+
+def remove_while_written(path: Path, patience: float = 2.0) -> bool:
+    """Delete a folder that a storage library's threads may still be writing to, after one of them failed.
+
+    Such a thread makes files and folders anew between the look into a folder and its removal, so one removal
+    may leave something behind. It is tried again for ``patience`` seconds.
+
+    Returns:
+        Whether the folder is gone.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
 
 
 def json_ready(value: Any, where: str = "value") -> Any:

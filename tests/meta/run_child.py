@@ -55,21 +55,33 @@ def hold(path: str) -> None:
 
 
 def run_out_of_room(path: str, limit: str) -> None:
-    """Save a state that fits and one that does not; ``limit``: size of a file in bytes, 0 on a small disk."""
+    """Save a state that fits and one that does not; ``limit``: size of a file in bytes, 0 on a small disk.
+
+    Then save one that fits again, which clears away what the failed one may have left.
+    """
     checkpoints = Checkpoints(path)
     checkpoints.save(1, state(1))
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
     if int(limit):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), unlimited[1]))
     try:
         checkpoints.save(2, [state(i) for i in range(3)])
     except CheckpointError as error:
         print(error)
-    assert sorted(entry.name for entry in Path(path).iterdir()) == ["00000001"]
+    resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert checkpoints.steps() == [1]
+    _assert_restored(checkpoints, 1)
+    checkpoints.save(3, state(3))
+    assert sorted(entry.name for entry in Path(path).iterdir()) == ["00000001", "00000003"]
+    _assert_restored(checkpoints, 3)
+
+
+def _assert_restored(checkpoints: Checkpoints, step: int) -> None:
     found = checkpoints.restore_latest(state(0))
     assert found is not None
-    assert found[0] == 1
-    assert is_state(found[1], 1)
-    print("restored", found[0])
+    assert found[0] == step
+    assert is_state(found[1], step)
+    print("restored", step)
 
 
 def train_until_stopped(path: str) -> None:

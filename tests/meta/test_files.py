@@ -1,6 +1,9 @@
 """Files a run writes: values come back from standard JSON, and a write that fails changes nothing."""
 
+import contextlib
 import json
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +43,25 @@ def test_an_atomic_write_that_fails_changes_nothing(tmp_path: Path, monkeypatch:
         files.write_atomically(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_still_written_to_is_removed_in_the_end(tmp_path: Path) -> None:
+    folder, end = tmp_path / "folder", time.monotonic() + 0.3
+
+    def write() -> None:
+        while time.monotonic() < end:
+            with contextlib.suppress(FileNotFoundError, FileExistsError):
+                (folder / "deep").mkdir(parents=True, exist_ok=True)
+                (folder / "deep" / "file").write_bytes(b"late")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while writer.is_alive():
+        files.remove_while_written(folder)
+    assert files.remove_while_written(folder)
+    assert not folder.exists()
+
+
+def test_a_folder_that_cannot_be_removed_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meta.files.shutil.rmtree", lambda path, ignore_errors: None)
+    assert not files.remove_while_written(tmp_path, patience=0.05)

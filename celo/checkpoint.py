@@ -10,19 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import serialization
 
-from celo import files, hub, interop, names, safetensors_file, trees
+from celo import files, hub, names, safetensors_file, theta_file, trees
 from celo.learned import LEARNED, LearnedOptimizer, base, learned_optimizer
 
 PRETRAINED = Path(__file__).with_name("pretrained")
 """Folder of the packaged weights, one ``NAME.safetensors`` each."""
-
-_Content = tuple[str, LearnedOptimizer, dict[str, Any], dict[str, Any] | None]
-_MSGPACK_MAPS = (*range(0x81, 0x90), 0xDE, 0xDF)
 
 
 def save(
@@ -75,7 +69,7 @@ def save(
     header = _as_json(
         {"optimizer": name, "config": fields, "provenance": {**(provenance or {}), **_versions()}}
     )
-    if _configured(name, header["config"]) != learned:
+    if theta_file.configured(name, header["config"]) != learned:
         raise ValueError(f"the configuration {fields} does not come back from JSON as it was")
     files.write_atomically(path, safetensors_file.encode(header, flat))
 
@@ -95,7 +89,8 @@ def load(
             - a file that `save` wrote;
             - a file of the reference implementation, ``theta.state`` (flax's msgpack). It has no checksum, so
               damage within the numbers shows only if it makes one of them not finite;
-            - ``"hf://owner/repository[@revision][/file]"``: either kind, from the Hugging Face hub.
+            - ``"hf://owner/repository[@revision][/file]"``: either kind, from the Hugging Face hub; a key of
+              `celo.hub.REPOSITORIES`, such as ``"amoudgl/celo"``, means the same as with ``hf://`` before it.
 
             A bare name means packaged weights if there are any of that name; write ``./name`` for a file.
         name: which optimizer it holds, a key of `celo.LEARNED`; read or recognised from the file if None.
@@ -110,7 +105,9 @@ def load(
         ConnectionError: if the hub cannot be reached.
         ValueError: for a file that is truncated, corrupt, of another format or version, or of another
             optimizer, and for meta-parameters that do not fit their configuration or are not finite.
-        TypeError: for an unknown field of the configuration.
+        celo.interop.AmbiguousError: for a file of the reference implementation that several optimizers could
+            have; a ValueError.
+        TypeError: for an unknown field of the configuration, or a source that is no text and no path.
     """
     found = read(source, name, **config)
     return found.learned, found.theta
@@ -159,6 +156,10 @@ def read(source: str | os.PathLike[str], name: str | None = None, **config: Any)
         ValueError: as `load`.
         TypeError: as `load`.
     """
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(f"source is {source!r}; expected a name, a path or an address of the hub")
+    if source in hub.REPOSITORIES and not Path(source).exists():
+        source = f"{hub.PREFIX}{source}"
     if str(source).startswith(hub.PREFIX):
         address = hub.parse(str(source))
         published = hub.REPOSITORIES.get(address.repository)
@@ -204,13 +205,6 @@ def _as_json(header: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(header))
 
 
-def _configured(name: str, config: Mapping[str, Any]) -> LearnedOptimizer:
-    """The configuration from its fields as JSON has them."""
-    return learned_optimizer(
-        name, **{field: tuple(x) if isinstance(x, list) else x for field, x in config.items()}
-    )
-
-
 def _find(source: str | os.PathLike[str]) -> Path:
     """The file of packaged weights of that name, or the file at that path."""
     known = packaged()
@@ -232,66 +226,5 @@ def _find(source: str | os.PathLike[str]) -> Path:
 
 
 def _load_file(path: Path, where: str, name: str | None, config: Mapping[str, Any]) -> Loaded:
-    with open(path, "rb") as file:
-        head = file.read(9)
-        _check_kind(head, where)
-        data = head + file.read()
-    kind = _load_ours if safetensors_file.looks_like(head) else _load_upstream
-    found, learned, theta, header = kind(data, where, name, config)
+    data, (found, learned, theta, header) = theta_file.read(path, where, name, config)
     return Loaded(found, learned, theta, hashlib.sha256(data).hexdigest(), None, header)
-
-
-def _check_kind(head: bytes, where: str) -> None:
-    """Refuses what is neither kind of file by its first bytes, however long it is."""
-    if safetensors_file.looks_like(head) or (head and head[0] in _MSGPACK_MAPS):
-        return
-    if not head:
-        raise ValueError(f"{where} is empty")
-    if head[:2] == b"PK" or head[0] == 0x80:
-        raise ValueError(
-            f"{where} is a pickle or a zip archive, as PyTorch writes them; pickles are never loaded"
-        )
-    raise ValueError(
-        f"{where} is neither a safetensors file nor flax's msgpack (theta.state), or its beginning is damaged"
-    )
-
-
-def _load_ours(data: bytes, where: str, name: str | None, config: Mapping[str, Any]) -> _Content:
-    header, flat = safetensors_file.decode(data, where)
-    stored = header["optimizer"]
-    if name not in (None, stored):
-        raise ValueError(f"{where} holds meta-parameters of {stored}, not of {name}")
-    learned = _overridden(stored, header["config"], config, where)
-    trees.check_finite(flat, where)
-    theta = jax.tree.map(jnp.asarray, trees.unflatten(flat))
-    _check_fits(learned, theta, where)
-    return stored, learned, theta, header
-
-
-def _overridden(
-    name: str, stored: Mapping[str, Any], given: Mapping[str, Any], where: str
-) -> LearnedOptimizer:
-    try:
-        _configured(name, stored)
-    except (TypeError, ValueError) as error:  # the file's fault; of what was given the caller hears himself
-        raise ValueError(f"{where}: {error}") from error
-    return _configured(name, {**stored, **given})
-
-
-def _check_fits(learned: LearnedOptimizer, theta: Any, where: str) -> None:
-    try:
-        base.check_theta(learned, theta)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
-
-
-def _load_upstream(data: bytes, where: str, name: str | None, config: Mapping[str, Any]) -> _Content:
-    try:
-        flat = trees.flatten(serialization.msgpack_restore(data))
-    except Exception as error:  # whatever stops the parser, the file is at fault
-        raise ValueError(f"{where} is truncated or corrupt: {error}") from error
-    try:
-        name = name or interop.recognise(flat)
-        return name, learned_optimizer(name, **config), interop.from_upstream(name, flat, **config), None
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error

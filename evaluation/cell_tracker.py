@@ -18,7 +18,7 @@ from meta.files import json_bytes, json_ready
 from meta.lock import FileLock
 from meta.metrics import JsonlTracker
 from meta.trackers import TRACKERS, Tracker
-from meta.wandb_tracker import MODES, WandbTracker
+from meta.wandb_tracker import WandbTracker, mode_of
 
 METRICS = "metrics.jsonl"
 
@@ -43,14 +43,14 @@ class CellTracker:
     Attributes:
         folder: of the results; the runs are in ``runs/`` in it.
         tracker: "none"; "jsonl", a file ``metrics.jsonl`` per run; or "wandb".
-        mode: of wandb: "online", "offline" or "disabled".
+        mode: of wandb: "online", "offline" or "disabled"; None = the variable WANDB_MODE, or "online".
         project: of wandb.
         group: of wandb; the folder's name if "".
     """
 
     folder: Path
     tracker: str = "none"
-    mode: str = "online"
+    mode: str | None = None
     project: str = "celo"
     group: str = ""
 
@@ -58,8 +58,8 @@ class CellTracker:
         """Checks the names."""
         if self.tracker not in TRACKERS:
             raise unknown_name("tracker", self.tracker, TRACKERS)
-        if self.mode not in MODES:
-            raise unknown_name("wandb mode", self.mode, MODES)
+        if self.tracker == "wandb" or self.mode is not None:
+            mode_of(self.mode)
 
     def track(self, cell: CellResult, stopped: Callable[[], bool] = lambda: False) -> None:
         """Logs a cell, unless that is done or another process is doing it.
@@ -102,7 +102,8 @@ class CellTracker:
     @property
     def _place(self) -> bytes:
         """Where runs go."""
-        return json_bytes({"mode": self.mode, "project": self.project, "group": self.group})
+        mode = mode_of(self.mode) if self.tracker == "wandb" else self.mode
+        return json_bytes({"mode": mode, "project": self.project, "group": self.group})
 
     def _log(self, path: Path, cell: CellResult) -> None:
         best = best_configuration(cell)

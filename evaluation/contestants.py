@@ -10,6 +10,7 @@ from typing import Any
 
 from celo.checkpoint import load, packaged
 from celo.hand_designed import HAND_DESIGNED
+from celo.interop import AmbiguousError
 from celo.learned.base import LearnedOptimizer, check_theta
 from celo.names import unknown_name
 from evaluation.hyperparameters import Configuration, learning_rates, nadamw_trials
@@ -70,7 +71,8 @@ def contestant(spec: str, grid: str = "half_powers", seed: int = 0) -> Contestan
             - ``adam@1e-3``: at one learning rate;
             - ``nadamw-search:N``: N random trials of NAdamW, see `nadamw_trials`;
             - ``LABEL:CHECKPOINT``, or a CHECKPOINT alone: whatever `celo.load` takes, ``~`` included. What is
-              the path of a file has no label, whether there is a colon in it or not.
+              the path of a file has no label, whether there is a colon in it or not. A file that may be of
+              several optimizers, as celo2 and celo2_base have it, is of the one that the label names.
         grid: a key of `evaluation.hyperparameters.GRIDS`.
         seed: of the random trials.
 
@@ -97,7 +99,7 @@ def contestant(spec: str, grid: str = "half_powers", seed: int = 0) -> Contestan
         name, _, count = spec.partition(":")
         if name == SEARCH:
             return Contestant(spec, ScheduledNAdamW(), nadamw_trials(_trials(spec, count), seed), spec=spec)
-    label, place = _parts(spec)
+    label, place = label_and_place(spec)
     check_label(label)
     return learned_contestant(label, *_load(spec, place), spec)
 
@@ -118,7 +120,7 @@ def anywhere(spec: str) -> str:
     """
     if spec in HAND_DESIGNED or spec.startswith(f"{SEARCH}:"):
         return spec
-    label, place = _parts(spec)
+    label, place = label_and_place(spec)
     if place in packaged() or not _is_file(place):
         return spec
     absolute = os.path.abspath(os.path.expanduser(place))
@@ -148,7 +150,7 @@ def _is_file(place: str) -> bool:
     return os.path.isfile(os.path.expanduser(place))
 
 
-def _parts(spec: str) -> tuple[str, str]:
+def label_and_place(spec: str) -> tuple[str, str]:
     """Label and checkpoint of LABEL:CHECKPOINT, or twice the CHECKPOINT that stands alone.
 
     Raises:
@@ -172,6 +174,11 @@ def _load(spec: str, place: str) -> tuple[LearnedOptimizer, PyTree]:
         raise error if place == spec else ValueError(f"{error} Nor is there a file {spec!r}.")
     try:
         return load(file)
+    except AmbiguousError as error:
+        label = label_and_place(spec)[0]  # celo2:theta.state: what the file does not say, the label does
+        if label not in error.fitting:
+            raise
+        return load(file, name=label)
     except FileNotFoundError as error:
         if place == spec or place.startswith("hf://"):
             raise

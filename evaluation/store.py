@@ -16,7 +16,7 @@ from celo.files import write_atomically
 from evaluation import cell_file
 from evaluation.cell import CellResult
 from evaluation.cell_name import CellName, name_of
-from meta.files import json_bytes, json_ready
+from meta.files import foreign, json_bytes, json_ready
 from meta.lock import FileLock
 
 FORMAT = 1
@@ -219,9 +219,7 @@ class Store:
         if self.folder.exists() and not self.folder.is_dir():
             raise FileExistsError(f"{self.folder} is a file; expected a folder of results, or a new one")
         if self.folder.is_dir() and not self._path.exists():
-            others = sorted(
-                p.name for p in self.folder.iterdir() if p.name not in ("locks", "cells", "parts")
-            )
+            others = foreign(self.folder, own=("locks", "cells", "parts"))
             if others:
                 raise FileExistsError(
                     f"{self.folder} holds no evaluation but {', '.join(others[:5])}; use a new folder"

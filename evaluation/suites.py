@@ -68,7 +68,7 @@ def tasks_of(suite: str | None, names: Sequence[str] = ()) -> tuple[str, ...]:
     """The tasks of a suite or of a list of names.
 
     Args:
-        suite: name of a suite; None if names are given.
+        suite: name of a suite, or names of tasks separated by commas; None if names are given.
         names: names of tasks; empty if a suite is given.
 
     Returns:
@@ -91,6 +91,9 @@ def tasks_of(suite: str | None, names: Sequence[str] = ()) -> tuple[str, ...]:
         return tuple(dict.fromkeys(names))
     known = suites()
     if suite not in known:
+        listed = suite.split(",")
+        if len(listed) > 1 or listed[0] in TASKS:
+            return tasks_of(None, listed)
         raise unknown_name("suite", suite, known)
     absent = [name for name in known[suite] if name not in TASKS]
     if absent:

@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from celo.files import sync_folder, write_atomically
 __all__ = [
     "REMOVING",
     "digest",
+    "foreign",
     "json_bytes",
     "json_ready",
     "number_from_json",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 REMOVING = ".removing-"
+_LOGS = (".log", ".out", ".err")
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -44,6 +46,21 @@ def sync_and_digest(path: Path) -> str:
     with open(path, "rb") as file:
         os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def foreign(folder: Path, own: Sequence[str] = ()) -> list[str]:
+    """Names of what is in a folder, but for hidden files, logs and what the caller calls its own.
+
+    A command that makes a folder refuses one that is something else; where its output goes to a log in that
+    folder, the shell has made both before it starts.
+    """
+    return sorted(
+        entry.name
+        for entry in folder.iterdir()
+        if entry.name not in own
+        and not entry.name.startswith(".")
+        and not (entry.suffix in _LOGS and entry.is_file())
+    )
 
 
 def remove_folder(path: Path) -> None:

@@ -205,10 +205,10 @@ def _check_folder(path: Path) -> None:
     if not path.is_dir():
         return
     # Hidden files are those of a start that was killed before it wrote its configuration.
-    foreign = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+    others = files.foreign(path)
     # Looked for after the others, before which it is written: the first of several processes may just begin.
-    if foreign and not (path / config_file.NAME).exists():
+    if others and not (path / config_file.NAME).exists():
         raise ValueError(
-            f"{path} is not a run: it has no {config_file.NAME}, but holds {', '.join(foreign[:5])}; use "
+            f"{path} is not a run: it has no {config_file.NAME}, but holds {', '.join(others[:5])}; use "
             "another folder"
         )

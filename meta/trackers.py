@@ -97,7 +97,7 @@ class MultiTracker:
 def make_tracker(
     name: str,
     run: RunFolder,
-    mode: str = "online",
+    mode: str | None = None,
     project: str = "celo",
     run_name: str | None = None,
     group: str | None = None,
@@ -107,8 +107,8 @@ def make_tracker(
     Args:
         name: "wandb"; or "jsonl" or "none", which add nothing.
         run: the run to log for.
-        mode: of wandb: "online", "offline" or "disabled". The other trackers have no modes and do not read
-            it.
+        mode: of wandb: "online", "offline" or "disabled"; by default the variable WANDB_MODE, or "online".
+            The other trackers have no modes and do not read it.
         project: of wandb.
         run_name: of wandb; the run folder's name by default.
         group: of wandb: what runs to show together.

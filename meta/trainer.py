@@ -27,7 +27,7 @@ from meta.signals import StopRequest, stop_on_signals
 from meta.tasks import make
 from meta.trackers import TRACKERS, Tracker, make_tracker
 from meta.validation import Validation
-from meta.wandb_tracker import MODES
+from meta.wandb_tracker import mode_of
 
 PyTree = Any
 THETA_FILE = "theta.safetensors"
@@ -41,7 +41,7 @@ class Settings:
     Attributes:
         data_dir: folder of datasets, see `meta.datasets`; None = $CELO_DATA, then the hub.
         tracker: "jsonl" or "none" (the run's own metrics.jsonl, always written), or "wandb".
-        tracker_mode: of wandb: "online", "offline" or "disabled".
+        tracker_mode: of wandb: online, offline or disabled; default the variable WANDB_MODE, then online.
         project: wandb project.
         group: wandb group.
         checkpoint_every: meta-iterations between checkpoints; they are written between compiled calls.
@@ -51,7 +51,7 @@ class Settings:
 
     data_dir: str | None = None
     tracker: str = "jsonl"
-    tracker_mode: str = "online"
+    tracker_mode: str | None = None
     project: str = "celo"
     group: str | None = None
     checkpoint_every: int = 200
@@ -62,8 +62,8 @@ class Settings:
         """Checks names and numbers."""
         if self.tracker not in TRACKERS:
             raise names.unknown_name("tracker", self.tracker, TRACKERS)
-        if self.tracker_mode not in MODES:
-            raise names.unknown_name("tracker mode", self.tracker_mode, MODES)
+        if self.tracker == "wandb" or self.tracker_mode is not None:
+            mode_of(self.tracker_mode)
         for name in ("checkpoint_every", "keep"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")

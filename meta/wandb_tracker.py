@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +15,22 @@ from celo.names import unknown_name
 from meta import files
 
 MODES = ("online", "offline", "disabled")
+MODE_VARIABLE = "WANDB_MODE"
 _ID_FILE = "wandb.json"
 _START_TIMEOUT = 30.0
+
+
+def mode_of(mode: str | None) -> str:
+    """The mode asked for: the one given, else that of the variable WANDB_MODE, else "online".
+
+    Raises:
+        ValueError: it is none of `MODES`.
+    """
+    chosen = mode if mode is not None else os.environ.get(MODE_VARIABLE) or MODES[0]
+    if chosen not in MODES:
+        kind = "wandb mode" if mode is not None else f"wandb mode (of {MODE_VARIABLE})"
+        raise unknown_name(kind, chosen, MODES)
+    return chosen
 
 
 class Run(Protocol):
@@ -43,7 +58,7 @@ class WandbTracker:
 
     Args:
         run: gives the folder, the id and the configuration shown.
-        mode: "online", "offline", or "disabled" (everything is accepted and dropped).
+        mode: "online", "offline", or "disabled" (everything is accepted and dropped); None as in `mode_of`.
         project: wandb project.
         name: name shown.
         group: runs to show together, or None.
@@ -53,9 +68,8 @@ class WandbTracker:
         RuntimeError: wandb is not installed or did not start.
     """
 
-    def __init__(self, run: Run, mode: str, project: str, name: str, group: str | None):
-        if mode not in MODES:
-            raise unknown_name("wandb mode", mode, MODES)
+    def __init__(self, run: Run, mode: str | None, project: str, name: str, group: str | None):
+        mode = mode_of(mode)
         wandb = _import_wandb()
         self._histogram = wandb.Histogram
         self.id = _stored_id(run)

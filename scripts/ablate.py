@@ -144,7 +144,12 @@ def report(command: Ablate, done: tuple[Trial, ...]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; 0 = the whole table is written, 1 = something is left to do, 128 + n = signal n."""
+    """Runs the command.
+
+    Returns:
+        0 = the whole table is written; 1 = something is left to do, as after a signal in meta-training;
+        128 + n = signal n in the evaluation.
+    """
     with exit_with():
         command = tyro.cli(Ablate, args=argv, description=__doc__, prog="celo ablate")
         asked = command.trials()

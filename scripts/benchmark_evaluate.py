@@ -5,7 +5,8 @@ one seed and one learning rate at a time (`scripts.benchmark_evaluate_loops`): a
 compiled step called from Python, and the same compiled anew for every training as a plain script does. All
 take the same steps and evaluations, begin with nothing compiled, have all cores, and are timed in a process
 of their own from the first task on, without reading the data. A loop does some trainings of every task; the
-mean of all but the first stands for the rest.
+mean of all but the first stands for the rest. What products of matrices take of each way, and what they reach
+alone on the same devices, shows how much there is left to gain.
 """
 
 from __future__ import annotations
@@ -72,9 +73,22 @@ class EvaluateWay:
         # The runner trains a cell on each core; a loop has one device that is made of all cores.
         set_up(Devices(host_devices=0 if self.way == "runner" else 1))
         from meta.tasks import make
+        from scripts.arithmetic import peak_gigaflops
 
         tasks = {name: make(name, self.data_dir) for name in tasks_of(self.suite, self.tasks)}
-        print(json.dumps(self._runner(tasks) if self.way == "runner" else self._loop(tasks)))
+        gigaflop = self._gigaflop(tasks)
+        figures = self._runner(tasks) if self.way == "runner" else self._loop(tasks)
+        rates = {"gigaflops": gigaflop / figures["seconds"], "peak_gigaflops": peak_gigaflops()}
+        print(json.dumps(figures | {name: round(rate, 3) for name, rate in rates.items()}))
+
+    def _gigaflop(self, tasks: dict[str, Any]) -> float:
+        """10^9 operations in all trainings; counted first, so that an uncountable task shows at once."""
+        from evaluation.contestants import contestant
+        from scripts.arithmetic import training_operations
+
+        one = contestant("adam")
+        each = sum(training_operations(task, one, self.settings.plan) for task in tasks.values())
+        return 1e-9 * each * len(one.configurations) * self.seeds
 
     def _runner(self, tasks: dict[str, Any]) -> dict[str, Any]:
         from evaluation.contestants import contestant
@@ -161,6 +175,7 @@ class EvaluateSpeed:
             figures["trainings_per_minute"] = round(60 * figures["trainings"] / figures["seconds"], 2)
             figures["cells_per_minute"] = round(60 * len(figures["tasks"]) / figures["seconds"], 3)
             figures["seconds"] = round(figures["seconds"], 1)
+            figures["share_of_peak"] = round(figures["gigaflops"] / figures["peak_gigaflops"], 4)
         speed = {way: figures["trainings_per_minute"] for way, figures in ways.items()}
         ratios = {f"runner_over_{way}": round(speed["runner"] / speed[way], 2) for way in list(speed)[1:]}
         settings = {"steps": self.steps, "seeds": self.seeds, "cores": core_count()}

@@ -1,7 +1,7 @@
 """The loops over single trainings that `celo benchmark evaluate` times the runner against.
 
-All take as many steps and make as many evaluations as the runner does, one training at a time, on one device
-that is made of all cores.
+All do the trainings that the runner does, up to rounding, and as many evaluations, one training at a time, on
+one device that is made of all cores.
 """
 
 from __future__ import annotations
@@ -50,24 +50,25 @@ def stepwise(task: Task, contestant: Contestant, settings: Settings) -> Train:
         return begin(task, optimizer(rate), key)
 
     @jit
-    def step(task: Task, rate: Any, position: Any, key: Any) -> Any:
-        key_sample, key_loss = jax.random.split(key)
-        return take_step(task, optimizer(rate), position, task.sample(key_sample, "train"), key_loss)
+    def step(task: Task, rate: Any, position: Any, key_batch: Any, key_loss: Any) -> Any:
+        return take_step(task, optimizer(rate), position, task.sample(key_batch, "train"), key_loss)
 
     judges = [_judge(split, settings.plan.batches) for split in SPLITS]
     judge_end = _judge("train", FINAL_BATCHES)
 
     def train(rate: Any, key: Any) -> float:
         rate, steps = np.float32(rate), settings.steps
-        keys = jax.random.split(key, steps)
-        position, losses, evaluations = first(task, rate, key), [], []
+        key_train, key_end = jax.random.split(key)
+        key_init, *stems = jax.random.split(key_train, 3)
+        keys = [jax.random.split(stem, steps) for stem in stems]
+        position, losses, evaluations = first(task, rate, key_init), [], []
         for t in range(steps + 1):
             if t % settings.plan.every == 0 or t == steps:
                 evaluations += [judge(task, position, key) for judge in judges]
             if t < steps:
-                position, (loss, _) = step(task, rate, position, keys[t])
+                position, (loss, _) = step(task, rate, position, *(of_steps[t] for of_steps in keys))
                 losses.append(loss)
-        final = judge_end(task, position, key)[0]
+        final = judge_end(task, position, key_end)[0]
         return float(jax.device_get((final, losses, evaluations))[0])
 
     return train

@@ -15,6 +15,7 @@ import tyro
 
 import celo
 from evaluation.comparison import Comparison, Entry, compare
+from evaluation.contestants import label_and_place
 from evaluation.report.table import described
 from evaluation.report.write import write_report
 from meta.full_training import check_num_steps
@@ -29,9 +30,9 @@ class Compare:
     """Compare checkpoints with tuned Adam on tasks, and write a report.
 
     Attributes:
-        checkpoints: files or names for `celo.load`, each as CHECKPOINT or as LABEL=CHECKPOINT.
+        checkpoints: files or names for `celo.load`, each as CHECKPOINT, LABEL=CHECKPOINT or LABEL:CHECKPOINT.
         tasks: names of tasks, see `meta.tasks.TASKS`.
-        out: folder of the report.
+        out: folder of the report; default "report", in the run folder if there is one.
         run_dir: run folder whose meta-training to picture as well.
         data_dir: folder of datasets; default the variable CELO_DATA, then the hub.
         steps: steps of every training.
@@ -44,7 +45,7 @@ class Compare:
 
     checkpoints: tuple[str, ...]
     tasks: tuple[str, ...]
-    out: Path = Path("report")
+    out: Path | None = None
     run_dir: Path | None = None
     data_dir: Path | None = None
     steps: int = 2000
@@ -58,13 +59,18 @@ class Compare:
         check_num_steps(self.steps)
         self.comparison()
 
+    @property
+    def folder(self) -> Path:
+        """Where the report goes."""
+        return self.out or (self.run_dir or Path()) / "report"
+
     def comparison(self) -> Comparison:
         """How the optimizers are compared."""
         return Comparison(
             seeds=self.seeds,
             seed=self.seed,
             trainings_at_once=self.trainings_at_once,
-            folder=self.out,
+            folder=self.folder,
             log=lambda line: print(f"  {line}", flush=True),
         )
 
@@ -73,14 +79,17 @@ def entry(checkpoint: str) -> Entry:
     """A checkpoint as an entry of the comparison.
 
     Args:
-        checkpoint: CHECKPOINT or LABEL=CHECKPOINT; without a label it is called by its class and its place.
-            A path may hold "=" too, as in runs/lr=1e-3/theta.safetensors: what names an existing file, or has
-            a "/" before the "=", has no label.
+        checkpoint: CHECKPOINT, LABEL=CHECKPOINT or LABEL:CHECKPOINT; without a label it is called by its
+            class and its place. A path may hold "=" too, as in runs/lr=1e-3/theta.safetensors: what names an
+            existing file, or has a "/" before the "=", has no label; a colon is read as
+            `evaluation.contestants.label_and_place` does.
     """
-    label, equals, place = checkpoint.partition("=")
-    labelled = bool(equals) and "/" not in label and not Path(checkpoint).is_file()
-    learned, theta = celo.load(place if labelled else checkpoint)
-    return Entry(label if labelled else f"{type(learned).__name__} ({checkpoint})", learned, theta)
+    label, place = label_and_place(checkpoint)
+    head, equals, tail = checkpoint.partition("=")
+    if equals and not {"/", ":"} & set(head) and not Path(checkpoint).is_file():
+        label, place = head, tail
+    learned, theta = celo.load(place)
+    return Entry(f"{type(learned).__name__} ({place})" if label == place else label, learned, theta)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -95,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
         outcomes = compare(entries, tasks, command.steps, comparison)
         print(f"\n{described(outcomes)}\n")
         title = "Learned optimizers against Adam at its best learning rate"
-        page = write_report(command.out, title, outcomes, comparison, metrics)
+        page = write_report(command.folder, title, outcomes, comparison, metrics)
     print(f"Report with pictures: {page}")
     return 0
 

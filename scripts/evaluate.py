@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -46,7 +46,8 @@ class Evaluate:
     Attributes:
         optimizers: adam or another hand-designed name (all learning rates of the grid), adam@1e-3,
             nadamw-search:N (N random trials), LABEL:CHECKPOINT, or a checkpoint as `celo.load` takes.
-        suite: quick (embedded data, minutes), cpu (an evening on two cores), celo17, or velodrome.
+        suite: quick (embedded data, minutes), cpu (an evening on two cores), celo17,
+            velodrome, or names of tasks separated by commas.
         tasks: names of tasks, instead of a suite.
         out: folder of the results.
         steps: steps of every training.
@@ -73,7 +74,7 @@ class Evaluate:
         retries: how often a cell is begun again after its worker died.
         print_commands: print a command for every cell, for a job array, and train nothing.
         tracker: none, jsonl or wandb: a run for every finished cell, in the folder's runs/.
-        wandb_mode: online, offline or disabled.
+        wandb_mode: online, offline or disabled; default the variable WANDB_MODE, then online.
         wandb_project: of wandb.
         wandb_group: of wandb; default the name of the folder.
     """
@@ -103,9 +104,9 @@ class Evaluate:
     retries: int = 3
     print_commands: bool = False
     tracker: str = "none"
-    wandb_mode: str = "online"
-    wandb_project: str = "celo"
-    wandb_group: str = ""
+    wandb_mode: Annotated[str | None, tyro.conf.arg(aliases=("--tracker-mode",))] = None
+    wandb_project: Annotated[str, tyro.conf.arg(aliases=("--project",))] = "celo"
+    wandb_group: Annotated[str, tyro.conf.arg(aliases=("--group",))] = ""
 
     def request(self) -> Request:
         """What is asked for, in paths that mean the same in any folder.
@@ -152,8 +153,9 @@ class Evaluate:
             "baselines": self.baselines and _lasting(self.baselines),
             "lm_tokenizer": self.lm_tokenizer and _lasting_tokenizer(self.lm_tokenizer),
         }
+        # -P: a folder with a package of that name of its own, as many have, is not in the way.
         return [
-            shlex.join([sys.executable, "-m", "scripts.evaluate", *_arguments(one)])
+            shlex.join([sys.executable, "-P", "-m", "scripts.evaluate", *_arguments(one)])
             for task in tasks
             for optimizer in map(anywhere, self.optimizers)
             for one in [dataclasses.replace(self, **own, tasks=(task,), optimizers=(optimizer,))]

@@ -29,7 +29,7 @@ from celo.interop import velo as velo_layout
 from celo.interop.layout import Layout
 from celo.learned import LearnedOptimizer, base, learned_optimizer
 
-__all__ = ["LAYOUTS", "encode", "from_upstream", "recognise", "to_upstream"]
+__all__ = ["LAYOUTS", "AmbiguousError", "encode", "from_upstream", "recognise", "to_upstream"]
 
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     {
@@ -49,6 +49,18 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     }
 )
 """Name of a learned optimizer to its upstream layout; read-only."""
+
+
+class AmbiguousError(ValueError):
+    """Meta-parameters that are those of several optimizers alike.
+
+    Attributes:
+        fitting: keys of `LAYOUTS`.
+    """
+
+    def __init__(self, message: str, fitting: tuple[str, ...]):
+        super().__init__(message)
+        self.fitting = fitting
 
 
 def _layout(name: str, config: Mapping[str, Any]) -> tuple[Layout, LearnedOptimizer]:
@@ -129,13 +141,15 @@ def recognise(flat: Mapping[str, Any]) -> str:
         A key of `LAYOUTS`.
 
     Raises:
-        ValueError: if they fit none, saying what is wrong for the most similar; if they fit several.
+        ValueError: if they fit none, saying what is wrong for the most similar.
+        AmbiguousError: if they fit several.
     """
     every = {name: (LAYOUTS[name], learned_optimizer(name)) for name in LAYOUTS}
     wrong = {name: layout.mismatches(*one, flat) for name, one in every.items()}
     fitting = [name for name in LAYOUTS if not wrong[name]]
     if len(fitting) > 1:
-        raise ValueError(f"these arrays fit {' and '.join(fitting)} alike; say which with name=")
+        told = f"these arrays fit {' and '.join(fitting)} alike; say which with name="
+        raise AmbiguousError(told, tuple(fitting))
     if not fitting:
         nearest = max(every, key=lambda name: layout.likeness(*every[name], flat))
         raise ValueError(

@@ -60,6 +60,15 @@ def check_size(what: str, value: object) -> None:
         raise ValueError(f"{what} is {value!r}; expected a whole number of at least 1")
 
 
+def check_number(what: str, value: object, expected: str, holds: Callable[[float], bool]) -> None:
+    """Raises ValueError, saying what was expected, unless ``value`` is finite, real and as ``holds`` says."""
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
+        number = float(value)
+        if math.isfinite(number) and holds(number):
+            return
+    raise ValueError(f"{what} is {value!r}; expected {expected}")
+
+
 def check_num_steps(num_steps: float | Array) -> Array:
     """The horizon as a float32 scalar.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import jax
 import jax.numpy as jnp
@@ -42,10 +41,9 @@ class Star:
 
     def __post_init__(self) -> None:
         """Checks the configuration."""
-        if not (math.isfinite(self.nominal_step) and self.nominal_step >= 0.0):
-            raise ValueError(f"nominal_step is {self.nominal_step}; expected a number of at least 0")
-        if not 0.0 <= self.weight_decay < 1.0:
-            raise ValueError(f"weight_decay is {self.weight_decay}; expected a number in [0, 1)")
+        base.check_number("nominal_step", self.nominal_step, "a number of at least 0", lambda x: x >= 0.0)
+        base.check_number("weight_decay", self.weight_decay, "a number in [0, 1)", lambda x: 0.0 <= x < 1.0)
+        base.check_choice("precondition", self.precondition, (False, True))
 
     def init(self, key: Array) -> dict[str, PyTree]:
         """Random meta-parameters: ``{"mlp": ..., "decays": ...}``, float32, 207 numbers.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -60,8 +59,7 @@ class Velo:
         """Checks the configuration."""
         base.check_size("hidden", self.hidden)
         base.check_size("bank", self.bank)
-        if isinstance(self.ff_mult, bool) or not (math.isfinite(self.ff_mult) and self.ff_mult > 0):
-            raise ValueError(f"ff_mult is {self.ff_mult!r}; expected a positive number")
+        base.check_number("ff_mult", self.ff_mult, "a positive number", lambda x: x > 0.0)
 
     def init(self, key: Array) -> dict[str, PyTree]:
         """Random meta-parameters: ``{"bank": ..., "scheduler": ..., "controls": ...}``, float32."""

@@ -1,10 +1,13 @@
 """Where the rows of a dataset come from: a folder laid out like snapshots of the hub, or the hub itself."""
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib
+import math
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +20,9 @@ DATA_VARIABLE = "CELO_DATA"
 HUB_FINGERPRINT = "hub"
 
 _BATCH_ROWS = 4096
+# The library asks a hub that it cannot reach for half a minute, per dataset; a suite has a dozen of them.
+_PATIENCE = 60.0
+_unreachable = {"since": -math.inf}
 
 Rows = Iterator[tuple[list[Any], ...]]
 
@@ -137,9 +143,10 @@ class HubSource:
     def _load(self, split: str) -> Any:
         try:
             datasets = import_extra("datasets", f"downloading {self.spec.name!r}")
-            table = datasets.load_dataset(
-                self.spec.repository, self.spec.config, split=split, revision=self.spec.revision
-            )
+            with _no_hub_in_vain():
+                table = datasets.load_dataset(
+                    self.spec.repository, self.spec.config, split=split, revision=self.spec.revision
+                )
         except (
             Exception
         ) as error:  # whatever the network, the hub and the library raise: the cause is chained
@@ -151,6 +158,24 @@ class HubSource:
             if isinstance(table.features[column], datasets.Image):
                 table = table.cast_column(column, datasets.Image(decode=False))
         return table
+
+
+@contextlib.contextmanager
+def _no_hub_in_vain() -> Iterator[None]:
+    """Within a minute after the hub could not be reached, look only at what the library has downloaded."""
+    from huggingface_hub import constants
+
+    given = constants.HF_HUB_OFFLINE
+    known = time.monotonic() - _unreachable["since"] < _PATIENCE
+    constants.HF_HUB_OFFLINE = given or known
+    try:
+        yield
+    except ConnectionError:
+        if not (given or known):
+            _unreachable["since"] = time.monotonic()
+        raise
+    finally:
+        constants.HF_HUB_OFFLINE = given
 
 
 def data_folder(data_dir: str | os.PathLike[str] | None) -> Path | None:

@@ -191,6 +191,12 @@ def test_names_and_files_that_are_not_there(pretrained: Path):
             celo.load(source)
 
 
+@pytest.mark.parametrize("source", [None, 3, b"celo", ["celo"]])
+def test_what_is_no_name_and_no_path(source: Any):
+    with pytest.raises(TypeError, match="expected a name, a path or an address of the hub"):
+        celo.load(source)
+
+
 def test_an_installation_without_weights_says_so(pretrained: Path):
     (pretrained / "celo.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"no weights pretrained/celo.safetensors; give theta="):

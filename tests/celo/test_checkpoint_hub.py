@@ -68,12 +68,32 @@ def test_what_is_no_address(text: str):
 
 
 @pytest.mark.parametrize(
-    "address", ["hf://amoudgl/celo", "hf://amoudgl/celo@main", f"hf://amoudgl/celo@{COMMIT}"]
+    "address",
+    ["hf://amoudgl/celo", "amoudgl/celo", "hf://amoudgl/celo@main", f"hf://amoudgl/celo@{COMMIT}"],
 )
 def test_what_was_downloaded_before_loads_without_a_network(downloaded: Path, address: str):
     learned, theta = celo.load(address)
     assert learned == celo.learned_optimizer("celo")
     assert_equal(theta, random_theta("celo"))
+
+
+def test_what_a_file_of_velo_does_not_say_is_told(downloaded: Path):
+    """Its published weights are multiplied by 100, which their repository tells but no copy of the file."""
+    place = downloaded / "velo.state"
+    place.write_bytes(interop.encode("velo", random_theta("velo")))
+    with pytest.warns(UserWarning, match=r"read with 1; the published VeLO has 100: give ff_mult=100"):
+        assert celo.load(place)[0] == celo.learned_optimizer("velo")
+    assert celo.load(place, ff_mult=100.0)[0] == celo.learned_optimizer("velo", ff_mult=100.0)
+
+
+def test_a_file_of_the_name_of_a_published_repository_goes_first(
+    downloaded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "amoudgl").mkdir()
+    (tmp_path / "amoudgl" / "celo").touch()
+    with pytest.raises(ValueError, match="amoudgl/celo is empty"):
+        celo.load("amoudgl/celo")
 
 
 def test_our_files_load_from_any_repository(downloaded: Path):

@@ -20,7 +20,7 @@ def test_nothing_is_missing_and_nothing_is_added_in_silence():
     assert sorted(celo.__all__) == sorted([*FUNCTIONS, *REGISTRIES, "__version__", "interop", "wrappers"])
     assert all(hasattr(celo, name) for name in celo.__all__)
     functions = ["encode", "from_upstream", "recognise", "to_upstream"]
-    assert sorted(celo.interop.__all__) == ["LAYOUTS", *functions]
+    assert sorted(celo.interop.__all__) == ["AmbiguousError", "LAYOUTS", *functions]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

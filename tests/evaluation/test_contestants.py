@@ -10,6 +10,7 @@ import pytest
 
 import celo
 from celo.hand_designed import HAND_DESIGNED, hand_designed
+from celo.interop import AmbiguousError, encode
 from celo.learned.celo import Celo
 from celo.schedules import cosine_learning_rate
 from evaluation.contestants import Contestant, anywhere, check_different, contestant, learned_contestant
@@ -95,6 +96,20 @@ def test_learned_optimizers_do_not_pass_for_baselines(label):
     one = learned_contestant(label, learned, learned.init(jax.random.key(0)))
     with pytest.raises(ValueError, match="which is what a baseline is called"):
         check_different([one])
+
+
+def test_a_label_says_which_optimizer_a_file_of_several_is_of(tmp_path):
+    place = tmp_path / "theta.state"
+    theta = celo.learned_optimizer("celo2").init(jax.random.key(0))
+    place.write_bytes(encode("celo2", theta))
+    for name in ("celo2", "celo2_base"):
+        rule = contestant(f"{name}:{place}").rule
+        assert isinstance(rule, Learned)
+        assert rule.learned == celo.learned_optimizer(name)
+    with pytest.raises(AmbiguousError, match="fit celo2 and celo2_base alike") as raised:
+        contestant(f"mine:{place}")
+    assert str(place) in str(raised.value)
+    assert raised.value.fitting == ("celo2", "celo2_base")
 
 
 @pytest.mark.parametrize("label", ["celo", "celo_adam", "me@home", "adam-like", "myadam", "runs/adam"])

@@ -267,6 +267,12 @@ def test_a_damaged_list_is_an_error_not_an_empty_one(tmp_path):
         _ = Store(tmp_path).expected
 
 
+def test_the_log_of_the_command_itself_is_nothing_else(tmp_path):
+    (tmp_path / "log.out").write_text("begun")
+    Store(tmp_path).declare(SETTINGS, [])
+    assert not list(Store(tmp_path).expected)
+
+
 def test_folders_of_something_else_are_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(FileExistsError, match=r"holds no evaluation but thesis.tex"):

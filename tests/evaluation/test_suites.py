@@ -29,12 +29,15 @@ def test_velodrome_is_every_other_published_task(shared_path):
 
 def test_names_are_taken_once_and_in_order():
     assert tasks_of(None, [QUICK[1], QUICK[0], QUICK[1]]) == (QUICK[1], QUICK[0])
+    assert tasks_of(",".join([QUICK[1], QUICK[0], QUICK[1]])) == (QUICK[1], QUICK[0])
+    assert tasks_of(QUICK[1]) == (QUICK[1],)
 
 
 @pytest.mark.parametrize(
     ("suite", "names", "message"),
     [
         ("quik", (), "Unknown suite 'quik'. Did you mean 'quick'"),
+        ("ImageMLP_Digits8_Relu32_bs64,Nothing", (), "Unknown task 'Nothing'"),
         (
             None,
             ("ImageMLP_Digits8_Relu32_bs46",),

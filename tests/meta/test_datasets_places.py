@@ -1,14 +1,17 @@
 """Where datasets are looked for, in which order, and what is cached."""
 
+import math
 import sys
+import types
 
 import datasets
+import huggingface_hub
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
 
-from meta.datasets import DatasetFormatError, DatasetNotFoundError, load_images
+from meta.datasets import DatasetFormatError, DatasetNotFoundError, load_images, source
 from meta.datasets.cache import Cache
 from tests.meta.dataset_files import png, random_images, write_images, write_mnist
 
@@ -42,6 +45,41 @@ def test_offline_error_names_the_set_the_folder_and_the_ways(tmp_path):
     ):
         assert part in message
     assert isinstance(raised.value.__cause__, ConnectionError)
+
+
+def test_a_hub_out_of_reach_is_not_asked_again_for_a_minute(tmp_path, monkeypatch):
+    """What the library has downloaded is still found, as it is when offline by a user's own wish."""
+    now, asked = [1000.0], []
+
+    def unreachable(*args, **kwargs):
+        asked.append(huggingface_hub.constants.HF_HUB_OFFLINE)
+        raise ConnectionError("no route to host")
+
+    monkeypatch.delenv("CELO_DATA", raising=False)
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    monkeypatch.setattr(source, "_unreachable", {"since": -math.inf})
+    monkeypatch.setattr(source, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    for name, later in (("svhn", 0.0), ("cifar10", 59.0), ("mnist", 2.0)):
+        now[0] += later
+        with pytest.raises(DatasetNotFoundError, match="no route to host"):
+            load_images(name, cache_dir=tmp_path)
+    assert asked == [False, True, False]
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE
+
+
+def test_an_answer_of_the_hub_is_no_reason_to_keep_off(tmp_path, monkeypatch):
+    def absent(*args, **kwargs):
+        asked.append(huggingface_hub.constants.HF_HUB_OFFLINE)
+        raise FileNotFoundError("404")
+
+    asked = []
+    monkeypatch.delenv("CELO_DATA", raising=False)
+    monkeypatch.setattr(datasets, "load_dataset", absent)
+    monkeypatch.setattr(source, "_unreachable", {"since": -math.inf})
+    for name in ("svhn", "cifar10"):
+        with pytest.raises(DatasetNotFoundError, match="404"):
+            load_images(name, cache_dir=tmp_path)
+    assert asked == [False, False]
 
 
 @pytest.mark.usefixtures("offline")

@@ -14,6 +14,12 @@ from meta.run import RunFolder
 from tests.meta.run_folders import open_run
 
 
+def test_the_log_of_the_command_itself_is_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "train.log").write_text("begun")
+    open_run(tmp_path).close()
+    assert (tmp_path / "train.log").read_text() == "begun"
+
+
 def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(ValueError, match=r"is not a run: it has no config\.json, but holds thesis\.tex"):

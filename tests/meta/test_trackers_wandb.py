@@ -129,3 +129,28 @@ def test_a_corrupt_id_file_is_told(tmp_path: Path) -> None:
         (tmp_path / "run" / "wandb.json").write_text("{")
         with pytest.raises(ValueError, match=r"wandb\.json is not readable .*delete it"):
             make_tracker("wandb", run, "offline")
+
+
+@pytest.mark.parametrize(
+    ("given", "variable", "mode"),
+    [
+        (None, None, "online"),
+        (None, "", "online"),
+        (None, "offline", "offline"),
+        ("disabled", "offline", "disabled"),
+        ("online", "nonsense", "online"),
+    ],
+)
+def test_the_mode_is_the_one_given_or_that_of_the_variable(
+    given: str | None, variable: str | None, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("WANDB_MODE", variable)
+    assert wandb_tracker.mode_of(given) == mode
+
+
+def test_a_variable_that_names_no_mode_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offlin")
+    with pytest.raises(ValueError, match=r"wandb mode \(of WANDB_MODE\) 'offlin'.*'offline'"):
+        wandb_tracker.mode_of(None)

@@ -61,7 +61,7 @@ def refused(tmp_path, error, message, recipe=RECIPE, settings=QUIET):
     ("fields", "message"),
     [
         ({"tracker": "wandbb"}, r"Unknown tracker 'wandbb'\. Did you mean 'wandb'\?"),
-        ({"tracker_mode": "ofline"}, r"Unknown tracker mode 'ofline'\. Did you mean 'offline'"),
+        ({"tracker_mode": "ofline"}, r"Unknown wandb mode 'ofline'\. Did you mean 'offline'"),
         ({"checkpoint_every": 0}, "checkpoint_every is 0; expected at least 1"),
         ({"keep": 0}, "keep is 0; expected at least 1"),
     ],

@@ -142,6 +142,18 @@ def test_checkpoints_are_compared_under_their_labels(monkeypatch, tmp_path, caps
     assert compare.entry(str(place)).label == f"Celo ({place})"
 
 
+@pytest.mark.parametrize(
+    ("run_dir", "out", "folder"),
+    [
+        (None, None, "report"),
+        (Path("runs/mine"), None, "runs/mine/report"),
+        (Path("runs/mine"), Path("there"), "there"),
+    ],
+)
+def test_the_report_of_a_run_goes_into_its_folder(run_dir, out, folder):
+    assert compare.Compare(("celo",), (TASK,), out, run_dir).folder == Path(folder)
+
+
 def test_a_path_may_hold_an_equals_sign(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for place in ("runs/lr=1e-3/theta.safetensors", "lr=1e-3.safetensors"):
@@ -149,6 +161,7 @@ def test_a_path_may_hold_an_equals_sign(tmp_path, monkeypatch):
         celo.save(place, "celo", dataclasses.asdict(LEARNED), LEARNED.init(jax.random.key(0)))
         assert compare.entry(place).label == f"Celo ({place})"
         assert compare.entry(f"mine={place}").label == "mine"
+        assert compare.entry(f"mine:{place}").label == "mine"
     with pytest.raises(FileNotFoundError, match="runs/lr=1e-4/theta"):
         compare.entry("runs/lr=1e-4/theta.safetensors")
 

@@ -28,8 +28,8 @@ def arguments(folder, *more, optimizers=("sgd@0.1",)):
     return ["--tasks", TASK, "--optimizers", *optimizers, *SMALL, *place, *more]
 
 
-def started(command):
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def started(command, cwd=ROOT):
+    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def ended(process, code=0):
@@ -195,9 +195,11 @@ def test_printed_commands_do_the_cells_one_by_one(tmp_path, capsys):
     assert len(commands) == 2
     store = Store(folder / "out")
     assert [name.optimizer for name in store.missing()] == ["sgd@0.1", "mine"]
-    ended(started(["sh", "-c", commands[0]]))
+    (folder / "scripts").mkdir()
+    (folder / "scripts" / "evaluate.py").write_text("raise SystemExit('of another project')")
+    ended(started(["sh", "-c", commands[0]], cwd=folder))
     assert [name.optimizer for name in store.missing()] == ["mine"]
-    assert shlex.split(commands[1])[:3] == [sys.executable, "-m", "scripts.evaluate"]
+    assert shlex.split(commands[1])[:4] == [sys.executable, "-P", "-m", "scripts.evaluate"]
 
 
 def test_a_command_repeats_everything_that_was_asked_for(tmp_path):
@@ -219,7 +221,7 @@ def test_a_command_repeats_everything_that_was_asked_for(tmp_path):
         skip_missing_data=True,
     )
     for printed, optimizer in zip(command.commands([TASK]), command.optimizers, strict=True):
-        parsed = tyro.cli(Evaluate, args=shlex.split(printed)[3:])
+        parsed = tyro.cli(Evaluate, args=shlex.split(printed)[4:])
         assert parsed == dataclasses.replace(command, optimizers=(optimizer,))
 
 
@@ -236,7 +238,7 @@ def test_a_command_means_the_same_in_any_folder(tmp_path, monkeypatch):
         lm_tokenizer="tokenizer.json",
     )
     (printed,) = command.commands([TASK])
-    assert tyro.cli(Evaluate, args=shlex.split(printed)[3:]) == Evaluate(
+    assert tyro.cli(Evaluate, args=shlex.split(printed)[4:]) == Evaluate(
         optimizers=(f"mine:{tmp_path}/a.safetensors",),
         tasks=(TASK,),
         out=tmp_path / "out",
@@ -248,7 +250,7 @@ def test_a_command_means_the_same_in_any_folder(tmp_path, monkeypatch):
     (printed,) = dataclasses.replace(command, data_dir=None, lm_tokenizer="google-t5/t5-small").commands(
         [TASK]
     )
-    parsed = tyro.cli(Evaluate, args=shlex.split(printed)[3:])
+    parsed = tyro.cli(Evaluate, args=shlex.split(printed)[4:])
     assert parsed.data_dir == tmp_path / "of-the-variable"
     assert parsed.lm_tokenizer == "google-t5/t5-small"
 

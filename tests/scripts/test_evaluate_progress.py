@@ -153,7 +153,8 @@ def test_a_run_that_failed_or_was_not_asked_for_is_made_up_for(tmp_path, monkeyp
 
 def test_wandb_gets_a_run_per_cell_without_a_network(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
-    assert main(arguments(tmp_path, "--tracker", "wandb", "--wandb-mode", "offline")) == 0
+    monkeypatch.setenv("WANDB_MODE", "online")  # what is asked for goes first
+    assert main(arguments(tmp_path, "--tracker", "wandb", "--tracker-mode", "offline")) == 0
     (run,) = (tmp_path / "out" / "runs").iterdir()
     assert json.loads((run / "wandb.json").read_text())["id"]
     assert list(run.glob("wandb/offline-run-*"))

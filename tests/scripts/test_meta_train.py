@@ -121,7 +121,7 @@ def failed(argv, capsys):
         ("--stage2.schedule cosin", "Unknown schedule 'cosin'. Did you mean 'cosine'?"),
         ("--stage1.augmentation globl", "Unknown augmentation level 'globl'. Did you mean 'global'"),
         ("--tracker wandbb", "Unknown tracker 'wandbb'. Did you mean 'wandb'?"),
-        ("--tracker-mode of", "Unknown tracker mode 'of'."),
+        ("--tracker-mode of", "Unknown wandb mode 'of'."),
         ("--stage1.iterations 0", "iterations is 0; expected at least 1"),
         ("--stage1.problems 0", "problems is 0; expected at least 1"),
         ("--stage2.truncation 0", "truncation is 0; expected at least 1"),
@@ -202,16 +202,25 @@ def test_real_process_with_bad_input_leaves_nothing(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["offline", "disabled"])
-def test_wandb_keeps_its_id_over_a_resumption(tmp_path, mode):
-    """Stopped after its first stage, gone on with: one id, two folders of wandb's own when offline."""
+@pytest.mark.parametrize(
+    ("mode", "variable"), [("offline", "online"), ("disabled", "online"), (None, "offline")]
+)
+def test_wandb_keeps_its_id_over_a_resumption(tmp_path, mode, variable):
+    """Stopped after its first stage, gone on with: one id, two folders of wandb's own when offline.
+
+    The variable that users of wandb know decides where no mode is given.
+    """
     pytest.importorskip("wandb")
     run_dir = tmp_path / "run"
     quiet = {f"WANDB_{name}_DIR": str(tmp_path / name) for name in ("CACHE", "CONFIG", "DATA")}
     # Nor with the service that another test may have left running, which would still hold the killed run.
     outer = {name: value for name, value in environment().items() if not name.startswith("WANDB")}
-    env = outer | quiet | {"WANDB_SILENT": "true", "WANDB_BASE_URL": "http://127.0.0.1:9"}
-    argv = options(run_dir, tracker="wandb", tracker_mode=mode)
+    env = (
+        outer
+        | quiet
+        | {"WANDB_SILENT": "true", "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_MODE": variable}
+    )
+    argv = options(run_dir, tracker="wandb", **({"tracker_mode": mode} if mode else {}))
     ids = []
     for program, code in ((("die", "save", "after", "3"), -9), ((), 0)):
         done = subprocess.run(
@@ -221,7 +230,7 @@ def test_wandb_keeps_its_id_over_a_resumption(tmp_path, mode):
         ids.append(json.loads((run_dir / "wandb.json").read_bytes())["id"])
     assert ids[0] == ids[1]
     folders = sorted(path.name for path in run_dir.glob("wandb/offline-run-*"))
-    assert len(folders) == (2 if mode == "offline" else 0)
+    assert len(folders) == (2 if (mode or variable) == "offline" else 0)
     assert all(name.endswith(ids[0]) for name in folders)
     assert [row["step"] for row in read_metrics(run_dir / "metrics.jsonl")] == [2, 4, 6, 8, 10, 12, 14]
     assert theta_bytes(run_dir)

@@ -15,6 +15,9 @@ from evaluation.report.table import Table
 from evaluation.scores import REFERENCE
 from meta.full_training import smooth
 
+PUBLISHED_SEEDS = 5
+"""How many trainings a published curve is the mean of (Metz et al. 2022)."""
+
 
 class Agreement(NamedTuple):
     """One task at one number of steps.
@@ -43,6 +46,19 @@ class Agreement(NamedTuple):
     def ratio(self) -> float:
         """Own over published loss: 1 if the tasks are the same."""
         return self.own / self.published
+
+    @property
+    def standard_errors(self) -> float:
+        """How many standard errors own loss is above published; NaN for a single seed.
+
+        ``(own - published) / (s sqrt(1/S + 1/5))``, with s the deviation of single seeds of ours, which is
+        taken to be that of the published ones.
+        """
+        if len(self.per_seed) < 2:
+            return float("nan")
+        spread = float(np.std(self.per_seed, ddof=1))
+        error = spread * (1 / len(self.per_seed) + 1 / PUBLISHED_SEEDS) ** 0.5
+        return (self.own - self.published) / error if error else float("nan")
 
 
 def agreement(cell: CellResult, envelope: Envelope, step: int) -> Agreement:
@@ -129,8 +145,18 @@ def _together(cells: Sequence[CellResult]) -> CellResult:
 
 
 def table(found: Sequence[Agreement]) -> Table:
-    """A row per task: the two losses, their ratio, and how far seeds spread."""
-    header = ("task", "step", "seeds", "Adam's rate", "ours", "± seeds", "published", "ours / published")
+    """A row per task: the two losses, how far seeds spread, and the difference as ratio and in errors."""
+    header = (
+        "task",
+        "step",
+        "seeds",
+        "Adam's rate",
+        "ours",
+        "± seeds",
+        "published",
+        "ours / published",
+        "standard errors",
+    )
     rows = tuple(
         (
             one.task,
@@ -141,6 +167,7 @@ def table(found: Sequence[Agreement]) -> Table:
             _spread(one.per_seed),
             f"{one.published:.4g}",
             f"{one.ratio:.3f}",
+            f"{one.standard_errors:+.1f}" if np.isfinite(one.standard_errors) else "-",
         )
         for one in found
     )

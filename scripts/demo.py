@@ -22,7 +22,7 @@ from meta.full_training import check_num_steps
 from meta.metrics import read_metrics
 from meta.recipe import preset
 from meta.tasks import make
-from meta.trainer import meta_train
+from meta.trainer import Settings, meta_train
 from scripts.devices import Devices, set_up
 from scripts.errors import exit_with
 
@@ -42,6 +42,7 @@ class Demo:
         preset: recipe of the meta-training: quick, cpu or paper.
         run_dir: folder of the meta-training.
         out: folder of the report.
+        data_dir: folder of datasets where they are needed; default the variable CELO_DATA, then the hub.
         steps: steps of every training of the comparison.
         seeds: trainings of each optimizer on each problem.
         host_devices: devices to make of the CPU where there is no accelerator; 0 = one per core.
@@ -50,6 +51,7 @@ class Demo:
     preset: str = "quick"
     run_dir: Path = Path("runs/demo")
     out: Path = Path("report")
+    data_dir: str | None = None
     steps: int = 500
     seeds: int = 3
     host_devices: int = 0
@@ -72,9 +74,11 @@ def main(argv: list[str] | None = None) -> int:
         recipe, comparison = preset(command.preset), command.comparison()
         set_up(Devices(command.host_devices))
         code_identity()  # now, as files may change while it meta-trains with what was imported
-        unseen = [make(name) for name in UNSEEN]  # now, as missing data should not show after minutes
+        unseen = [
+            make(name, command.data_dir) for name in UNSEEN
+        ]  # now, as missing data should not show after minutes
         print(f"1. Meta-training on {', '.join(recipe.tasks)}, in {command.run_dir}", flush=True)
-        result = meta_train(recipe, command.run_dir)
+        result = meta_train(recipe, command.run_dir, Settings(data_dir=command.data_dir))
         if not result.finished:
             print(f"stopped by a signal; a checkpoint is in {result.path}, the same command goes on from it")
             return 0

@@ -44,6 +44,15 @@ def test_rates_that_diverge_are_passed_over_and_the_end_of_the_grid_is_told():
     assert "0.1 (at the end of 3)" in table([found]).text()
 
 
+def test_the_difference_is_told_in_standard_errors_of_both_means():
+    found = agreement(adam([[2.0, 4.0]]), PUBLISHED, 40)  # 3.0, deviation sqrt(2); published 2.2
+    assert found.standard_errors == pytest.approx(0.8 / (2.0 * (1 / 2 + 1 / 5)) ** 0.5)
+    assert table([found]).rows[0][-1] == "+0.7"
+    for alone in ([[2.0]], [[2.0, 2.0]]):  # nothing to tell an error by
+        assert np.isnan(agreement(adam(alone), PUBLISHED, 40).standard_errors)
+        assert table([agreement(adam(alone), PUBLISHED, 40)]).rows[0][-1] == "-"
+
+
 @pytest.mark.parametrize("step", [-1, 41])
 def test_steps_that_the_curves_do_not_reach_are_refused(step):
     with pytest.raises(ValueError, match=rf"step is {step}; the curves of task go from 0 to 40"):

@@ -30,8 +30,8 @@ def calls(monkeypatch):
     """Replace meta-training by one that leaves metrics and a random theta; returns the list of its calls."""
     made = []
 
-    def meta_train(recipe, run_dir):
-        made.append(run_dir)
+    def meta_train(recipe, run_dir, settings):
+        made.append((run_dir, settings.data_dir))
         run_dir.mkdir(parents=True, exist_ok=True)
         rows = [{"step": 20 * i, "time": 0.0, "stage": 1, "meta_loss": 1.0 / i} for i in (1, 2, 3)]
         (run_dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -39,7 +39,7 @@ def calls(monkeypatch):
 
     monkeypatch.setattr(demo, "meta_train", meta_train)
     monkeypatch.setattr(demo, "UNSEEN", (TASK,))
-    monkeypatch.setattr(demo, "make", lambda name: BOWL)
+    monkeypatch.setattr(demo, "make", lambda name, data_dir: BOWL)
     return made
 
 
@@ -54,10 +54,10 @@ def test_the_unseen_problems_are_known_and_unseen():
 
 
 def test_it_prints_a_table_and_writes_a_report_and_goes_on_when_called_again(calls, tmp_path, capsys):
-    short = arguments(tmp_path, "--steps", "4", "--seeds", "2")
+    short = arguments(tmp_path, "--steps", "4", "--seeds", "2", "--data-dir", "data")
     assert demo.main(short) == 0
     printed = capsys.readouterr().out
-    assert calls == [tmp_path / "run"]
+    assert calls == [(tmp_path / "run", "data")]
     assert "Adam on ImageMLP_Digits8_Relu16_bs64: 28 trainings of 4 steps" in printed
     assert "does not reach the best of Adam's 14 rates" in printed  # a random theta does not
     results = json.loads((tmp_path / "report" / "results.json").read_text())
@@ -78,7 +78,7 @@ def table_of(printed):
 
 def test_a_stopped_meta_training_is_not_compared(calls, monkeypatch, tmp_path, capsys):
     stopped = Result(LEARNED, LEARNED.init(jax.random.key(0)), tmp_path / "run", finished=False)
-    monkeypatch.setattr(demo, "meta_train", lambda recipe, run_dir: stopped)
+    monkeypatch.setattr(demo, "meta_train", lambda recipe, run_dir, settings: stopped)
     assert demo.main(arguments(tmp_path)) == 0
     assert "the same command goes on from it" in capsys.readouterr().out
     assert not (tmp_path / "report").exists()
@@ -101,7 +101,7 @@ def test_bad_arguments_are_refused_before_meta_training(calls, tmp_path, capsys,
 
 
 def test_missing_data_shows_before_meta_training(calls, monkeypatch, tmp_path, capsys):
-    def absent(name):
+    def absent(name, data_dir):
         raise FileNotFoundError(f"no data for {name}")
 
     monkeypatch.setattr(demo, "make", absent)
@@ -120,7 +120,7 @@ def test_with_meta_training_for_real(monkeypatch, tmp_path, capsys):
     tiny = dataclasses.replace(preset("quick"), **changes)
     monkeypatch.setattr(demo, "preset", lambda name: tiny)
     monkeypatch.setattr(demo, "UNSEEN", (TASK,))
-    monkeypatch.setattr(demo, "make", lambda name: BOWL)
+    monkeypatch.setattr(demo, "make", lambda name, data_dir: BOWL)
     assert demo.main(arguments(tmp_path, "--steps", "4", "--seeds", "1")) == 0
     assert (tmp_path / "run" / "theta.safetensors").exists()
     assert (tmp_path / "report" / "meta_loss.png").exists()

@@ -9,7 +9,15 @@ import jax.numpy as jnp
 from meta.datasets.images import ImageData
 from meta.tasks.base import Aux, Batch, Label, pytree, static
 from meta.tasks.image_data import DeviceImages, ImageBatches, default_name
-from meta.tasks.layers import Layers, apply_mlp, check_perceptron, clip_loss, init_mlp
+from meta.tasks.layers import (
+    Layers,
+    apply_mlp,
+    apply_mlp_by_rows,
+    check_perceptron,
+    clip_loss,
+    init_mlp,
+    is_wide,
+)
 
 
 @pytree
@@ -67,8 +75,11 @@ class ImageAutoencoder(ImageBatches):
     ) -> tuple[jax.Array, tuple[()], Aux]:
         """Compute the mean squared error. The key is not used: nothing is random."""
         images = batch["image"]
-        reconstruction = jax.nn.sigmoid(apply_mlp(params, images, self.activation))
-        return jnp.mean(jnp.square(reconstruction - images.T)), model_state, {}
+        if is_wide(images):
+            outputs = apply_mlp_by_rows(params, images, self.activation)
+        else:
+            outputs, images = apply_mlp(params, images, self.activation), images.T
+        return jnp.mean(jnp.square(jax.nn.sigmoid(outputs) - images)), model_state, {}
 
     def normalizer(self, loss: jax.Array) -> jax.Array:
         """Clip the loss to [0, 1]; NaN becomes 1 (the reference leaves NaN, which then poisons the mean)."""

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from celo.mlp import truncated_normal
 from celo.names import unknown_name
+from meta.tasks.products import WIDE, dense
 
 _TRUNCATED_STD = 0.87962566  # standard deviation of a unit normal cut at two sigma
 
@@ -77,8 +78,9 @@ def init_mlp(key: jax.Array, widths: Sequence[int]) -> Layers:
 def apply_mlp(params: Layers, inputs: jax.Array, activation: str) -> jax.Array:
     """Apply dense layers with an activation between them and none after the last.
 
-    Activations are kept as (units, batch): for the small layers trained here XLA's CPU code for losses and
-    gradients is a fifth faster than with (batch, units).
+    Activations are kept as (units, batch): for the small layers of meta-training XLA's CPU code for losses
+    and gradients is a fifth faster than with (batch, units). Inputs that are `is_wide` go by
+    `apply_mlp_by_rows`, which for them is twice as fast.
 
     Args:
         params: parameters as made by `init_mlp`.
@@ -88,11 +90,38 @@ def apply_mlp(params: Layers, inputs: jax.Array, activation: str) -> jax.Array:
     Returns:
         float32 of shape (outputs, batch).
     """
+    if is_wide(inputs):
+        return apply_mlp_by_rows(params, inputs, activation).T
     layer = params["linear_0"]
     hidden = jnp.einsum("fu,bf->ub", layer["w"], inputs) + layer["b"][:, None]
     for i in range(1, len(params)):
         layer = params[f"linear_{i}"]
         hidden = layer["w"].T @ ACTIVATIONS[activation](hidden) + layer["b"][:, None]
+    return hidden
+
+
+def is_wide(inputs: jax.Array) -> bool:
+    """Say whether inputs (batch, features) have so many features that `apply_mlp_by_rows` is faster."""
+    return inputs.shape[-1] >= WIDE
+
+
+def apply_mlp_by_rows(params: Layers, inputs: jax.Array, activation: str) -> jax.Array:
+    """Apply the layers as `apply_mlp` does, with activations kept as (batch, units).
+
+    Args:
+        params: parameters as made by `init_mlp`.
+        inputs: float32 of shape (batch, features).
+        activation: a name in `ACTIVATIONS`.
+
+    Returns:
+        float32 of shape (batch, outputs).
+    """
+    hidden = inputs
+    for i in range(len(params)):
+        layer = params[f"linear_{i}"]
+        if i:
+            hidden = ACTIVATIONS[activation](hidden)
+        hidden = dense(hidden, layer["w"]) + layer["b"][None, :]
     return hidden
 
 

@@ -11,6 +11,7 @@ from celo.mlp import truncated_normal
 from celo.names import unknown_name
 from meta.tasks.layers import ACTIVATIONS, check_positive
 from meta.tasks.models.convolution import convolve
+from meta.tasks.products import dot_general
 
 NORMS = ("batch_norm", "layer_norm")
 EPSILON = 1e-5
@@ -31,7 +32,7 @@ def kernel_init(key: jax.Array, shape: Sequence[int], dtype: object = jnp.float3
 
 def dense(outputs: int, name: str) -> nn.Dense:
     """Make a dense layer: kernel as in `kernel_init`, bias zero."""
-    return nn.Dense(outputs, kernel_init=kernel_init, name=name)
+    return nn.Dense(outputs, kernel_init=kernel_init, dot_general=dot_general, name=name)
 
 
 def convolution(

@@ -1,0 +1,101 @@
+"""Products of matrices in their fast forms are products of matrices, and so are their gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from meta.tasks.layers import WIDE, apply_mlp, apply_mlp_by_rows, init_mlp, is_wide
+from meta.tasks.models import parts
+from meta.tasks.products import dense, dot_general
+
+SIZES = (3, 1100)  # inputs of few features, and of so many that they are copied
+
+
+def drawn(key, features, units=4, batch=5):
+    keys = jax.random.split(key, 3)
+    shapes = (batch, features), (features, units), (batch, units)
+    return [jax.random.normal(k, shape) for k, shape in zip(keys, shapes, strict=True)]
+
+
+def close(found, expected):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4), found, expected)
+
+
+@pytest.mark.parametrize("features", SIZES)
+def test_dense_and_its_gradients_are_those_of_the_product(key, features):
+    inputs, weights, g = drawn(key, features)
+    found, backward = jax.vjp(dense, inputs, weights)
+    close(found, inputs @ weights)
+    close(backward(g), (g @ weights.T, inputs.T @ g))
+
+
+@pytest.mark.parametrize("features", SIZES)
+@pytest.mark.parametrize("axes", [(None, 0), (0, None), (0, 0)], ids=str)
+def test_dense_maps(key, features, axes):
+    """Over trainings that share their batch, that share their weights, and that share neither."""
+    inputs, weights, _ = drawn(key, features)
+    stacked = [
+        x if axis is None else jnp.stack([x, 2 * x]) for x, axis in zip((inputs, weights), axes, strict=True)
+    ]
+
+    def loss(product, x, w):
+        return jnp.sum(jnp.sin(product(x, w)))
+
+    mapped = [
+        jax.vmap(jax.grad(lambda x, w, p=product: loss(p, x, w), argnums=(0, 1)), axes)(*stacked)
+        for product in (dense, jnp.matmul)
+    ]
+    close(*mapped)
+
+
+@pytest.mark.parametrize("features", SIZES)
+def test_a_gradient_may_be_differentiated(key, features):
+    """As a task does that trains a learned optimizer through the steps of a perceptron."""
+    inputs, weights, _ = drawn(key, features)
+
+    def after_a_step(product, rate):
+        def loss(w):
+            return jnp.mean(jnp.square(product(inputs, w)))
+
+        return loss(weights - rate * jax.grad(loss)(weights))
+
+    found, expected = (
+        jax.value_and_grad(lambda rate, p=product: after_a_step(p, rate))(0.01)
+        for product in (dense, jnp.matmul)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("features", [WIDE - 1, WIDE])
+def test_layers_by_rows_are_layers_by_columns(key, features):
+    params = init_mlp(key, (features, 7, 3))
+    inputs = jax.random.normal(key, (5, features))
+    assert is_wide(inputs) == (features == WIDE)
+
+    def by_hand(params):
+        hidden = jnp.tanh(inputs @ params["linear_0"]["w"] + params["linear_0"]["b"][None, :])
+        return hidden @ params["linear_1"]["w"] + params["linear_1"]["b"][None, :]
+
+    for outputs in (
+        lambda params: apply_mlp(params, inputs, "tanh").T,
+        lambda params: apply_mlp_by_rows(params, inputs, "tanh"),
+    ):
+        close(outputs(params), by_hand(params))
+        gradients = (jax.grad(lambda p, f=f: jnp.sum(jnp.square(f(p))))(params) for f in (outputs, by_hand))
+        close(*gradients)
+
+
+def test_what_is_no_product_of_two_matrices_goes_to_the_library(key):
+    x, y = jax.random.normal(key, (2, 3, 4)), jax.random.normal(key, (4, 5))
+    close(dot_general(x, y, (((2,), (0,)), ((), ()))), x @ y)
+    close(dot_general(y, y, (((0,), (0,)), ((), ()))), y.T @ y)
+
+
+def test_dense_layers_of_flax_take_it(key):
+    layer, plain = parts.dense(4, "a"), nn.Dense(4)
+    x = jax.random.normal(key, (3, SIZES[1]))
+    params = layer.init(key, x)
+    assert layer.dot_general is dot_general
+    close(layer.apply(params, x), plain.apply(params, x))

@@ -24,7 +24,7 @@ def product_operations(function: Callable[..., Any], *args: Any) -> int:
     """Floating-point operations of the products of matrices and the convolutions in a function.
 
     A product of (m, k) and (k, n) is 2 m n k operations. The body of a scan counts as often as it runs, the
-    most expensive branch of a condition once.
+    most expensive branch of a condition once, and what no result depends on not at all.
 
     Args:
         function: what to count in; it is traced, not run.
@@ -75,7 +75,13 @@ def peak_gigaflops(size: int = 1024, seconds: float = 1.0) -> float:
 
 
 def _count(jaxpr: Any) -> int:
-    return sum(_of_equation(equation) for equation in jaxpr.eqns)
+    """Of what the results need; the compiler drops the rest, such as gradients of inputs nobody reads."""
+    needed, operations = set(map(id, jaxpr.outvars)), 0
+    for equation in reversed(jaxpr.eqns):
+        if needed.intersection(map(id, equation.outvars)):
+            operations += _of_equation(equation)
+            needed.update(map(id, equation.invars))
+    return operations
 
 
 def _of_equation(equation: Any) -> int:

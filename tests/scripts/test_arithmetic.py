@@ -9,6 +9,7 @@ import pytest
 from evaluation.contestants import contestant
 from meta.evaluated_training import EvaluatedTraining
 from meta.tasks import make
+from meta.tasks.products import dense
 from scripts.arithmetic import peak_gigaflops, product_operations, training_operations
 
 
@@ -38,8 +39,10 @@ def chosen(x):
         (repeated, (shape(4, 4),), 7 * 2 * 64),
         (jax.jit(repeated), (shape(4, 4),), 7 * 2 * 64),
         (chosen, (shape(4, 4),), 2 * 2 * 64),
+        (lambda x: (x @ x @ x, x + 1.0)[1], (shape(4, 4),), 0),
+        (jax.grad(lambda w, x: jnp.sum(dense(x, w))), (shape(3, 5), shape(2, 3)), 2 * 2 * 3 * 5),
     ],
-    ids=["product", "batch", "elementwise", "convolution", "scan", "jit", "condition"],
+    ids=["product", "batch", "elementwise", "convolution", "scan", "jit", "condition", "unused", "gradient"],
 )
 def test_products_and_convolutions_count(function, args, operations):
     assert product_operations(function, *args) == operations

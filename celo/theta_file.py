@@ -103,14 +103,15 @@ def _load_upstream(data: bytes, where: str, name: str | None, config: Mapping[st
         raise ValueError(f"{where} is truncated or corrupt: {error}") from error
     try:
         name = name or interop.recognise(flat)
-        if name == "velo" and "ff_mult" not in config:
-            warnings.warn(
-                f"{where} does not say what the weights of VeLO's MLPs are multiplied by, and is read with "
-                "1; the published VeLO has 100: give ff_mult=100, or `celo convert --options ff_mult=100`",
-                stacklevel=6,
-            )
-        return name, learned_optimizer(name, **config), interop.from_upstream(name, flat, **config), None
+        content = name, learned_optimizer(name, **config), interop.from_upstream(name, flat, **config), None
     except interop.AmbiguousError as error:
         raise interop.AmbiguousError(f"{where}: {error}", error.fitting) from error
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+    if name == "velo" and "ff_mult" not in config:
+        warnings.warn(
+            f"{where} does not say what the weights of VeLO's MLPs are multiplied by, and is read with "
+            "1; the published VeLO has 100: give ff_mult=100, or `celo convert --options ff_mult=100`",
+            stacklevel=6,
+        )
+    return content

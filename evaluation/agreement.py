@@ -49,7 +49,7 @@ class Agreement(NamedTuple):
 
     @property
     def standard_errors(self) -> float:
-        """How many standard errors own loss is above published; NaN for a single seed.
+        """How many standard errors own loss is above published; NaN where seeds tell no error.
 
         ``(own - published) / (s sqrt(1/S + 1/5))``, with s the deviation of single seeds of ours, which is
         taken to be that of the published ones.

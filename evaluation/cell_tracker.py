@@ -102,8 +102,9 @@ class CellTracker:
     @property
     def _place(self) -> bytes:
         """Where runs go."""
-        mode = mode_of(self.mode) if self.tracker == "wandb" else self.mode
-        return json_bytes({"mode": mode, "project": self.project, "group": self.group})
+        if self.tracker != "wandb":
+            return json_bytes({})
+        return json_bytes({"mode": mode_of(self.mode), "project": self.project, "group": self.group})
 
     def _log(self, path: Path, cell: CellResult) -> None:
         best = best_configuration(cell)

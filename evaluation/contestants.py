@@ -101,7 +101,7 @@ def contestant(spec: str, grid: str = "half_powers", seed: int = 0) -> Contestan
             return Contestant(spec, ScheduledNAdamW(), nadamw_trials(_trials(spec, count), seed), spec=spec)
     label, place = label_and_place(spec)
     check_label(label)
-    return learned_contestant(label, *_load(spec, place), spec)
+    return learned_contestant(label, *_load(spec, label, place), spec)
 
 
 def anywhere(spec: str) -> str:
@@ -164,21 +164,31 @@ def label_and_place(spec: str) -> tuple[str, str]:
     return label, place
 
 
-def _load(spec: str, place: str) -> tuple[LearnedOptimizer, PyTree]:
-    """The checkpoint; what is not there is said with all of the text, which may be a path with a colon."""
+def load_labelled(label: str, place: str) -> tuple[LearnedOptimizer, PyTree]:
+    """`celo.load` of a place, ``~`` included; of several optimizers that fit it, the one the label names.
+
+    Raises:
+        celo.interop.AmbiguousError: several fit, and the label names none of them.
+        FileNotFoundError, ConnectionError, ValueError: as `celo.load`.
+    """
     file = os.path.expanduser(place)
+    try:
+        return load(file)
+    except AmbiguousError as error:
+        if label not in error.fitting:
+            raise
+        return load(file, name=label)
+
+
+def _load(spec: str, label: str, place: str) -> tuple[LearnedOptimizer, PyTree]:
+    """The checkpoint; what is not there is said with all of the text, which may be a path with a colon."""
     plain = "/" not in place and not Path(place).suffix and not _is_file(place)
     if plain and place not in packaged():
         known = [*packaged(), *(() if ":" in spec else (*HAND_DESIGNED, f"{SEARCH}:N"))]
         error = unknown_name("optimizer" if place == spec else "checkpoint", place, known)
         raise error if place == spec else ValueError(f"{error} Nor is there a file {spec!r}.")
     try:
-        return load(file)
-    except AmbiguousError as error:
-        label = label_and_place(spec)[0]  # celo2:theta.state: what the file does not say, the label does
-        if label not in error.fitting:
-            raise
-        return load(file, name=label)
+        return load_labelled(label, place)
     except FileNotFoundError as error:
         if place == spec or place.startswith("hf://"):
             raise

@@ -91,8 +91,8 @@ def tasks_of(suite: str | None, names: Sequence[str] = ()) -> tuple[str, ...]:
         return tuple(dict.fromkeys(names))
     known = suites()
     if suite not in known:
-        listed = suite.split(",")
-        if len(listed) > 1 or listed[0] in TASKS:
+        listed = [name.strip() for name in suite.split(",") if name.strip()]
+        if "," in suite or suite in TASKS:
             return tasks_of(None, listed)
         raise unknown_name("suite", suite, known)
     absent = [name for name in known[suite] if name not in TASKS]

@@ -11,6 +11,7 @@ Saving is synchronous: 5 MB in 400 arrays take 0.15 s on two cores, and donated 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import logging
 import os
@@ -196,7 +197,8 @@ class Checkpoints:
         if _first_process():
             self.path.mkdir(parents=True, exist_ok=True)
             for leftover in [*self.path.glob(f"{_WRITING}*"), *self.path.glob(f"{files.REMOVING}*")]:
-                files.remove_while_written(leftover)
+                if not files.remove_while_written(leftover):
+                    raise OSError(errno.ENOTEMPTY, f"{leftover.name} cannot be removed")
             writing.mkdir()
         if packed:
             with _quiet_orbax():

@@ -16,8 +16,14 @@ from meta import files
 
 MODES = ("online", "offline", "disabled")
 MODE_VARIABLE = "WANDB_MODE"
+_OLD_NAMES = {"run": "online", "dryrun": "offline"}  # which wandb itself still takes
 _ID_FILE = "wandb.json"
 _START_TIMEOUT = 30.0
+
+
+def _of_environment() -> str:
+    stated = os.environ.get(MODE_VARIABLE) or "online"
+    return _OLD_NAMES.get(stated, stated)
 
 
 def mode_of(mode: str | None) -> str:
@@ -26,7 +32,7 @@ def mode_of(mode: str | None) -> str:
     Raises:
         ValueError: it is none of `MODES`.
     """
-    chosen = mode if mode is not None else os.environ.get(MODE_VARIABLE) or MODES[0]
+    chosen = mode if mode is not None else _of_environment()
     if chosen not in MODES:
         kind = "wandb mode" if mode is not None else f"wandb mode (of {MODE_VARIABLE})"
         raise unknown_name(kind, chosen, MODES)

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.interpreters import partial_eval
 
 from evaluation.contestants import Contestant
 from meta.evaluated_training import SPLITS, EvaluatedTraining
@@ -24,7 +25,8 @@ def product_operations(function: Callable[..., Any], *args: Any) -> int:
     """Floating-point operations of the products of matrices and the convolutions in a function.
 
     A product of (m, k) and (k, n) is 2 m n k operations. The body of a scan counts as often as it runs, the
-    most expensive branch of a condition once, and what no result depends on not at all.
+    most expensive branch of a condition once, and what no result depends on not at all. The
+    zeros that a strided convolution's gradient is spread with count like any number.
 
     Args:
         function: what to count in; it is traced, not run.
@@ -38,7 +40,9 @@ def product_operations(function: Callable[..., Any], *args: Any) -> int:
         >>> product_operations(lambda x: x @ x.T, x)
         24
     """
-    return _count(jax.make_jaxpr(function)(*args).jaxpr)
+    jaxpr = jax.make_jaxpr(function)(*args).jaxpr
+    # The compiler drops what no result depends on, such as gradients of inputs that nobody reads.
+    return _count(partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[0])
 
 
 def training_operations(task: Task, contestant: Contestant, plan: EvaluatedTraining) -> int:
@@ -75,13 +79,7 @@ def peak_gigaflops(size: int = 1024, seconds: float = 1.0) -> float:
 
 
 def _count(jaxpr: Any) -> int:
-    """Of what the results need; the compiler drops the rest, such as gradients of inputs nobody reads."""
-    needed, operations = set(map(id, jaxpr.outvars)), 0
-    for equation in reversed(jaxpr.eqns):
-        if needed.intersection(map(id, equation.outvars)):
-            operations += _of_equation(equation)
-            needed.update(map(id, equation.invars))
-    return operations
+    return sum(_of_equation(equation) for equation in jaxpr.eqns)
 
 
 def _of_equation(equation: Any) -> int:

@@ -79,7 +79,7 @@ class EvaluateWay:
         gigaflop = self._gigaflop(tasks)
         figures = self._runner(tasks) if self.way == "runner" else self._loop(tasks)
         rates = {"gigaflops": gigaflop / figures["seconds"], "peak_gigaflops": peak_gigaflops()}
-        print(json.dumps(figures | {name: round(rate, 3) for name, rate in rates.items()}))
+        print(json.dumps(figures | {name: float(f"{rate:.4g}") for name, rate in rates.items()}))
 
     def _gigaflop(self, tasks: dict[str, Any]) -> float:
         """10^9 operations in all trainings; counted first, so that an uncountable task shows at once."""
@@ -175,7 +175,7 @@ class EvaluateSpeed:
             figures["trainings_per_minute"] = round(60 * figures["trainings"] / figures["seconds"], 2)
             figures["cells_per_minute"] = round(60 * len(figures["tasks"]) / figures["seconds"], 3)
             figures["seconds"] = round(figures["seconds"], 1)
-            figures["share_of_peak"] = round(figures["gigaflops"] / figures["peak_gigaflops"], 4)
+            figures["share_of_peak"] = float(f"{figures['gigaflops'] / figures['peak_gigaflops']:.3g}")
         speed = {way: figures["trainings_per_minute"] for way, figures in ways.items()}
         ratios = {f"runner_over_{way}": round(speed["runner"] / speed[way], 2) for way in list(speed)[1:]}
         settings = {"steps": self.steps, "seeds": self.seeds, "cores": core_count()}

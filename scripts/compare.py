@@ -13,9 +13,8 @@ from pathlib import Path
 
 import tyro
 
-import celo
 from evaluation.comparison import Comparison, Entry, compare
-from evaluation.contestants import label_and_place
+from evaluation.contestants import label_and_place, load_labelled
 from evaluation.report.table import described
 from evaluation.report.write import write_report
 from meta.full_training import check_num_steps
@@ -88,7 +87,7 @@ def entry(checkpoint: str) -> Entry:
     head, equals, tail = checkpoint.partition("=")
     if equals and not {"/", ":"} & set(head) and not Path(checkpoint).is_file():
         label, place = head, tail
-    learned, theta = celo.load(place)
+    learned, theta = load_labelled(label, place)
     return Entry(f"{type(learned).__name__} ({place})" if label == place else label, learned, theta)
 
 

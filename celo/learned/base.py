@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -62,10 +63,9 @@ def check_size(what: str, value: object) -> None:
 
 def check_number(what: str, value: object, expected: str, holds: Callable[[float], bool]) -> None:
     """Raises ValueError, saying what was expected, unless ``value`` is finite, real and as ``holds`` says."""
-    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
-        number = float(value)
-        if math.isfinite(number) and holds(number):
-            return
+    real = isinstance(value, int | float | np.integer | np.floating)
+    if real and not isinstance(value, bool) and abs(value) <= sys.float_info.max and holds(float(value)):
+        return
     raise ValueError(f"{what} is {value!r}; expected {expected}")
 
 

@@ -7,6 +7,7 @@ import importlib
 import math
 import os
 import re
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ _BATCH_ROWS = 4096
 # The library asks a hub that it cannot reach for half a minute, per dataset; a suite has a dozen of them.
 _PATIENCE = 60.0
 _unreachable = {"since": -math.inf}
+_asking = threading.Lock()
 
 Rows = Iterator[tuple[list[Any], ...]]
 
@@ -165,17 +167,32 @@ def _no_hub_in_vain() -> Iterator[None]:
     """Within a minute after the hub could not be reached, look only at what the library has downloaded."""
     from huggingface_hub import constants
 
-    given = constants.HF_HUB_OFFLINE
-    known = time.monotonic() - _unreachable["since"] < _PATIENCE
-    constants.HF_HUB_OFFLINE = given or known
-    try:
-        yield
-    except ConnectionError:
-        if not (given or known):
-            _unreachable["since"] = time.monotonic()
-        raise
-    finally:
-        constants.HF_HUB_OFFLINE = given
+    with _asking:
+        given = constants.HF_HUB_OFFLINE
+        known = not given and time.monotonic() - _unreachable["since"] < _PATIENCE
+        _set_offline(given or known)
+        try:
+            yield
+        except ConnectionError as error:
+            if known:
+                raise ConnectionError(
+                    "it could not be reached within the last minute, and is not asked again so soon"
+                ) from error
+            if not given:
+                _unreachable["since"] = time.monotonic()
+            raise
+        finally:
+            _set_offline(given)
+
+
+def _set_offline(value: bool) -> None:
+    """Set what HF_HUB_OFFLINE sets for a process from its beginning."""
+    from huggingface_hub import constants, utils
+
+    if value != constants.HF_HUB_OFFLINE:
+        constants.HF_HUB_OFFLINE = value
+        # Before version 1 a session stayed online or offline as it was made; later ones have no such call.
+        getattr(utils, "reset_sessions", lambda: None)()
 
 
 def data_folder(data_dir: str | os.PathLike[str] | None) -> Path | None:

@@ -101,6 +101,7 @@ def test_stages_train_everything_between_them(name: str):
         ("velo_s", {"ff_mult": True}, "ff_mult is True; expected a positive number"),
         ("star", {"weight_decay": "x"}, "weight_decay is 'x'; expected a number in [0, 1)"),
         ("star", {"nominal_step": None}, "nominal_step is None; expected a number of at least 0"),
+        ("star", {"nominal_step": 10**400}, "expected a number of at least 0"),
         ("star", {"precondition": "no"}, "precondition is 'no'; expected one of False, True"),
         ("celo", {"form": "cubic"}, "form is 'cubic'; expected one of 'exp', 'linear', 'linear_clip'"),
         ("celo", {"tensor_features": "yes"}, "tensor_features is 'yes'; expected one of False, True"),

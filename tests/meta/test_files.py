@@ -1,9 +1,7 @@
 """Files a run writes: values come back from standard JSON, and a write that fails changes nothing."""
 
-import contextlib
 import json
-import threading
-import time
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -45,23 +43,32 @@ def test_an_atomic_write_that_fails_changes_nothing(tmp_path: Path, monkeypatch:
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_folder_still_written_to_is_removed_in_the_end(tmp_path: Path) -> None:
-    folder, end = tmp_path / "folder", time.monotonic() + 0.3
+def test_a_folder_still_written_to_is_removed_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written between the look into a folder and its removal makes the removal fail."""
+    folder, remove, late = tmp_path / "folder", shutil.rmtree, [3]
 
-    def write() -> None:
-        while time.monotonic() < end:
-            with contextlib.suppress(FileNotFoundError, FileExistsError):
-                (folder / "deep").mkdir(parents=True, exist_ok=True)
-                (folder / "deep" / "file").write_bytes(b"late")
+    def rmtree(path: Path, ignore_errors: bool) -> None:
+        remove(path, ignore_errors=ignore_errors)
+        if late[0]:
+            late[0] -= 1
+            (folder / "deep").mkdir(parents=True)
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    while writer.is_alive():
-        files.remove_while_written(folder)
+    folder.mkdir()
+    monkeypatch.setattr("meta.files.shutil.rmtree", rmtree)
     assert files.remove_while_written(folder)
+    assert late == [0]
     assert not folder.exists()
 
 
 def test_a_folder_that_cannot_be_removed_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("meta.files.shutil.rmtree", lambda path, ignore_errors: None)
     assert not files.remove_while_written(tmp_path, patience=0.05)
+
+
+def test_logs_and_hidden_files_are_not_foreign(tmp_path: Path) -> None:
+    for name in ("a.log", "b.out", "c.err", ".hidden", "mine", "theirs", "d.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.log").mkdir()
+    assert files.foreign(tmp_path, own=("mine",)) == ["d.txt", "folder.log", "theirs"]

@@ -93,9 +93,34 @@ def test_what_is_no_product_of_two_matrices_goes_to_the_library(key):
     close(dot_general(y, y, (((0,), (0,)), ((), ()))), y.T @ y)
 
 
+@pytest.mark.lenient(reason="mixes dtypes on purpose")
+def test_dtypes_and_precision_are_those_of_the_library(key):
+    inputs, weights, _ = drawn(key, SIZES[1])
+    half = weights.astype(jnp.bfloat16)
+    assert jax.grad(lambda w: jnp.sum(dense(inputs, w)))(half).dtype == jnp.bfloat16
+    for x, w in ((inputs, weights), (inputs.astype(jnp.bfloat16), half)):
+        assert dense(x, w).dtype == x.dtype
+        assert {leaf.dtype for leaf in jax.grad(lambda p: jnp.sum(dense(*p)))((x, w))} == {x.dtype}
+    wanted = {"precision": None, "preferred_element_type": jnp.float32}
+    assert dot_general(half.T, half, (((1,), (0,)), ((), ())), **wanted).dtype == jnp.float32
+
+
+def test_few_features_have_forward_mode_derivatives(key):
+    inputs, weights, _ = drawn(key, SIZES[0])
+    found, expected = (jax.jacfwd(product, argnums=1)(inputs, weights) for product in (dense, jnp.matmul))
+    close(found, expected)
+
+
 def test_dense_layers_of_flax_take_it(key):
     layer, plain = parts.dense(4, "a"), nn.Dense(4)
     x = jax.random.normal(key, (3, SIZES[1]))
     params = layer.init(key, x)
     assert layer.dot_general is dot_general
-    close(layer.apply(params, x), plain.apply(params, x))
+    found, expected = (
+        jax.value_and_grad(lambda params, of=of: jnp.sum(jnp.sin(jnp.asarray(of.apply(params, x)))))(params)
+        for of in (layer, plain)
+    )
+    close(found, expected)
+    assert "optimization_barrier" in str(
+        jax.make_jaxpr(jax.grad(lambda p: jnp.sum(jnp.asarray(layer.apply(p, x)))))(params)
+    )

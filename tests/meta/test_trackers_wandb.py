@@ -137,6 +137,7 @@ def test_a_corrupt_id_file_is_told(tmp_path: Path) -> None:
         (None, None, "online"),
         (None, "", "online"),
         (None, "offline", "offline"),
+        (None, "dryrun", "offline"),
         ("disabled", "offline", "disabled"),
         ("online", "nonsense", "online"),
     ],

@@ -40,9 +40,23 @@ def chosen(x):
         (jax.jit(repeated), (shape(4, 4),), 7 * 2 * 64),
         (chosen, (shape(4, 4),), 2 * 2 * 64),
         (lambda x: (x @ x @ x, x + 1.0)[1], (shape(4, 4),), 0),
+        (lambda x: jax.jit(lambda x: (x @ x, x + 1.0))(x)[1], (shape(4, 4),), 0),
+        (lambda x: jax.lax.scan(lambda c, _: (c + 1.0, c @ c), x, length=7)[0], (shape(4, 4),), 0),
         (jax.grad(lambda w, x: jnp.sum(dense(x, w))), (shape(3, 5), shape(2, 3)), 2 * 2 * 3 * 5),
     ],
-    ids=["product", "batch", "elementwise", "convolution", "scan", "jit", "condition", "unused", "gradient"],
+    ids=[
+        "product",
+        "batch",
+        "elementwise",
+        "convolution",
+        "scan",
+        "jit",
+        "condition",
+        "unused",
+        "unused in jit",
+        "unused in scan",
+        "gradient",
+    ],
 )
 def test_products_and_convolutions_count(function, args, operations):
     assert product_operations(function, *args) == operations

@@ -102,9 +102,8 @@ class CellTracker:
     @property
     def _place(self) -> bytes:
         """Where runs go."""
-        if self.tracker != "wandb":
-            return json_bytes({})
-        return json_bytes({"mode": mode_of(self.mode), "project": self.project, "group": self.group})
+        mode = mode_of(self.mode) if self.tracker == "wandb" else None  # others have none
+        return json_bytes({"mode": mode, "project": self.project, "group": self.group})
 
     def _log(self, path: Path, cell: CellResult) -> None:
         best = best_configuration(cell)

@@ -12,12 +12,12 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from ablations.grid import Base, Row
-from evaluation.request import Request
-from evaluation.runner import Observer, Outcome, run
-from evaluation.scores import REFERENCE
-from meta.recipe import Recipe
-from meta.trainer import THETA_FILE, Settings, meta_train
+from celo.ablations.grid import Base, Row
+from celo.evaluation.request import Request
+from celo.evaluation.runner import Observer, Outcome, run
+from celo.evaluation.scores import REFERENCE
+from celo.meta.recipe import Recipe
+from celo.meta.trainer import THETA_FILE, Settings, meta_train
 
 META, RESULTS = "meta", "results"
 

@@ -11,8 +11,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from celo.names import unknown_name
-from meta.recipe import Recipe
+from celo._core.names import unknown_name
+from celo.meta.recipe import Recipe
 
 Base = Callable[[str], Recipe]  # name of a learned optimizer -> the recipe it starts from
 Changes = Mapping[str, Any]  # of fields of a stage

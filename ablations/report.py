@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ablations.carry_out import Trial
-from ablations.grid import CELO, GRID, Row
-from evaluation.aggregate import Estimate, aggregates, probability_of_improvement
-from evaluation.report.score_tables import estimate, number
-from evaluation.report.table import Table
-from evaluation.scoreboard import Scoreboard
+from celo.ablations.carry_out import Trial
+from celo.ablations.grid import CELO, GRID, Row
+from celo.evaluation.aggregate import Estimate, aggregates, probability_of_improvement
+from celo.evaluation.report.score_tables import estimate, number
+from celo.evaluation.report.table import Table
+from celo.evaluation.scoreboard import Scoreboard
 
 FINAL_LOSS, SPEEDUP = "final_loss", "sustained_speedup"
 
@@ -108,7 +108,7 @@ def _cells(one: Finding) -> tuple[str, ...]:
 
 
 def records(found: Sequence[Finding]) -> list[dict[str, object]]:
-    """The numbers behind the table, for `evaluation.report.records.csv_bytes`."""
+    """The numbers behind the table, for `celo.evaluation.report.records.csv_bytes`."""
     rows = []
     for one in found:
         numbers: dict[str, object] = {"row": one.row.name, "table": one.row.table, "change": one.row.change}

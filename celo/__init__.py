@@ -24,9 +24,10 @@ from typing import Any
 import optax
 from jax import Array
 
-from celo import interop, trees, wrappers
+from celo import interop, wrappers
+from celo._core import trees
+from celo.baselines import HAND_DESIGNED, eval_params, hand_designed
 from celo.checkpoint import load, packaged, save
-from celo.hand_designed import HAND_DESIGNED, eval_params, hand_designed
 from celo.learned import LEARNED, learned_optimizer
 from celo.learned.celo import Celo
 

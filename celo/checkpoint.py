@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from celo import files, hub, names, safetensors_file, theta_file, trees
+from celo._core import files, hub, names, safetensors_file, theta_file, trees
 from celo.learned import LEARNED, LearnedOptimizer, base, learned_optimizer
 
 PRETRAINED = Path(__file__).with_name("pretrained")
@@ -90,7 +90,7 @@ def load(
             - a file of the reference implementation, ``theta.state`` (flax's msgpack). It has no checksum, so
               damage within the numbers shows only if it makes one of them not finite;
             - ``"hf://owner/repository[@revision][/file]"``: either kind, from the Hugging Face hub; a key of
-              `celo.hub.REPOSITORIES`, such as ``"amoudgl/celo"``, means the same as with ``hf://`` before it.
+              `celo._core.hub.REPOSITORIES`, such as ``"amoudgl/celo"``, means the same as with ``hf://`` before it.
 
             A bare name means packaged weights if there are any of that name; write ``./name`` for a file.
         name: which optimizer it holds, a key of `celo.LEARNED`; read or recognised from the file if None.

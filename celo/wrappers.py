@@ -16,7 +16,7 @@ import optax
 from jax import Array
 from jax.core import Tracer
 
-from celo import parameters
+from celo._core import parameters
 from celo.learned import base
 
 PyTree = Any

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evaluation.cell import CellResult
-from evaluation.corpora import corpus_of
-from evaluation.envelope import SMOOTHING, Envelope, envelope_of
-from evaluation.report.table import Table
-from evaluation.scores import REFERENCE
-from meta.full_training import smooth
+from celo.evaluation.cell import CellResult
+from celo.evaluation.corpora import corpus_of
+from celo.evaluation.envelope import SMOOTHING, Envelope, envelope_of
+from celo.evaluation.report.table import Table
+from celo.evaluation.scores import REFERENCE
+from celo.meta.full_training import smooth
 
 PUBLISHED_SEEDS = 5
 """How many trainings a published curve is the mean of (Metz et al. 2022)."""

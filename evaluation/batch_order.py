@@ -17,14 +17,14 @@ import numpy as np
 import optax
 from jax import Array
 
-from celo.hand_designed import eval_params, hand_designed
-from evaluation.cell import CellResult
-from evaluation.loss_units import loss_unit
-from evaluation.scores import REFERENCE
-from meta.compile import jit
-from meta.full_training import Position, begin, evaluate_on, take_step
-from meta.tasks.base import Task
-from meta.tasks.image_data import ImageBatches
+from celo.baselines import eval_params, hand_designed
+from celo.evaluation.cell import CellResult
+from celo.evaluation.loss_units import loss_unit
+from celo.evaluation.scores import REFERENCE
+from celo.meta.compile import jit
+from celo.meta.full_training import Position, begin, evaluate_on, take_step
+from celo.meta.tasks.base import Task
+from celo.meta.tasks.image_data import ImageBatches
 
 Order = Literal["replacement", "passes", "one_stream"]
 ORDERS: tuple[Order, ...] = get_args(Order)

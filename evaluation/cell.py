@@ -26,15 +26,15 @@ class CellResult:
         loss: (C, S, T) float32 training loss of each step's batch, before that step.
         final_loss: (C, S) float32 mean training loss of ten batches after the last step.
         evaluation_steps: (E,) int numbers of steps taken before each evaluation.
-        evaluations: (C, S, E) float32 by name: ``{split}_loss`` for `meta.evaluated_training.SPLITS`, and
+        evaluations: (C, S, E) float32 by name: ``{split}_loss`` for `celo.meta.evaluated_training.SPLITS`, and
             ``{split}_accuracy`` where the task has one.
         eta: (C, S, T) float32 step size a learned scheduler set; None where there is none.
         info: JSON-ready facts that do not decide the numbers: ``seconds``, ``seconds_per_step``,
             ``parameters``, ``state_bytes``, ``data`` (corpus and tokenizer of text), ``provenance``.
-        task_digest: digest of the task with its data, see `evaluation.settings.task_digest`; None where it is
+        task_digest: digest of the task with its data, see `celo.evaluation.settings.task_digest`; None where it is
             not known, as in files of format 1.
         code_digest: digest of the code and platform that the cells of a task share, see
-            `evaluation.settings.code_digest`; None where it is not known.
+            `celo.evaluation.settings.code_digest`; None where it is not known.
     """
 
     task: str

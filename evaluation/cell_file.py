@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evaluation.cell import CellResult
-from meta.files import json_ready
+from celo.evaluation.cell import CellResult
+from celo.meta.runs.files import json_ready
 
 FORMAT = 2
 _READABLE = (1, FORMAT)  # the first has no digests of the task and of the code
@@ -27,7 +27,7 @@ def encode(cell: CellResult) -> bytes:
     """A cell as the content of a Parquet file.
 
     Its columns are ``configuration`` (number), ``seed``, ``hyperparameter.NAME``, ``loss``, ``final_loss``,
-    ``eta`` (where there is one) and ``evaluation.NAME``; all else is JSON in the schema's metadata, beside a
+    ``eta`` (where there is one) and ``celo.evaluation.NAME``; all else is JSON in the schema's metadata, beside a
     digest of everything.
 
     Raises:

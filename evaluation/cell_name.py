@@ -6,7 +6,7 @@ import hashlib
 import re
 from typing import NamedTuple
 
-from evaluation.cell import CellResult
+from celo.evaluation.cell import CellResult
 
 KEY_LENGTH = 16  # characters of a key within a file's name
 _LONGEST = 80  # characters of a name within a file's name

@@ -21,13 +21,13 @@ import optax
 from jax import Array
 from jax.sharding import SingleDeviceSharding
 
-from evaluation.contestants import Contestant
-from evaluation.hyperparameters import Configuration
-from evaluation.memory import equal_chunks
-from evaluation.rules import Rule
-from meta.compile import jit
-from meta.evaluated_training import EvaluatedTraining, Progress
-from meta.tasks.base import Task
+from celo.evaluation.contestants import Contestant
+from celo.evaluation.hyperparameters import Configuration
+from celo.evaluation.memory import equal_chunks
+from celo.evaluation.rules import Rule
+from celo.meta.compile import jit
+from celo.meta.evaluated_training import EvaluatedTraining, Progress
+from celo.meta.tasks.base import Task
 
 PyTree = Any
 _CALLS = 20  # per chunk: between them a program says how far it is, and can be stopped

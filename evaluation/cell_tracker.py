@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from celo.files import write_atomically
-from celo.names import unknown_name
-from evaluation.cell import CellResult
-from evaluation.selection import best_configuration
-from evaluation.store import name_of
-from meta.files import json_bytes, json_ready
-from meta.lock import FileLock
-from meta.metrics import JsonlTracker
-from meta.trackers import TRACKERS, Tracker
-from meta.wandb_tracker import WandbTracker, mode_of
+from celo._core.files import write_atomically
+from celo._core.names import unknown_name
+from celo.evaluation.cell import CellResult
+from celo.evaluation.selection import best_configuration
+from celo.evaluation.store import name_of
+from celo.meta.runs.files import json_bytes, json_ready
+from celo.meta.runs.lock import FileLock
+from celo.meta.runs.metrics import JsonlTracker
+from celo.meta.runs.trackers import TRACKERS, Tracker
+from celo.meta.runs.wandb_tracker import WandbTracker, mode_of
 
 METRICS = "metrics.jsonl"
 

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import jax
 
-from evaluation.cluster_progress import Watch, tell
-from evaluation.plan import Job
-from evaluation.request import Request
-from evaluation.runner import Observer, Outcome, run
-from evaluation.store import CellName
+from celo.evaluation.cluster_progress import Watch, tell
+from celo.evaluation.plan import Job
+from celo.evaluation.request import Request
+from celo.evaluation.runner import Observer, Outcome, run
+from celo.evaluation.store import CellName
 
 _POLL = 1.0  # seconds
 _PASSED_ON = ("JAX_COMPILATION_CACHE_DIR", "CELO_DATA", "CELO_CACHE", "HF_HOME", "HF_HUB_OFFLINE")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from evaluation.runner import Observer
-from evaluation.store import CellName
+from celo.evaluation.runner import Observer
+from celo.evaluation.store import CellName
 
 _PATIENCE = 1.0  # seconds
 

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from meta.provenance import provenance
+from celo.meta.runs.provenance import provenance
 
 _ROOT = Path(__file__).parents[1]
 _PACKAGES = ("celo", "meta", "evaluation")
-_DATA = "meta.datasets"  # what it reads is part of a task, and counted there
+_DATA = "celo.meta.data"  # what it reads is part of a task, and counted there
 
 
 def code_identity(*things: object) -> dict[str, Any]:

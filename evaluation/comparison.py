@@ -10,19 +10,19 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from celo.evaluation.cell import CellResult
+from celo.evaluation.contestants import Contestant, learned_contestant
+from celo.evaluation.hyperparameters import GRIDS
+from celo.evaluation.plan import Evaluation
+from celo.evaluation.resources import Resources
+from celo.evaluation.rules import HandDesigned
+from celo.evaluation.runner import Observer, run
+from celo.evaluation.selection import choose
+from celo.evaluation.settings import Settings
+from celo.evaluation.task_comparison import TaskComparison
 from celo.learned.base import LearnedOptimizer
-from evaluation.cell import CellResult
-from evaluation.contestants import Contestant, learned_contestant
-from evaluation.hyperparameters import GRIDS
-from evaluation.plan import Evaluation
-from evaluation.resources import Resources
-from evaluation.rules import HandDesigned
-from evaluation.runner import Observer, run
-from evaluation.selection import choose
-from evaluation.settings import Settings
-from evaluation.task_comparison import TaskComparison
-from meta.full_training import check_num_steps
-from meta.tasks.base import Task
+from celo.meta.full_training import check_num_steps
+from celo.meta.tasks.base import Task
 
 PyTree = Any
 
@@ -53,7 +53,7 @@ class Comparison:
         learning_rates: constant learning rates of Adam.
         seed: of the random keys.
         trainings_at_once: the most trainings of Adam that a device does at a time, see
-            `evaluation.resources.Resources`.
+            `celo.evaluation.resources.Resources`.
         folder: where finished trainings are kept, and found again by the same comparison; None = nowhere.
         log: gets a line about every job.
     """

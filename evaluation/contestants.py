@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from celo._core.names import unknown_name
+from celo.baselines import HAND_DESIGNED
 from celo.checkpoint import load, packaged
-from celo.hand_designed import HAND_DESIGNED
+from celo.evaluation.hyperparameters import Configuration, learning_rates, nadamw_trials
+from celo.evaluation.labels import SEARCH, check_label
+from celo.evaluation.rules import HandDesigned, Learned, Rule, ScheduledNAdamW
 from celo.interop import AmbiguousError
 from celo.learned.base import LearnedOptimizer, check_theta
-from celo.names import unknown_name
-from evaluation.hyperparameters import Configuration, learning_rates, nadamw_trials
-from evaluation.labels import SEARCH, check_label
-from evaluation.rules import HandDesigned, Learned, Rule, ScheduledNAdamW
-from meta.fingerprint import fingerprint
+from celo.meta.runs.fingerprint import fingerprint
 
 PyTree = Any
 
@@ -73,7 +73,7 @@ def contestant(spec: str, grid: str = "half_powers", seed: int = 0) -> Contestan
             - ``LABEL:CHECKPOINT``, or a CHECKPOINT alone: whatever `celo.load` takes, ``~`` included. What is
               the path of a file has no label, whether there is a colon in it or not. A file that may be of
               several optimizers, as celo2 and celo2_base have it, is of the one that the label names.
-        grid: a key of `evaluation.hyperparameters.GRIDS`.
+        grid: a key of `celo.evaluation.hyperparameters.GRIDS`.
         seed: of the random trials.
 
     Returns:
@@ -81,7 +81,7 @@ def contestant(spec: str, grid: str = "half_powers", seed: int = 0) -> Contestan
 
     Raises:
         ValueError: an unknown optimizer, a rate or number of trials out of range, a damaged checkpoint, or a
-            label that `evaluation.labels.check_label` refuses.
+            label that `celo.evaluation.labels.check_label` refuses.
         FileNotFoundError: no such checkpoint.
 
     Example:
@@ -133,7 +133,7 @@ def check_different(contestants: Sequence[Contestant]) -> None:
 
     Raises:
         ValueError: labels are equal, or would be as file names on any system; or a learned optimizer has one
-            that `evaluation.labels.check_label` refuses.
+            that `celo.evaluation.labels.check_label` refuses.
     """
     if not contestants:
         raise ValueError("an evaluation needs at least one optimizer, got none")

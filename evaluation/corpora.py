@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from evaluation.cell import CellResult
-from meta.datasets.catalog import TEXT_DATASETS
-from meta.datasets.subwords import T5
-from meta.tasks import TASKS
+from celo.evaluation.cell import CellResult
+from celo.meta.data.catalog import TEXT_DATASETS
+from celo.meta.data.subwords import T5
+from celo.meta.tasks import TASKS
 
 # Published tasks read bytes or T5's sub-words, and which of them a task reads cannot be chosen.
 _PUBLISHED = re.compile(rf"(UTF-8 )?bytes(,|$)|published tokenizer {re.escape(T5)}( |$)")
@@ -44,7 +44,7 @@ class Corpus(NamedTuple):
 def corpus_of(cell: CellResult) -> Corpus | None:
     """The corpus that a cell says its runs read.
 
-    It is taken from the note that `meta.datasets` writes and the runner keeps under ``data``: the name of the
+    It is taken from the note that `celo.meta.data` writes and the runner keeps under ``data``: the name of the
     dataset, then in what way, and after a semicolon the tokenizer.
 
     Args:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from evaluation.cell import CellResult
-from evaluation.corpora import corpus_of
-from evaluation.scores import REFERENCE
+from celo.evaluation.cell import CellResult
+from celo.evaluation.corpora import corpus_of
+from celo.evaluation.scores import REFERENCE
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evaluation.cell import CellResult
-from evaluation.selection import Chosen
-from meta.full_training import smooth
+from celo.evaluation.cell import CellResult
+from celo.evaluation.selection import Chosen
+from celo.meta.full_training import smooth
 
 SMOOTHING = 0.95
 PIECES = 512

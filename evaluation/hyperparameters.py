@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from celo.names import unknown_name
+from celo._core.names import unknown_name
 
 Configuration = Mapping[str, float]
 
@@ -60,7 +60,7 @@ def nadamw_trials(count: int, seed: int = 0) -> tuple[Configuration, ...]:
         seed: of the draws; the first trials of a seed do not depend on how many there are.
 
     Returns:
-        Hyperparameters by their names in `celo.hand_designed.nadamw.nadamw` and
+        Hyperparameters by their names in `celo.baselines.nadamw.nadamw` and
         `celo.schedules.cosine_learning_rate`; ``nesterov`` is 0 or 1.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from celo.hand_designed import HAND_DESIGNED
+from celo.baselines import HAND_DESIGNED
 
 SEARCH = "nadamw-search"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meta.tasks import TASKS
+from celo.meta.tasks import TASKS
 
 _UNITS = {
     "image_mlp_ae": "mean squared error",

@@ -11,16 +11,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from evaluation.cell import CellResult
-from evaluation.cell_program import CellProgram, Chunk, Measured, Size, at_once, largest_size
-from evaluation.loss_units import loss_unit
-from evaluation.memory import out_of_memory
-from evaluation.parts import Parts
-from evaluation.plan import Job
-from evaluation.resources import Resources
-from evaluation.settings import Settings
-from meta.provenance import provenance
-from meta.tasks.base import Task
+from celo.evaluation.cell import CellResult
+from celo.evaluation.cell_program import CellProgram, Chunk, Measured, Size, at_once, largest_size
+from celo.evaluation.loss_units import loss_unit
+from celo.evaluation.memory import out_of_memory
+from celo.evaluation.parts import Parts
+from celo.evaluation.plan import Job
+from celo.evaluation.resources import Resources
+from celo.evaluation.settings import Settings
+from celo.meta.runs.provenance import provenance
+from celo.meta.tasks.base import Task
 
 
 class OpenCell:

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from celo.files import write_atomically
-from evaluation.cell_name import KEY_LENGTH, CellName
-from evaluation.cell_program import Chunk, Measured, Size
-from meta.lock import FileLock
+from celo._core.files import write_atomically
+from celo.evaluation.cell_name import KEY_LENGTH, CellName
+from celo.evaluation.cell_program import Chunk, Measured, Size
+from celo.meta.runs.lock import FileLock
 
 _EVALUATION = "evaluations/"
 _DIGEST = hashlib.sha256().digest_size  # bytes, before those of the NPZ file

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import jax
 
-from evaluation.cell import CellResult
-from evaluation.contestants import Contestant, check_different
-from evaluation.settings import Settings, cell_key, task_digest
-from evaluation.store import CellName, Meaning, Store
-from meta.datasets.errors import DatasetNotFoundError
-from meta.provenance import provenance
-from meta.tasks.base import Task
+from celo.evaluation.cell import CellResult
+from celo.evaluation.contestants import Contestant, check_different
+from celo.evaluation.settings import Settings, cell_key, task_digest
+from celo.evaluation.store import CellName, Meaning, Store
+from celo.meta.data.errors import DatasetNotFoundError
+from celo.meta.runs.provenance import provenance
+from celo.meta.tasks.base import Task
 
 Load = Callable[[], Task]
 

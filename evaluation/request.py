@@ -7,15 +7,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from celo.names import unknown_name
-from evaluation.contestants import contestant
-from evaluation.plan import Evaluation
-from evaluation.resources import Resources
-from evaluation.settings import Settings
-from meta.datasets.cache import cache_folder
-from meta.datasets.catalog import TEXT_DATASETS
-from meta.datasets.source import data_folder
-from meta.tasks.registry import find, make
+from celo._core.names import unknown_name
+from celo.evaluation.contestants import contestant
+from celo.evaluation.plan import Evaluation
+from celo.evaluation.resources import Resources
+from celo.evaluation.settings import Settings
+from celo.meta.data.cache import cache_folder
+from celo.meta.data.catalog import TEXT_DATASETS
+from celo.meta.data.source import data_folder
+from celo.meta.tasks.registry import find, make
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Request:
     Attributes:
         folder: of the results.
         tasks: names of tasks.
-        optimizers: texts, see `evaluation.contestants.contestant`.
+        optimizers: texts, see `celo.evaluation.contestants.contestant`.
         settings: what all cells share.
         resources: what the work may take.
         data_dir: folder of datasets; None = the variable CELO_DATA, then the hub.

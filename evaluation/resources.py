@@ -11,7 +11,7 @@ class Resources:
 
     Attributes:
         trainings_at_once: the most trainings of a cell that a device does at a time; 0 = one on a CPU (see
-            `evaluation.cell_program.at_once`), elsewhere as many as fit.
+            `celo.evaluation.cell_program.at_once`), elsewhere as many as fit.
         memory: bytes per device; None = most of what is free.
     """
 

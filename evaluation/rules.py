@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo.hand_designed import hand_designed
+from celo.baselines import hand_designed
 from celo.learned.base import LearnedOptimizer
 from celo.schedules import cosine_learning_rate
 

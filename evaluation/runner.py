@@ -18,15 +18,15 @@ from typing import Any
 
 import jax
 
-from evaluation.cell import CellResult
-from evaluation.cell_program import StopRequestedError
-from evaluation.memory import bytes_per_device, out_of_memory
-from evaluation.open_cell import OpenCell
-from evaluation.parts import Parts
-from evaluation.plan import Evaluation, Job
-from evaluation.resources import Resources
-from evaluation.settings import code_digest
-from evaluation.store import CellName
+from celo.evaluation.cell import CellResult
+from celo.evaluation.cell_program import StopRequestedError
+from celo.evaluation.memory import bytes_per_device, out_of_memory
+from celo.evaluation.open_cell import OpenCell
+from celo.evaluation.parts import Parts
+from celo.evaluation.plan import Evaluation, Job
+from celo.evaluation.resources import Resources
+from celo.evaluation.settings import code_digest
+from celo.evaluation.store import CellName
 
 _PATIENCE = 1.0  # seconds between two looks at what another process is doing
 _NAP = 0.1  # seconds a device without work sleeps

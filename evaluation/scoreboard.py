@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evaluation.cell import CellResult
-from evaluation.corpora import corpus_of
-from evaluation.coverage import Coverage, coverage
-from evaluation.envelope import Envelope, velo_speedup_score
-from evaluation.scores import REFERENCE, SCORES, Reference, reference, unscorable
-from evaluation.selection import Chosen, choose
+from celo.evaluation.cell import CellResult
+from celo.evaluation.corpora import corpus_of
+from celo.evaluation.coverage import Coverage, coverage
+from celo.evaluation.envelope import Envelope, velo_speedup_score
+from celo.evaluation.scores import REFERENCE, SCORES, Reference, reference, unscorable
+from celo.evaluation.selection import Chosen, choose
 
 NOISE = "Adam* (noise reference)"
 VELO_MEANING = (
@@ -91,7 +91,7 @@ def scoreboard(
         The scoreboard; without scores if there is no task to score.
 
     Raises:
-        ValueError: there is no cell, or cells do not belong together, see `evaluation.coverage.coverage`.
+        ValueError: there is no cell, or cells do not belong together, see `celo.evaluation.coverage.coverage`.
     """
     if not cells:
         asked = "; ".join(f"{optimizer} on {task}" for task, optimizer in expected)

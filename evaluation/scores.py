@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from evaluation.selection import Chosen
-from evaluation.speedup import first_crossing, sustained
-from meta.full_training import smooth
+from celo.evaluation.selection import Chosen
+from celo.evaluation.speedup import first_crossing, sustained
+from celo.meta.full_training import smooth
 
 REFERENCE = "adam"
 _TINY = float(np.finfo(np.float32).tiny)
@@ -36,7 +36,7 @@ def reference(adam: Chosen) -> Reference | None:
     """What the best Adam reaches; None if even its best learning rate diverged on some seed.
 
     Args:
-        adam: its trainings at the best learning rate, as `evaluation.selection.choose` finds it.
+        adam: its trainings at the best learning rate, as `celo.evaluation.selection.choose` finds it.
 
     Raises:
         ValueError: its loss is negative, so that no ratio of losses means anything.
@@ -75,7 +75,7 @@ def final_loss_score(runs: Chosen, best: Reference) -> np.ndarray:
 
 
 def speedup_score(runs: Chosen, best: Reference) -> np.ndarray:
-    """Speedup of each run by its first crossing, as in the paper: see `evaluation.speedup.first_crossing`.
+    """Speedup of each run by its first crossing, as in the paper: see `celo.evaluation.speedup.first_crossing`.
 
     Args:
         runs: trainings of an optimizer, S seeds.
@@ -88,7 +88,7 @@ def speedup_score(runs: Chosen, best: Reference) -> np.ndarray:
 
 
 def sustained_speedup_score(runs: Chosen, best: Reference) -> np.ndarray:
-    """Speedup of each run by the step from which it stays at the target: `evaluation.speedup.sustained`.
+    """Speedup of each run by the step from which it stays at the target: `celo.evaluation.speedup.sustained`.
 
     Args:
         runs: trainings of an optimizer, S seeds.

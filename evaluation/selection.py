@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from evaluation.cell import CellResult
+from celo.evaluation.cell import CellResult
 
 
 def best_configuration(cell: CellResult) -> int:

@@ -8,18 +8,18 @@ from typing import Any
 
 import jax
 
-from celo.names import unknown_name
-from evaluation import rules
-from evaluation.code_identity import code_identity, own_sources
-from evaluation.contestants import Contestant
-from evaluation.hyperparameters import GRIDS
-from meta import evaluated_training
-from meta.evaluated_training import EvaluatedTraining
-from meta.fingerprint import fingerprint
-from meta.tasks.base import Task
+from celo._core.names import unknown_name
+from celo.evaluation import rules
+from celo.evaluation.code_identity import code_identity, own_sources
+from celo.evaluation.contestants import Contestant
+from celo.evaluation.hyperparameters import GRIDS
+from celo.meta import evaluated_training
+from celo.meta.evaluated_training import EvaluatedTraining
+from celo.meta.runs.fingerprint import fingerprint
+from celo.meta.tasks.base import Task
 
 # What turns trainings into a cell. Alone: by way of the optimizers' registry they import everything.
-_PROGRAM = ("evaluation.cell_program", "evaluation.open_cell", "meta.compile")
+_PROGRAM = ("celo.evaluation.cell_program", "celo.evaluation.open_cell", "celo.meta.compile")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Settings:
         seed: of the random keys, and of the random search of hyperparameters.
         eval_every: steps from one evaluation to the next.
         eval_batches: batches of each split per evaluation.
-        grid: learning rates of hand-designed optimizers, see `evaluation.hyperparameters.GRIDS`.
+        grid: learning rates of hand-designed optimizers, see `celo.evaluation.hyperparameters.GRIDS`.
     """
 
     steps: int = 2000

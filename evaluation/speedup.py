@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from meta.full_training import smooth
+from celo.meta.full_training import smooth
 
 
 def first_crossing(losses: np.typing.ArrayLike, target: float) -> np.ndarray:
@@ -14,7 +14,7 @@ def first_crossing(losses: np.typing.ArrayLike, target: float) -> np.ndarray:
     largest speedup is T. A curve that dips to the target once, by noise, counts as having reached it.
 
     Args:
-        losses: (..., T) losses as trained, not smoothed; `meta.full_training.smooth` is applied here.
+        losses: (..., T) losses as trained, not smoothed; `celo.meta.full_training.smooth` is applied here.
         target: smoothed loss to reach.
 
     Returns:

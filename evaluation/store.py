@@ -2,7 +2,7 @@
 
 ``evaluation.json`` holds the settings all cells share and the list of cells asked for, ``cells/`` one Parquet
 file per finished cell, ``locks/`` the locks by which processes share the work; ``parts/`` what is done of
-unfinished cells, see `evaluation.parts`.
+unfinished cells, see `celo.evaluation.parts`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from celo.files import write_atomically
-from evaluation import cell_file
-from evaluation.cell import CellResult
-from evaluation.cell_name import CellName, name_of
-from meta.files import foreign, json_bytes, json_ready
-from meta.lock import FileLock
+from celo._core.files import write_atomically
+from celo.evaluation import cell_file
+from celo.evaluation.cell import CellResult
+from celo.evaluation.cell_name import CellName, name_of
+from celo.meta.runs.files import foreign, json_bytes, json_ready
+from celo.meta.runs.lock import FileLock
 
 FORMAT = 1
 NAME = "evaluation.json"
@@ -28,7 +28,7 @@ class Meaning(NamedTuple):
 
     Attributes:
         spec: the optimizer in words, for messages.
-        digest: tells it from all others, see `evaluation.contestants.Contestant.digest`.
+        digest: tells it from all others, see `celo.evaluation.contestants.Contestant.digest`.
     """
 
     spec: str
@@ -67,7 +67,7 @@ class Store:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What the evaluation was begun with, as `meta.provenance.provenance` gives it."""
+        """What the evaluation was begun with, as `celo.meta.runs.provenance.provenance` gives it."""
         return self._read_json()["provenance"]
 
     @property

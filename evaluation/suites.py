@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from celo.names import unknown_name
-from meta.tasks import META_TRAINING, TASKS
+from celo._core.names import unknown_name
+from celo.meta.tasks import META_TRAINING, TASKS
 
 QUICK = (
     "ImageMLP_Digits8_Relu64x64x64_bs64",

@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evaluation.aggregate import (
+from celo.evaluation.aggregate import (
     Estimate,
     Profile,
     aggregates,
     performance_profile,
     probability_of_improvement,
 )
-from evaluation.scoreboard import NOISE, Scoreboard, Scored
+from celo.evaluation.scoreboard import NOISE, Scoreboard, Scored
 
 POINTS = 201
 
@@ -24,7 +24,7 @@ class Summary(NamedTuple):
 
     Attributes:
         scored: the scores.
-        aggregates: by label, then by the name of each of `evaluation.aggregate.AGGREGATES`.
+        aggregates: by label, then by the name of each of `celo.evaluation.aggregate.AGGREGATES`.
         improvement: by label, the probability that a run beats one of the best Adam's.
         profiles: by label, at the same thresholds.
     """

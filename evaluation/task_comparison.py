@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.cell import CellResult
-from evaluation.scores import final_loss_score, reference, unscorable
-from evaluation.selection import Chosen, best_configuration, choose, mean_final_loss
+from celo.evaluation.cell import CellResult
+from celo.evaluation.scores import final_loss_score, reference, unscorable
+from celo.evaluation.selection import Chosen, best_configuration, choose, mean_final_loss
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class TaskComparison:
 
     @property
     def best(self) -> int:
-        """Position of Adam's best rate, see `evaluation.selection.best_configuration`."""
+        """Position of Adam's best rate, see `celo.evaluation.selection.best_configuration`."""
         return best_configuration(self.adam)
 
     @property
@@ -46,9 +46,9 @@ class TaskComparison:
         return choose(self.adam)
 
     def scores(self, label: str) -> np.ndarray:
-        """Final-loss score of each seed, see `evaluation.scores.final_loss_score`.
+        """Final-loss score of each seed, see `celo.evaluation.scores.final_loss_score`.
 
-        NaN where no run can be scored, see `evaluation.scores.unscorable`.
+        NaN where no run can be scored, see `celo.evaluation.scores.unscorable`.
 
         Args:
             label: which learned optimizer.
@@ -67,7 +67,7 @@ class TaskComparison:
         return int(np.sum(mean_final_loss(self.adam) > mine)) if np.isfinite(mine) else 0
 
     def summary(self) -> dict[str, Any]:
-        """The numbers behind a table, ready for `meta.files.json_ready`."""
+        """The numbers behind a table, ready for `celo.meta.files.json_ready`."""
         rates = [
             {"learning_rate": float(rate), **_numbers(Chosen(self.adam, i))}
             for i, rate in enumerate(self.learning_rates)

@@ -20,7 +20,7 @@ import optax
 from jax import Array
 
 from celo import HAND_DESIGNED, LEARNED, hand_designed, learned_optimizer
-from celo.names import unknown_name
+from celo._core.names import unknown_name
 
 PyTree = Any
 

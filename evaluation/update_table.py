@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.report.table import Table
+from celo.evaluation.report.table import Table
 
 FAILED = "failed"
 Figures = Mapping[str, Any]

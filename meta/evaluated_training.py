@@ -1,6 +1,6 @@
 """A whole training that is evaluated along the way, in parts that a program may compile and call one by one.
 
-`meta.full_training.train` is one call from the first step to the last. Here the same steps are taken from one
+`celo.meta.full_training.train` is one call from the first step to the last. Here the same steps are taken from one
 evaluation to the next, any number of them per call, so that a program sees how far it is and can stop. The
 bounds of a call may be traced: all calls are of one compiled program.
 """
@@ -17,9 +17,9 @@ import numpy as np
 import optax
 from jax import Array
 
-from celo.hand_designed import eval_params
-from meta.full_training import Position, begin, check_num_steps, draw_samples, evaluate, take_step
-from meta.tasks.base import Task
+from celo.baselines import eval_params
+from celo.meta.full_training import Position, begin, check_num_steps, draw_samples, evaluate, take_step
+from celo.meta.tasks.base import Task
 
 PyTree = Any
 SPLITS = ("train", "outer_valid", "test")
@@ -31,7 +31,7 @@ class Progress(NamedTuple):
     Attributes:
         position: parameters and states.
         loss: (T,) float32 training loss of each step's batch, before that step; 0 where there was none yet.
-        eta: (T,) float32 step size as `meta.full_training.step_size` reads it.
+        eta: (T,) float32 step size as `celo.meta.full_training.step_size` reads it.
         evaluations: by ``{split}_loss``, and ``{split}_accuracy`` where the task has one, (E,) float32.
     """
 
@@ -46,7 +46,7 @@ class EvaluatedTraining:
     """The plan of a training: evaluations before step 0, every so many steps, and after the last.
 
     The key of a training decides initial parameters, batches and the batches of evaluations; equal keys mean
-    the same problem for every optimizer. Loss curve and final loss are those of `meta.full_training.train`
+    the same problem for every optimizer. Loss curve and final loss are those of `celo.meta.full_training.train`
     and `evaluate_end` with the two halves of that key.
 
     Attributes:
@@ -55,8 +55,8 @@ class EvaluatedTraining:
         batches: batches per evaluation and split.
 
     Example:
-        >>> from celo.hand_designed import hand_designed
-        >>> from meta.tasks import Quadratic
+        >>> from celo.baselines import hand_designed
+        >>> from celo.meta.tasks import Quadratic
         >>> plan, task, key = EvaluatedTraining(3, every=2), Quadratic.of([1.0]), jax.random.key(0)
         >>> sgd = hand_designed("sgd", 0.5)
         >>> progress = plan.begin(task, sgd, key)

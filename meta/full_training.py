@@ -1,6 +1,6 @@
 """Training one problem from its first step to its last, as a pure function of the optimizer and a random key.
 
-Where `meta.unroll` trains truncated stretches with resets, this is what a user does: draw initial parameters,
+Where `celo.meta.estimators.unroll` trains truncated stretches with resets, this is what a user does: draw initial parameters,
 take ``num_steps`` steps, look at the loss. It is one `jax.lax.scan`, so it goes under `jax.vmap` over keys,
 learning rates and meta-parameters.
 """
@@ -15,9 +15,9 @@ import numpy as np
 import optax
 from jax import Array
 
-from celo.hand_designed import eval_params
-from meta.step_size import step_size
-from meta.tasks.base import Aux, Task
+from celo.baselines import eval_params
+from celo.meta.step_size import step_size
+from celo.meta.tasks.base import Aux, Task
 
 PyTree = Any
 
@@ -78,7 +78,7 @@ def train(task: Task, optimizer: optax.GradientTransformation, key: Array, num_s
     The key alone decides initial parameters and batches: optimizers given equal keys meet the same problem.
 
     Args:
-        task: what to train, see `meta.tasks.base`.
+        task: what to train, see `celo.meta.tasks.base`.
         optimizer: an optax optimizer; its ``update`` gets the loss as ``value=`` if it takes extra arguments.
         key: random key.
         num_steps: number of steps.
@@ -91,8 +91,8 @@ def train(task: Task, optimizer: optax.GradientTransformation, key: Array, num_s
         ValueError: if ``num_steps`` is below 1.
 
     Example:
-        >>> from celo.hand_designed import hand_designed
-        >>> from meta.tasks import Quadratic
+        >>> from celo.baselines import hand_designed
+        >>> from celo.meta.tasks import Quadratic
         >>> curve = train(Quadratic.of([1.0]), hand_designed("sgd", 0.5), jax.random.key(0), num_steps=3)
         >>> (curve.loss / curve.loss[0]).tolist()
         [1.0, 0.25, 0.0625]
@@ -123,7 +123,7 @@ def take_step(
         task: what to train.
         optimizer: an optax optimizer.
         position: where the training is.
-        sample: what decides the batch, see `meta.tasks.base.Task.sample`.
+        sample: what decides the batch, see `celo.meta.tasks.base.Task.sample`.
         key: random key of the loss.
 
     Returns:
@@ -154,7 +154,7 @@ def evaluate(
 
     Args:
         task: what was trained.
-        params: parameters to judge; for schedule-free methods those of `celo.hand_designed.eval_params`.
+        params: parameters to judge; for schedule-free methods those of `celo.baselines.eval_params`.
         model_state: state of the model.
         key: random key of the batches.
         split: "train", "inner_valid", "outer_valid" or "test".

@@ -12,11 +12,10 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from celo.learned.base import LearnedOptimizer
-from meta import partition, sharding
-from meta.compile import jit, jit_once
-from meta.estimators import EstimatorState, Summary
-from meta.recipe import Stage
-from meta.tasks import stack_tasks
+from celo.meta.compile import jit, jit_once
+from celo.meta.estimators import EstimatorState, Summary, partition, sharding
+from celo.meta.recipe import Stage
+from celo.meta.tasks import stack_tasks
 
 PyTree = Any
 

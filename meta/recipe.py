@@ -10,15 +10,15 @@ from typing import Any
 import jax
 import optax
 
-from celo import names
+from celo._core import names
+from celo._core.names import unknown_name
 from celo.learned import LEARNED, learned_optimizer
 from celo.learned.base import LearnedOptimizer
-from celo.names import unknown_name
-from meta.augmentation import Augmentation
-from meta.estimators import ESTIMATORS, Antithetic
-from meta.horizons import Constant, Curriculum, Horizon, LogUniform
-from meta.tasks import META_TRAINING, TASKS
-from meta.unroll import InnerTraining
+from celo.meta.estimators import ESTIMATORS, Antithetic
+from celo.meta.estimators.augmentation import Augmentation
+from celo.meta.estimators.horizons import Constant, Curriculum, Horizon, LogUniform
+from celo.meta.estimators.unroll import InnerTraining
+from celo.meta.tasks import META_TRAINING, TASKS
 
 # SVHN is not among the local datasets of a small machine; these three are.
 LOCAL_FAMILIES = tuple(name for name in META_TRAINING if "Svhn" not in name)
@@ -47,7 +47,7 @@ class Stage:
             stage).
         horizon_low: shortest inner training, in steps.
         horizon_high: longest inner training, in steps.
-        augmentation: level of the task augmentation, see `meta.augmentation`.
+        augmentation: level of the task augmentation, see `celo.meta.estimators.augmentation`.
         augmentation_low: smallest tau.
         augmentation_high: largest tau.
     """
@@ -134,7 +134,7 @@ class Recipe:
     Attributes:
         optimizer: name of the learned optimizer, see `celo.LEARNED`.
         options: its configuration as NAME=VALUE, for example form=linear.
-        tasks: names of the task families, see `meta.tasks.TASKS`.
+        tasks: names of the task families, see `celo.meta.tasks.TASKS`.
         stage1: the first stage.
         stage2: the second stage.
         stages: how many stages to run, 1 or 2.

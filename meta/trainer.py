@@ -15,19 +15,20 @@ from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 import celo
-from celo import checkpoint, names
+from celo import checkpoint
+from celo._core import names
 from celo.learned import LEARNED
 from celo.learned.base import LearnedOptimizer
-from meta.fingerprint import arrays_fingerprint
-from meta.initial_theta import CONFIG_KEY, check_recipe, initial_theta, stage_name, starting_points
-from meta.program import Measures, MetaState, StageProgram
-from meta.recipe import Recipe
-from meta.run import RunFolder, saved_steps
-from meta.signals import StopRequest, stop_on_signals
-from meta.tasks import make
-from meta.trackers import TRACKERS, Tracker, make_tracker
-from meta.validation import Validation
-from meta.wandb_tracker import mode_of
+from celo.meta.estimators.signals import StopRequest, stop_on_signals
+from celo.meta.initial_theta import CONFIG_KEY, check_recipe, initial_theta, stage_name, starting_points
+from celo.meta.program import Measures, MetaState, StageProgram
+from celo.meta.recipe import Recipe
+from celo.meta.runs.fingerprint import arrays_fingerprint
+from celo.meta.runs.run import RunFolder, saved_steps
+from celo.meta.runs.trackers import TRACKERS, Tracker, make_tracker
+from celo.meta.runs.wandb_tracker import mode_of
+from celo.meta.tasks import make
+from celo.meta.validation import Validation
 
 PyTree = Any
 THETA_FILE = "theta.safetensors"
@@ -39,7 +40,7 @@ class Settings:
     """How a run is carried out; none of it changes the result.
 
     Attributes:
-        data_dir: folder of datasets, see `meta.datasets`; None = $CELO_DATA, then the hub.
+        data_dir: folder of datasets, see `celo.meta.data`; None = $CELO_DATA, then the hub.
         tracker: "jsonl" or "none" (the run's own metrics.jsonl, always written), or "wandb".
         tracker_mode: of wandb: online, offline or disabled; default the variable WANDB_MODE, then online.
         project: wandb project.
@@ -107,7 +108,7 @@ def meta_train(recipe: Recipe, run_dir: str | os.PathLike[str], settings: Settin
         ValueError: the folder holds a run of another recipe, of other data or of other initial checkpoints,
             or something else.
         FileNotFoundError: a checkpoint that a stage will start from is not there.
-        meta.datasets.DatasetNotFoundError: data are missing.
+        meta.data.DatasetNotFoundError: data are missing.
 
     Example::
 

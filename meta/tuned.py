@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from meta.recipe import Recipe, preset
+from celo.meta.recipe import Recipe, preset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ def tuned_preset(name: str, optimizer: str = "celo") -> Recipe:
     """The recipe of a preset for an optimizer.
 
     Args:
-        name: of a preset, see `meta.recipe.preset`.
+        name: of a preset, see `celo.meta.recipe.preset`.
         optimizer: name of the learned optimizer, see `celo.LEARNED`.
 
     Returns:

@@ -16,10 +16,10 @@ import numpy as np
 from jax import Array
 
 from celo.learned.base import LearnedOptimizer, check_theta
-from meta.compile import jit
-from meta.full_training import check_num_steps, train
-from meta.program import group_tasks
-from meta.tasks.base import Task, stack_tasks
+from celo.meta.compile import jit
+from celo.meta.full_training import check_num_steps, train
+from celo.meta.program import group_tasks
+from celo.meta.tasks.base import Task, stack_tasks
 
 PyTree = Any
 
@@ -46,7 +46,7 @@ class Validation:
 
     Example:
         >>> from celo.learned import LEARNED
-        >>> from meta.tasks import Quadratic
+        >>> from celo.meta.tasks import Quadratic
         >>> learned = LEARNED["celo"](stage=1)
         >>> validation = Validation([Quadratic.of([1.0, 2.0])], num_steps=20, seeds=2)
         >>> score, by_task = validation.validate(learned, learned.init(jax.random.key(0)), jax.random.key(1))

@@ -1,7 +1,7 @@
 """Run the grid of changes to the recipe: what each part of Celo is good for.
 
 `celo ablate --preset quick --suite quick --out grid` meta-trains every row of the grid (see
-`ablations.grid`), trains the suite with what comes out and with Adam at every learning rate, and writes a
+`celo.ablations.grid`), trains the suite with what comes out and with Adam at every learning rate, and writes a
 table with the paper's numbers beside, and a whole report. It goes on where it was stopped; `--rows` and
 `--tables` take part of the grid, so that several processes may share the work; `--plan` says what there is.
 """
@@ -15,30 +15,30 @@ from pathlib import Path
 
 import tyro
 
-from ablations.carry_out import META, RESULTS, Trial, evaluate, train, trials
-from ablations.grid import TABLES, rows
-from ablations.report import findings, records, table
-from celo.files import write_atomically
-from evaluation.report.benchmark import write_benchmark
-from evaluation.report.caveats import caveats
-from evaluation.report.records import csv_bytes
-from evaluation.report.sections import Sources
-from evaluation.report.table import Table
-from evaluation.request import Request, default_baselines
-from evaluation.scoreboard import scoreboard
-from evaluation.scores import REFERENCE
-from evaluation.settings import Settings
-from evaluation.store import Store
-from evaluation.suites import tasks_of
-from evaluation.summary import summarise
-from meta.recipe import Recipe
-from meta.signals import stop_on_signals
-from meta.trainer import Settings as TrainerSettings
-from meta.tuned import tuned_preset
-from scripts.devices import Devices, set_up
-from scripts.errors import exit_with
-from scripts.evaluate import conclude
-from scripts.evaluate_progress import Progress
+from celo._core.files import write_atomically
+from celo.ablations.carry_out import META, RESULTS, Trial, evaluate, train, trials
+from celo.ablations.grid import TABLES, rows
+from celo.ablations.report import findings, records, table
+from celo.evaluation.report.benchmark import write_benchmark
+from celo.evaluation.report.caveats import caveats
+from celo.evaluation.report.records import csv_bytes
+from celo.evaluation.report.sections import Sources
+from celo.evaluation.report.table import Table
+from celo.evaluation.request import Request, default_baselines
+from celo.evaluation.scoreboard import scoreboard
+from celo.evaluation.scores import REFERENCE
+from celo.evaluation.settings import Settings
+from celo.evaluation.store import Store
+from celo.evaluation.suites import tasks_of
+from celo.evaluation.summary import summarise
+from celo.meta.estimators.signals import stop_on_signals
+from celo.meta.recipe import Recipe
+from celo.meta.trainer import Settings as TrainerSettings
+from celo.meta.tuned import tuned_preset
+from celo.scripts.devices import Devices, set_up
+from celo.scripts.errors import exit_with
+from celo.scripts.evaluate import conclude
+from celo.scripts.evaluate_progress import Progress
 
 
 @dataclasses.dataclass(frozen=True)

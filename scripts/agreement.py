@@ -15,11 +15,11 @@ from typing import Annotated
 
 import tyro
 
-from evaluation.agreement import agreements, table
-from evaluation.envelope import read_envelopes
-from evaluation.scores import REFERENCE
-from evaluation.store import Store
-from scripts.errors import exit_with
+from celo.evaluation.agreement import agreements, table
+from celo.evaluation.envelope import read_envelopes
+from celo.evaluation.scores import REFERENCE
+from celo.evaluation.store import Store
+from celo.scripts.errors import exit_with
 
 
 @dataclasses.dataclass(frozen=True)

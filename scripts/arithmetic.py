@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 from jax.interpreters import partial_eval
 
-from evaluation.contestants import Contestant
-from meta.evaluated_training import SPLITS, EvaluatedTraining
-from meta.full_training import FINAL_BATCHES, begin, evaluate, take_step
-from meta.tasks.base import Task
+from celo.evaluation.contestants import Contestant
+from celo.meta.evaluated_training import SPLITS, EvaluatedTraining
+from celo.meta.full_training import FINAL_BATCHES, begin, evaluate, take_step
+from celo.meta.tasks.base import Task
 
 
 def product_operations(function: Callable[..., Any], *args: Any) -> int:

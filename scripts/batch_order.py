@@ -1,6 +1,6 @@
 """Does the order of batches matter? `python -m scripts.batch_order --tasks NAME --envelope NPZ`.
 
-Trains tasks on images with Adam and batches in three orders (see `evaluation.batch_order`), and compares the
+Trains tasks on images with Adam and batches in three orders (see `celo.evaluation.batch_order`), and compares the
 smoothed training loss with the published envelope. The initial parameters of a seed are the same in all.
 """
 
@@ -12,13 +12,13 @@ from pathlib import Path
 
 import tyro
 
-from evaluation.agreement import agreement, table
-from evaluation.batch_order import ORDERS, Schedule, adam_cell
-from evaluation.envelope import read_envelopes
-from evaluation.report.table import Table
-from meta.tasks import make
-from scripts.devices import Devices, set_up
-from scripts.errors import exit_with
+from celo.evaluation.agreement import agreement, table
+from celo.evaluation.batch_order import ORDERS, Schedule, adam_cell
+from celo.evaluation.envelope import read_envelopes
+from celo.evaluation.report.table import Table
+from celo.meta.tasks import make
+from celo.scripts.devices import Devices, set_up
+from celo.scripts.errors import exit_with
 
 WORDS = {
     "replacement": "with replacement",
@@ -34,7 +34,7 @@ class Command:
     Attributes:
         tasks: names of tasks on images.
         envelope: NPZ file of published envelopes: names (k,), steps (k, n), loss (k, n).
-        learning_rates: of Adam; the best by the smoothed loss at the end is shown, as by `scripts.agreement`.
+        learning_rates: of Adam; the best by the smoothed loss at the end is shown, as by `celo.scripts.agreement`.
         steps: of every training.
         seeds: trainings of each rate and order.
         data_dir: folder of datasets; default the variable CELO_DATA, then the hub.

@@ -11,11 +11,11 @@ import sys
 
 import tyro
 
-from scripts.benchmark_evaluate import ONE_WAY, EvaluateSpeed, EvaluateWay
-from scripts.benchmark_meta import Meta, MetaStage
-from scripts.benchmark_update import WORKER, Update
-from scripts.benchmark_update_worker import UpdateWorker
-from scripts.errors import exit_with
+from celo.scripts.benchmark_evaluate import ONE_WAY, EvaluateSpeed, EvaluateWay
+from celo.scripts.benchmark_meta import Meta, MetaStage
+from celo.scripts.benchmark_update import WORKER, Update
+from celo.scripts.benchmark_update_worker import UpdateWorker
+from celo.scripts.errors import exit_with
 
 COMMANDS = {"meta": Meta, "update": Update, "evaluate": EvaluateSpeed}
 # What the commands start in processes of their own; of no use to anybody else, so the help leaves them out.

@@ -1,7 +1,7 @@
 """Time the runner of evaluations: `celo benchmark evaluate --json OUT`.
 
 Trainings per minute of a suite, Adam at every learning rate and seed: by the runner, and by loops that train
-one seed and one learning rate at a time (`scripts.benchmark_evaluate_loops`): a compiled scan per training, a
+one seed and one learning rate at a time (`celo.scripts.benchmark_evaluate_loops`): a compiled scan per training, a
 compiled step called from Python, and the same compiled anew for every training as a plain script does. All
 take the same steps and evaluations, begin with nothing compiled, have all cores, and are timed in a process
 of their own from the first task on, without reading the data. A loop does some trainings of every task; the
@@ -22,11 +22,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from celo.files import write_atomically
-from evaluation.resources import Resources
-from evaluation.settings import Settings
-from evaluation.suites import tasks_of
-from scripts.devices import Devices, core_count, set_up
+from celo._core.files import write_atomically
+from celo.evaluation.resources import Resources
+from celo.evaluation.settings import Settings
+from celo.evaluation.suites import tasks_of
+from celo.scripts.devices import Devices, core_count, set_up
 
 ONE_WAY = "evaluate-way"
 Way = Literal["runner", "scan", "stepwise", "recompiled"]
@@ -72,8 +72,8 @@ class EvaluateWay:
         """Times it and prints the figures as one line of JSON."""
         # The runner trains a cell on each core; a loop has one device that is made of all cores.
         set_up(Devices(host_devices=0 if self.way == "runner" else 1))
-        from meta.tasks import make
-        from scripts.arithmetic import peak_gigaflops
+        from celo.meta.tasks import make
+        from celo.scripts.arithmetic import peak_gigaflops
 
         tasks = {name: make(name, self.data_dir) for name in tasks_of(self.suite, self.tasks)}
         gigaflop = self._gigaflop(tasks)
@@ -83,17 +83,17 @@ class EvaluateWay:
 
     def _gigaflop(self, tasks: dict[str, Any]) -> float:
         """10^9 operations in all trainings; counted first, so that an uncountable task shows at once."""
-        from evaluation.contestants import contestant
-        from scripts.arithmetic import training_operations
+        from celo.evaluation.contestants import contestant
+        from celo.scripts.arithmetic import training_operations
 
         one = contestant("adam")
         each = sum(training_operations(task, one, self.settings.plan) for task in tasks.values())
         return 1e-9 * each * len(one.configurations) * self.seeds
 
     def _runner(self, tasks: dict[str, Any]) -> dict[str, Any]:
-        from evaluation.contestants import contestant
-        from evaluation.plan import Evaluation
-        from evaluation.runner import run
+        from celo.evaluation.contestants import contestant
+        from celo.evaluation.plan import Evaluation
+        from celo.evaluation.runner import run
 
         loads = {name: partial(tasks.__getitem__, name) for name in tasks}
         with tempfile.TemporaryDirectory() as folder:
@@ -120,8 +120,8 @@ class EvaluateWay:
         """Seconds of all trainings: those of the first, and the mean of the others times their number."""
         import jax
 
-        from evaluation.contestants import contestant
-        from scripts.benchmark_evaluate_loops import LOOPS, seconds_of
+        from celo.evaluation.contestants import contestant
+        from celo.scripts.benchmark_evaluate_loops import LOOPS, seconds_of
 
         one, figures = contestant("adam"), {}
         count = len(one.configurations) * self.seeds
@@ -194,7 +194,7 @@ class EvaluateSpeed:
     def _measure(self, way: EvaluateWay) -> dict[str, Any]:
         """Runs a way in a child process and takes its figures from the last line it prints."""
         environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
-        command = [sys.executable, "-m", "scripts.benchmark", ONE_WAY, "--way", way.way]
+        command = [sys.executable, "-m", "celo.scripts.benchmark", ONE_WAY, "--way", way.way]
         command += ["--tasks", *tasks_of(way.suite, way.tasks)]
         if way.data_dir is not None:
             command += ["--data-dir", str(way.data_dir)]

@@ -13,13 +13,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from celo.hand_designed import eval_params
-from evaluation.contestants import Contestant
-from evaluation.settings import Settings
-from meta.compile import jit
-from meta.evaluated_training import SPLITS
-from meta.full_training import FINAL_BATCHES, begin, evaluate, take_step
-from meta.tasks.base import Task
+from celo.baselines import eval_params
+from celo.evaluation.contestants import Contestant
+from celo.evaluation.settings import Settings
+from celo.meta.compile import jit
+from celo.meta.evaluated_training import SPLITS
+from celo.meta.full_training import FINAL_BATCHES, begin, evaluate, take_step
+from celo.meta.tasks.base import Task
 
 Train = Callable[[Any, Any], float]  # learning rate and key -> final loss
 Loop = Callable[[Task, Contestant, Settings], Train]

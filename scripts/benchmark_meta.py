@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from celo.files import write_atomically
-from scripts.devices import Devices, set_up
+from celo._core.files import write_atomically
+from celo.scripts.devices import Devices, set_up
 
 FAMILIES = {"mnist": 48_000, "fashion_mnist": 48_000, "svhn": 58_605, "cifar10": 40_000}
 PAPER_ITERATIONS = 100_000
@@ -68,7 +68,7 @@ class Meta:
         environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
         arguments = ["--part", part, "--calls", self.calls, "--iterations", self.iterations]
         arguments += ["--host-devices", self.host_devices, "--began", time.time()]
-        command = [sys.executable, "-m", "scripts.benchmark", "meta-stage", *map(str, arguments)]
+        command = [sys.executable, "-m", "celo.scripts.benchmark", "meta-stage", *map(str, arguments)]
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"the process that timed stage {part} ended with exit code {done.returncode}")
@@ -102,7 +102,7 @@ class MetaStage:
         began = self.began or time.time()
         import jax
 
-        from meta.compile import jit_once
+        from celo.meta.compile import jit_once
 
         set_up(Devices(host_devices=self.host_devices))
         program = paper_program(self.part, self.iterations)
@@ -137,10 +137,10 @@ def paper_program(part: int, most_iterations: int) -> Any:
     import jax
     import numpy as np
 
-    from meta.datasets.images import ImageData, ImageSplit
-    from meta.program import StageProgram
-    from meta.recipe import preset
-    from meta.tasks import ImageMLP
+    from celo.meta.data.images import ImageData, ImageSplit
+    from celo.meta.program import StageProgram
+    from celo.meta.recipe import preset
+    from celo.meta.tasks import ImageMLP
 
     rng = np.random.default_rng(0)
 

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from celo import HAND_DESIGNED, LEARNED
-from celo.files import write_atomically
-from celo.names import unknown_name
-from evaluation.suites import CELO17
-from evaluation.update_cost import Budget, optimizer_names
-from evaluation.update_table import FAILED, bytes_table, failures, ratio_table
-from scripts.measuring_process import MeasuringProcess, UnansweredError
+from celo._core.files import write_atomically
+from celo._core.names import unknown_name
+from celo.evaluation.suites import CELO17
+from celo.evaluation.update_cost import Budget, optimizer_names
+from celo.evaluation.update_table import FAILED, bytes_table, failures, ratio_table
+from celo.scripts.measuring_process import MeasuringProcess, UnansweredError
 
 WORKER = "update-worker"
 
@@ -51,7 +51,7 @@ class Update:
 
     def __post_init__(self) -> None:
         """Checks names and numbers before anything is measured."""
-        from meta.tasks import TASKS
+        from celo.meta.tasks import TASKS
 
         Budget(self.calls, self.seconds_per_pair, self.memory_gib)
         if not self.time_limit > 0:

@@ -13,10 +13,10 @@ from typing import Any
 import jax
 import optax
 
-from evaluation import update_cost
-from evaluation.update_cost import Budget, Stepper
-from meta.tasks import parameter_shapes
-from scripts.devices import core_count
+from celo.evaluation import update_cost
+from celo.evaluation.update_cost import Budget, Stepper
+from celo.meta.tasks import parameter_shapes
+from celo.scripts.devices import core_count
 
 
 class Worker:

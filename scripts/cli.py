@@ -32,15 +32,21 @@ class Command:
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "meta-train": Command(
-            "scripts.meta_train", "meta-train a learned optimizer; resumes an existing run", "train"
+            "celo.scripts.meta_train", "meta-train a learned optimizer; resumes an existing run", "train"
         ),
-        "evaluate": Command("scripts.evaluate", "train suites of tasks and store the results", "eval"),
-        "compare": Command("scripts.compare", "compare checkpoints with tuned Adam on named tasks", "eval"),
-        "report": Command("scripts.report", "turn stored results into scores, tables and figures", "eval"),
-        "ablate": Command("scripts.ablate", "run the grid of changes to the recipe", "eval"),
-        "benchmark": Command("scripts.benchmark", "measure time and memory on this machine", "train"),
-        "demo": Command("scripts.demo", "meta-train a small Celo, compare it with Adam", "eval"),
-        "convert": Command("scripts.convert", "convert weights between this format and upstream's", "train"),
+        "evaluate": Command("celo.scripts.evaluate", "train suites of tasks and store the results", "eval"),
+        "compare": Command(
+            "celo.scripts.compare", "compare checkpoints with tuned Adam on named tasks", "eval"
+        ),
+        "report": Command(
+            "celo.scripts.report", "turn stored results into scores, tables and figures", "eval"
+        ),
+        "ablate": Command("celo.scripts.ablate", "run the grid of changes to the recipe", "eval"),
+        "benchmark": Command("celo.scripts.benchmark", "measure time and memory on this machine", "train"),
+        "demo": Command("celo.scripts.demo", "meta-train a small Celo, compare it with Adam", "eval"),
+        "convert": Command(
+            "celo.scripts.convert", "convert weights between this format and upstream's", "train"
+        ),
     }
 )
 
@@ -115,7 +121,7 @@ def _run(name: str, command: Command, argv: list[str]) -> int:
 
 
 def _unknown_command(name: str) -> str:
-    from celo.names import unknown_name  # importing celo imports JAX: too slow for --help
+    from celo._core.names import unknown_name  # importing celo imports JAX: too slow for --help
 
     return f"celo: {unknown_name('command', name, available_commands())}"
 

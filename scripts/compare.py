@@ -13,15 +13,15 @@ from pathlib import Path
 
 import tyro
 
-from evaluation.comparison import Comparison, Entry, compare
-from evaluation.contestants import label_and_place, load_labelled
-from evaluation.report.table import described
-from evaluation.report.write import write_report
-from meta.full_training import check_num_steps
-from meta.metrics import read_metrics
-from meta.tasks import make
-from scripts.devices import Devices, set_up
-from scripts.errors import exit_with
+from celo.evaluation.comparison import Comparison, Entry, compare
+from celo.evaluation.contestants import label_and_place, load_labelled
+from celo.evaluation.report.table import described
+from celo.evaluation.report.write import write_report
+from celo.meta.full_training import check_num_steps
+from celo.meta.runs.metrics import read_metrics
+from celo.meta.tasks import make
+from celo.scripts.devices import Devices, set_up
+from celo.scripts.errors import exit_with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Compare:
 
     Attributes:
         checkpoints: files or names for `celo.load`, each as CHECKPOINT, LABEL=CHECKPOINT or LABEL:CHECKPOINT.
-        tasks: names of tasks, see `meta.tasks.TASKS`.
+        tasks: names of tasks, see `celo.meta.tasks.TASKS`.
         out: folder of the report; default "report", in the run folder if there is one.
         run_dir: run folder whose meta-training to picture as well.
         data_dir: folder of datasets; default the variable CELO_DATA, then the hub.
@@ -81,7 +81,7 @@ def entry(checkpoint: str) -> Entry:
         checkpoint: CHECKPOINT, LABEL=CHECKPOINT or LABEL:CHECKPOINT; without a label it is called by its
             class and its place. A path may hold "=" too, as in runs/lr=1e-3/theta.safetensors: what names an
             existing file, or has a "/" before the "=", has no label; a colon is read as
-            `evaluation.contestants.label_and_place` does.
+            `celo.evaluation.contestants.label_and_place` does.
     """
     label, place = label_and_place(checkpoint)
     head, equals, tail = checkpoint.partition("=")

@@ -15,10 +15,11 @@ from typing import Any, Literal
 
 import tyro
 
-from celo import checkpoint, interop, names
-from celo.files import write_atomically
+from celo import checkpoint, interop
+from celo._core import names
+from celo._core.files import write_atomically
 from celo.learned import LEARNED
-from scripts.errors import exit_with
+from celo.scripts.errors import exit_with
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,17 +14,17 @@ from pathlib import Path
 
 import tyro
 
-from evaluation.code_identity import code_identity
-from evaluation.comparison import Comparison, Entry, compare
-from evaluation.report.table import described
-from evaluation.report.write import write_report
-from meta.full_training import check_num_steps
-from meta.metrics import read_metrics
-from meta.recipe import preset
-from meta.tasks import make
-from meta.trainer import Settings, meta_train
-from scripts.devices import Devices, set_up
-from scripts.errors import exit_with
+from celo.evaluation.code_identity import code_identity
+from celo.evaluation.comparison import Comparison, Entry, compare
+from celo.evaluation.report.table import described
+from celo.evaluation.report.write import write_report
+from celo.meta.full_training import check_num_steps
+from celo.meta.recipe import preset
+from celo.meta.runs.metrics import read_metrics
+from celo.meta.tasks import make
+from celo.meta.trainer import Settings, meta_train
+from celo.scripts.devices import Devices, set_up
+from celo.scripts.errors import exit_with
 
 UNSEEN = (
     "ImageMLP_Digits8_Relu64x64x64_bs64",

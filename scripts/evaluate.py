@@ -20,21 +20,21 @@ from typing import Annotated, Literal
 
 import tyro
 
-from evaluation.cell_tracker import CellTracker
-from evaluation.cluster import run_on_ray
-from evaluation.contestants import anywhere
-from evaluation.request import Request, default_baselines
-from evaluation.resources import Resources
-from evaluation.runner import Outcome, run
-from evaluation.scores import REFERENCE
-from evaluation.settings import Settings
-from evaluation.store import CellName, Store
-from evaluation.suites import tasks_of
-from meta.datasets.source import DATA_VARIABLE
-from meta.signals import StopRequest, stop_on_signals
-from scripts.devices import Devices, set_up
-from scripts.errors import exit_with
-from scripts.evaluate_progress import Progress
+from celo.evaluation.cell_tracker import CellTracker
+from celo.evaluation.cluster import run_on_ray
+from celo.evaluation.contestants import anywhere
+from celo.evaluation.request import Request, default_baselines
+from celo.evaluation.resources import Resources
+from celo.evaluation.runner import Outcome, run
+from celo.evaluation.scores import REFERENCE
+from celo.evaluation.settings import Settings
+from celo.evaluation.store import CellName, Store
+from celo.evaluation.suites import tasks_of
+from celo.meta.data.source import DATA_VARIABLE
+from celo.meta.estimators.signals import StopRequest, stop_on_signals
+from celo.scripts.devices import Devices, set_up
+from celo.scripts.errors import exit_with
+from celo.scripts.evaluate_progress import Progress
 
 GIB = 2**30
 
@@ -155,7 +155,7 @@ class Evaluate:
         }
         # -P: a folder with a package of that name of its own, as many have, is not in the way.
         return [
-            shlex.join([sys.executable, "-P", "-m", "scripts.evaluate", *_arguments(one)])
+            shlex.join([sys.executable, "-P", "-m", "celo.scripts.evaluate", *_arguments(one)])
             for task in tasks
             for optimizer in map(anywhere, self.optimizers)
             for one in [dataclasses.replace(self, **own, tasks=(task,), optimizers=(optimizer,))]

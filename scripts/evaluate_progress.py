@@ -10,9 +10,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from evaluation.cell import CellResult
-from evaluation.runner import Observer
-from evaluation.store import CellName, name_of
+from celo.evaluation.cell import CellResult
+from celo.evaluation.runner import Observer
+from celo.evaluation.store import CellName, name_of
 
 _HOW = {"found": "already done", "baseline": "taken from the baselines"}
 

@@ -1,7 +1,7 @@
 """Does every learned optimizer learn? `python -m scripts.learning_curves --run-dir runs/curves --out report`.
 
 Meta-trains each for a few hundred meta-iterations on the preset quick, with the outer settings that
-`meta.tuned` has for it, in a run folder each: stopped, the same command goes on. Celo's two stages are two
+`celo.meta.tuned` has for it, in a run folder each: stopped, the same command goes on. Celo's two stages are two
 runs. Then the first and the last meta-parameters train the same problems from first step to last: unlike the
 meta-loss along the way, which also moves because problems grow older, their difference is what was learned.
 Writes a figure and prints a table; exit code 1 if a meta-loss was not finite.
@@ -19,19 +19,20 @@ import jax
 import numpy as np
 import tyro
 
-from celo import LEARNED, names
-from celo.files import write_atomically
-from evaluation.report import style
-from evaluation.report.learning_curves import LearningCurve, figure, table
-from meta.initial_theta import initial_theta
-from meta.metrics import read_metrics
-from meta.paired import meta_losses
-from meta.recipe import Recipe, Stage
-from meta.tasks import make
-from meta.trainer import THETA_FILE, Result, Settings, meta_train
-from meta.tuned import tuned_preset
-from scripts.devices import Devices, set_up
-from scripts.errors import exit_with
+from celo import LEARNED
+from celo._core import names
+from celo._core.files import write_atomically
+from celo.evaluation.report import style
+from celo.evaluation.report.learning_curves import LearningCurve, figure, table
+from celo.meta.estimators.paired import meta_losses
+from celo.meta.initial_theta import initial_theta
+from celo.meta.recipe import Recipe, Stage
+from celo.meta.runs.metrics import read_metrics
+from celo.meta.tasks import make
+from celo.meta.trainer import THETA_FILE, Result, Settings, meta_train
+from celo.meta.tuned import tuned_preset
+from celo.scripts.devices import Devices, set_up
+from celo.scripts.errors import exit_with
 
 FIGURE = "learning_curves"
 PAIRED = "paired.json"

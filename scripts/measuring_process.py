@@ -27,7 +27,7 @@ class MeasuringProcess:
     """
 
     def __init__(self, worker: str, time_limit: float):
-        self._command = [sys.executable, "-m", "scripts.benchmark", worker]
+        self._command = [sys.executable, "-m", "celo.scripts.benchmark", worker]
         self._limit = time_limit
         self._child: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None

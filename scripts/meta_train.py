@@ -15,11 +15,11 @@ from typing import Annotated
 
 import tyro
 
-from meta.recipe import Recipe
-from meta.trainer import Settings, meta_train
-from meta.tuned import tuned_preset
-from scripts.devices import Devices, set_up
-from scripts.errors import exit_with
+from celo.meta.recipe import Recipe
+from celo.meta.trainer import Settings, meta_train
+from celo.meta.tuned import tuned_preset
+from celo.scripts.devices import Devices, set_up
+from celo.scripts.errors import exit_with
 
 PROGRAM = "celo meta-train"
 

@@ -15,18 +15,18 @@ from typing import Annotated
 
 import tyro
 
-from celo.names import unknown_name
-from evaluation.cell import CellResult
-from evaluation.envelope import Envelope, envelope_of, read_envelopes
-from evaluation.report.benchmark import write_benchmark
-from evaluation.report.caveats import caveats
-from evaluation.report.score_tables import overview
-from evaluation.report.sections import Sources
-from evaluation.scoreboard import scoreboard
-from evaluation.scores import REFERENCE
-from evaluation.store import Store
-from evaluation.summary import summarise
-from scripts.errors import exit_with
+from celo._core.names import unknown_name
+from celo.evaluation.cell import CellResult
+from celo.evaluation.envelope import Envelope, envelope_of, read_envelopes
+from celo.evaluation.report.benchmark import write_benchmark
+from celo.evaluation.report.caveats import caveats
+from celo.evaluation.report.score_tables import overview
+from celo.evaluation.report.sections import Sources
+from celo.evaluation.scoreboard import scoreboard
+from celo.evaluation.scores import REFERENCE
+from celo.evaluation.store import Store
+from celo.evaluation.summary import summarise
+from celo.scripts.errors import exit_with
 
 
 @dataclasses.dataclass(frozen=True)

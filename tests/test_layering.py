@@ -152,9 +152,9 @@ try:
 except ImportError:
     wandb = None
 class A:
-    import scripts.cli
+    import celo.scripts.cli
     def method(self):
-        from evaluation.scores import iqm
+        from celo.evaluation.scores import iqm
         import ray
 """
 

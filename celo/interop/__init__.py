@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import serialization
 
-from celo import names, trees
+from celo._core import names, trees
 from celo.interop import adafac_mlp as adafac_mlp_layout
 from celo.interop import celo as celo_layout
 from celo.interop import celo2 as celo2_layout

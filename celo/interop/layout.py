@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from celo import trees
+from celo._core import trees
 from celo.learned import base
 from celo.learned.base import LearnedOptimizer
 
@@ -113,7 +113,7 @@ def mismatches(layout: Layout, learned: LearnedOptimizer, flat: Mapping[str, Any
         flat: upstream arrays by path.
 
     Returns:
-        Phrases as of `celo.trees.mismatches`; empty if all fit.
+        Phrases as of `celo._core.trees.mismatches`; empty if all fit.
     """
     return trees.mismatches(_expected(layout, learned), _found(flat))
 

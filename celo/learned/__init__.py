@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from celo import names
+from celo._core import names
 from celo.learned.adafac_mlp import AdafacMlp
 from celo.learned.base import LearnedOptimizer
 from celo.learned.celo import Celo

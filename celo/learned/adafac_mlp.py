@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo import features, gradient_statistics, hyperparameters, mlp, mlp_context, time_features
-from celo.gradient_statistics import Decays, TensorStatistics
+from celo._core import features, gradient_statistics, hyperparameters, mlp, mlp_context, time_features
+from celo._core.gradient_statistics import Decays, TensorStatistics
 from celo.learned import base
 from celo.learned.base import PyTree
 from celo.learned.transformation import transformation

@@ -15,7 +15,7 @@ import optax
 from jax import Array
 from jax.core import Tracer
 
-from celo import parameters, trees
+from celo._core import parameters, trees
 
 PyTree = Any
 Stage = int

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo import features, gradient_statistics, mlp, scheduler, tensor_scheduler
-from celo.gradient_statistics import Decays, TensorStatistics
+from celo._core import features, gradient_statistics, mlp, scheduler, tensor_scheduler
+from celo._core.gradient_statistics import Decays, TensorStatistics
 from celo.learned import base
 from celo.learned.base import PyTree
 from celo.learned.transformation import transformation
@@ -81,7 +81,7 @@ class Celo:
     Attributes:
         stage: 1 = update rule alone, 2 = with the scheduler. Meta-parameters have the same structure in both.
         form: how the scheduler's output becomes a step size: "exp", "linear" or "linear_clip".
-        tensor_features: whether the scheduler is VeLO's (`celo.tensor_scheduler`), which sees features of
+        tensor_features: whether the scheduler is VeLO's (`celo._core.tensor_scheduler`), which sees features of
             each tensor and gives each its own step size; the paper shows that this gains nothing.
     """
 

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo import accumulators
-from celo.hand_designed import contract
+from celo._core import accumulators
+from celo.baselines import contract
 from celo.learned import base
 from celo.learned.base import PyTree
 from celo.learned.celo2_base import LEARNING_RATE, Celo2Base, scale_by_celo2, with_rate
@@ -66,7 +66,7 @@ class Celo2:
     """Hidden matrices take the learned rule, orthogonalised; embeddings, heads and vectors take Adam.
 
     ``p <- p - lr (d / rms(d) + weight_decay p)`` with d the direction of Celo2-base, made orthogonal from
-    rank 2 on (`celo.newton_schulz`); Adam: ``p <- p - 20 lr (m rsqrt(v + 1e-8) + weight_decay p)``.
+    rank 2 on (`celo._core.newton_schulz`); Adam: ``p <- p - 20 lr (m rsqrt(v + 1e-8) + weight_decay p)``.
     It reads neither the loss nor the horizon.
 
     Attributes:

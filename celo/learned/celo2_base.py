@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo import features, gradient_statistics, mlp, newton_schulz
-from celo.gradient_statistics import Decays, TensorStatistics
-from celo.hand_designed import contract
+from celo._core import features, gradient_statistics, mlp, newton_schulz
+from celo._core.gradient_statistics import Decays, TensorStatistics
+from celo.baselines import contract
 from celo.learned import base
 from celo.learned.base import PyTree
 from celo.learned.transformation import transformation

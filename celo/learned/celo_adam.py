@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo import accumulators, scheduler
+from celo._core import accumulators, scheduler
 from celo.learned import base
 from celo.learned.base import PyTree
 from celo.learned.transformation import transformation

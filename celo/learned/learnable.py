@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo.hand_designed import hand_designed
+from celo.baselines import hand_designed
 from celo.learned import base
 from celo.learned.base import PyTree
 

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from celo import accumulators, mlp, mlp_context, time_features, wide_mlp
+from celo._core import accumulators, mlp, mlp_context, time_features, wide_mlp
 from celo.learned import base
 from celo.learned.base import PyTree
 from celo.learned.transformation import transformation

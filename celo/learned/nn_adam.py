@@ -11,11 +11,11 @@ import numpy as np
 import optax
 from jax import Array
 
-from celo import accumulators, dense, hyperparameters, lstm, tensor_summary
+from celo._core import accumulators, dense, hyperparameters, lstm, tensor_summary
+from celo._core.tensor_summary import log_magnitude, variance
 from celo.learned import base
 from celo.learned.base import PyTree
 from celo.learned.transformation import transformation
-from celo.tensor_summary import log_magnitude, variance
 
 HIDDEN = 64
 NUM_INPUTS = 19

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from celo import (
+from celo._core import (
     accumulators,
     dense,
     dynamic_clipping,
@@ -25,11 +25,11 @@ from celo import (
     time_features,
     wide_mlp,
 )
+from celo._core.loss_normaliser import LossSpread
+from celo._core.tensor_summary import log_magnitude
 from celo.learned import base
 from celo.learned.base import PyTree
 from celo.learned.transformation import transformation
-from celo.loss_normaliser import LossSpread
-from celo.tensor_summary import log_magnitude
 
 # In float32, as the reference has them: 1 - 0.9999 is then 1.0002e-4, the weight of the newest gradient.
 DECAYS = np.asarray((0.5, 0.9, 0.99, 0.999, 0.9999), np.float32)

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo import features, mlp
-from celo.gradient_statistics import TensorStatistics
+from celo._core import features, mlp
+from celo._core.gradient_statistics import TensorStatistics
 from celo.learned import adafac_mlp, base
 from celo.learned.adafac_mlp import MAGNITUDE_MULTIPLIER, STEP_MULTIPLIER
 from celo.learned.base import PyTree

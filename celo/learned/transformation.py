@@ -9,7 +9,7 @@ import jax
 import optax
 from jax import Array
 
-from celo import parameters
+from celo._core import parameters
 from celo.learned import base
 from celo.learned.base import PyTree
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo import dense, gradient_statistics, mlp, mlp_bank, scheduler, tensor_scheduler
-from celo.gradient_statistics import TensorStatistics
+from celo._core import dense, gradient_statistics, mlp, mlp_bank, scheduler, tensor_scheduler
+from celo._core.gradient_statistics import TensorStatistics
 from celo.learned import base
 from celo.learned import celo as celo_rule
 from celo.learned.base import PyTree

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from celo.files import write_atomically
-from evaluation.report import records
-from evaluation.report.document import html_document, markdown_document
-from evaluation.report.drawing import Drawing
-from evaluation.report.looks import looks
-from evaluation.report.sections import Sources, blocks
-from evaluation.scoreboard import Scoreboard
-from evaluation.summary import Summary
-from meta.files import json_bytes, json_ready
+from celo._core.files import write_atomically
+from celo.evaluation.report import records
+from celo.evaluation.report.document import html_document, markdown_document
+from celo.evaluation.report.drawing import Drawing
+from celo.evaluation.report.looks import looks
+from celo.evaluation.report.sections import Sources, blocks
+from celo.evaluation.scoreboard import Scoreboard
+from celo.evaluation.summary import Summary
+from celo.meta.runs.files import json_bytes, json_ready
 
 PAGE_FILE = "report.html"
 TEXT_FILE = "report.md"
@@ -35,7 +35,7 @@ def write_benchmark(
     Args:
         folder: where; created if it is not there.
         board: the scores.
-        summaries: their aggregates, of `evaluation.summary.summarise`.
+        summaries: their aggregates, of `celo.evaluation.summary.summarise`.
         sources: what the report is made from.
         log: gets a line before every longer piece of work.
 

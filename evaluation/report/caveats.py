@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from evaluation.corpora import Corpus, corpus_of
-from evaluation.coverage import told_apart
-from evaluation.report.score_tables import configuration_words, finished_tasks
-from evaluation.scoreboard import NOISE, Scoreboard
+from celo.evaluation.corpora import Corpus, corpus_of
+from celo.evaluation.coverage import told_apart
+from celo.evaluation.report.score_tables import configuration_words, finished_tasks
+from celo.evaluation.scoreboard import NOISE, Scoreboard
 
 _OTHER_CORPUS = "Losses, and scores on it, are not those of the published task."
 _OTHER_TOKENIZER = (

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from evaluation.report import style
-from evaluation.task_comparison import TaskComparison
-from meta.full_training import SMOOTHING, smooth
+from celo.evaluation.report import style
+from celo.evaluation.task_comparison import TaskComparison
+from celo.meta.full_training import SMOOTHING, smooth
 
 
 def loss_curves(outcomes: Sequence[TaskComparison]) -> Figure:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from evaluation.report import style
+from celo.evaluation.report import style
 
 # The same hues, lighter, so that they keep their contrast to a dark page.
 DARK: Mapping[str, str] = MappingProxyType(
@@ -30,7 +30,7 @@ DARK: Mapping[str, str] = MappingProxyType(
 def adapted(svg: str) -> str:
     """A drawing whose colours change with the theme, on no background, with two decimals per coordinate.
 
-    Every colour of `evaluation.report.style` becomes a variable that a media query sets; other colours stay.
+    Every colour of `celo.evaluation.report.style` becomes a variable that a media query sets; other colours stay.
 
     Args:
         svg: content of an SVG file that matplotlib wrote.

@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from evaluation.report import page
-from evaluation.report.page import Picture
-from evaluation.report.table import Table
+from celo.evaluation.report import page
+from celo.evaluation.report.page import Picture
+from celo.evaluation.report.table import Table
 
 # Sorts a table by the column whose head is pressed: numbers from the highest, words from A; again turns it.
 SORTING = """for (const table of document.querySelectorAll("table.sortable")) {

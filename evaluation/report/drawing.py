@@ -8,17 +8,17 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from evaluation.cell_name import slug
-from evaluation.report import style
-from evaluation.report.looks import Look
-from evaluation.report.page import Picture
-from evaluation.report.schedule import schedule_lines
-from evaluation.report.score_figures import TITLES, intervals, profiles
-from evaluation.report.score_tables import finished_tasks
-from evaluation.report.task_figures import scheduled, step_sizes, training_curves
-from evaluation.scoreboard import Scoreboard
-from evaluation.selection import Chosen
-from evaluation.summary import Summary
+from celo.evaluation.cell_name import slug
+from celo.evaluation.report import style
+from celo.evaluation.report.looks import Look
+from celo.evaluation.report.page import Picture
+from celo.evaluation.report.schedule import schedule_lines
+from celo.evaluation.report.score_figures import TITLES, intervals, profiles
+from celo.evaluation.report.score_tables import finished_tasks
+from celo.evaluation.report.task_figures import scheduled, step_sizes, training_curves
+from celo.evaluation.scoreboard import Scoreboard
+from celo.evaluation.selection import Chosen
+from celo.evaluation.summary import Summary
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from evaluation.report import style
-from evaluation.report.meta_loss import centred_mean
-from evaluation.report.table import Table
-from meta.paired import difference
+from celo.evaluation.report import style
+from celo.evaluation.report.meta_loss import centred_mean
+from celo.evaluation.report.table import Table
+from celo.meta.estimators.paired import difference
 
 REACH = 4
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
-from evaluation.report import style
-from evaluation.scoreboard import NOISE, Scoreboard
+from celo.evaluation.report import style
+from celo.evaluation.scoreboard import NOISE, Scoreboard
 
 LONGEST = 16
 

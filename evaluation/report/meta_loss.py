@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from evaluation.report import style
+from celo.evaluation.report import style
 
 _STAGES = {1: "stage 1: update rule", 2: "stage 2: scheduler"}
 
@@ -19,7 +19,7 @@ def meta_loss(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Meta-loss over meta-iterations, each stage raw and smoothed, with a marker per meta-validation.
 
     Args:
-        rows: of a run's ``metrics.jsonl``, as `meta.metrics.read_metrics` reads them.
+        rows: of a run's ``metrics.jsonl``, as `celo.meta.runs.metrics.read_metrics` reads them.
 
     Returns:
         The figure.

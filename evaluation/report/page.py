@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from evaluation.report.dark import adapted
+from celo.evaluation.report.dark import adapted
 
 _CSS = """
 :root { color-scheme: light dark; --text: #1b1b1b; --quiet: #5a5a5a; --back: #ffffff; --line: #e2e2e2;

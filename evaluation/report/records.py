@@ -7,11 +7,11 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from evaluation.report.run_tables import first_failure, milliseconds
-from evaluation.scoreboard import Scoreboard
-from evaluation.selection import Chosen
-from evaluation.summary import Summary
-from meta.full_training import smooth
+from celo.evaluation.report.run_tables import first_failure, milliseconds
+from celo.evaluation.scoreboard import Scoreboard
+from celo.evaluation.selection import Chosen
+from celo.evaluation.summary import Summary
+from celo.meta.full_training import smooth
 
 Row = dict[str, object]
 

@@ -5,11 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from evaluation.report.score_tables import Cell, configuration_words, finished_tasks, name, number, sortable
-from evaluation.report.table import Table
-from evaluation.scoreboard import NOISE, Scoreboard
-from evaluation.selection import Chosen
-from meta.files import json_bytes, json_ready
+from celo.evaluation.report.score_tables import (
+    Cell,
+    configuration_words,
+    finished_tasks,
+    name,
+    number,
+    sortable,
+)
+from celo.evaluation.report.table import Table
+from celo.evaluation.scoreboard import NOISE, Scoreboard
+from celo.evaluation.selection import Chosen
+from celo.meta.runs.files import json_bytes, json_ready
 
 
 def runtime(board: Scoreboard) -> Table | None:

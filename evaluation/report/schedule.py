@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from evaluation.report import style
-from evaluation.report.curves import band
-from evaluation.task_comparison import TaskComparison
+from celo.evaluation.report import style
+from celo.evaluation.report.curves import band
+from celo.evaluation.task_comparison import TaskComparison
 
 _COLOURS = (style.VERMILLION, style.BLUE, style.GREEN, style.PURPLE, style.ORANGE, style.SKY)
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from evaluation.report import style
-from evaluation.report.looks import Look
-from evaluation.summary import Summary
+from celo.evaluation.report import style
+from celo.evaluation.report.looks import Look
+from celo.evaluation.summary import Summary
 
 WIDTH = 4.1
 TITLES = {"iqm": "IQM", "median": "Median", "mean": "Mean", "optimality_gap": "Optimality gap"}
@@ -20,7 +20,7 @@ def intervals(summary: Summary, aggregate: str, look: Mapping[str, Look]) -> Fig
 
     Args:
         summary: of one kind of score.
-        aggregate: which, a name in `evaluation.aggregate.AGGREGATES`.
+        aggregate: which, a name in `celo.evaluation.aggregate.AGGREGATES`.
         look: of each optimizer.
 
     Returns:

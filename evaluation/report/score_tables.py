@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evaluation.aggregate import Estimate
-from evaluation.report.table import Table
-from evaluation.scoreboard import Scoreboard, Scored
-from evaluation.selection import Chosen
-from evaluation.summary import Summary
+from celo.evaluation.aggregate import Estimate
+from celo.evaluation.report.table import Table
+from celo.evaluation.scoreboard import Scoreboard, Scored
+from celo.evaluation.selection import Chosen
+from celo.evaluation.summary import Summary
 
 AGGREGATES = {"iqm": "IQM", "median": "median", "mean": "mean", "optimality_gap": "optimality gap"}
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from evaluation.aggregate import AGGREGATES
-from evaluation.report import run_tables, score_tables
-from evaluation.report.caveats import caveats
-from evaluation.report.document import Block, Folded, Heading, Notice, Pictures, Prose, Tabular
-from evaluation.report.drawing import Drawing
-from evaluation.scoreboard import NOISE, Scoreboard
-from evaluation.summary import Summary
-from meta.files import json_bytes, json_ready
+from celo.evaluation.aggregate import AGGREGATES
+from celo.evaluation.report import run_tables, score_tables
+from celo.evaluation.report.caveats import caveats
+from celo.evaluation.report.document import Block, Folded, Heading, Notice, Pictures, Prose, Tabular
+from celo.evaluation.report.drawing import Drawing
+from celo.evaluation.scoreboard import NOISE, Scoreboard
+from celo.evaluation.summary import Summary
+from celo.meta.runs.files import json_bytes, json_ready
 
 # What the interval plots show of every score; the others are in tables.
 PLOTTED = ("iqm", "optimality_gap")

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from celo.files import write_atomically
+from celo._core.files import write_atomically
 
 # Okabe and Ito's palette, which stays apart under every common colour-vision deficiency.
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = (

@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from evaluation.selection import Chosen
-from evaluation.task_comparison import TaskComparison
+from celo.evaluation.selection import Chosen
+from celo.evaluation.task_comparison import TaskComparison
 
 
 class Table(NamedTuple):

@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from evaluation.report import style
-from evaluation.report.curves import band, limits
-from evaluation.report.looks import EndLabel, Look, label_ends
-from evaluation.scores import Reference
-from evaluation.selection import Chosen
-from meta.full_training import smooth
+from celo.evaluation.report import style
+from celo.evaluation.report.curves import band, limits
+from celo.evaluation.report.looks import EndLabel, Look, label_ends
+from celo.evaluation.scores import Reference
+from celo.evaluation.selection import Chosen
+from celo.meta.full_training import smooth
 
 WIDTH, HEIGHT = 4.1, 3.0
 

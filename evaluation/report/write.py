@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from celo.files import write_atomically
-from evaluation.comparison import Comparison
-from evaluation.report import style
-from evaluation.report.curves import loss_curves
-from evaluation.report.meta_loss import meta_loss
-from evaluation.report.page import Picture, page
-from evaluation.report.schedule import schedules
-from evaluation.report.table import comparison_table, findings
-from evaluation.task_comparison import TaskComparison
-from meta import files
-from meta.provenance import provenance
+from celo._core.files import write_atomically
+from celo.evaluation.comparison import Comparison
+from celo.evaluation.report import style
+from celo.evaluation.report.curves import loss_curves
+from celo.evaluation.report.meta_loss import meta_loss
+from celo.evaluation.report.page import Picture, page
+from celo.evaluation.report.schedule import schedules
+from celo.evaluation.report.table import comparison_table, findings
+from celo.evaluation.task_comparison import TaskComparison
+from celo.meta.runs import files
+from celo.meta.runs.provenance import provenance
 
 RESULTS_FILE = "results.json"
 TABLE_FILE = "table.md"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from meta.estimators.antithetic import Antithetic, EstimatorState, Summary, Weights
-from meta.estimators.full_es import FullES
-from meta.estimators.pes import PES, pes_weights
-from meta.estimators.truncated_es import TruncatedES
+from celo.meta.estimators.antithetic import Antithetic, EstimatorState, Summary, Weights
+from celo.meta.estimators.full_es import FullES
+from celo.meta.estimators.pes import PES, pes_weights
+from celo.meta.estimators.truncated_es import TruncatedES
 
 ESTIMATORS: Mapping[str, type[Antithetic]] = MappingProxyType(
     {"pes": PES, "truncated_es": TruncatedES, "full_es": FullES}

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from meta.unroll import InnerTraining, Problem, Steps
+from celo.meta.estimators.unroll import InnerTraining, Problem, Steps
 
 PyTree = Any
 
@@ -146,7 +146,7 @@ class Antithetic(abc.ABC):
         """State before the first estimate.
 
         Args:
-            trained: trained part of theta, see `meta.partition`.
+            trained: trained part of theta, see `celo.meta.estimators.partition`.
             frozen: the rest of theta.
             tasks: one stacked task per group of families of equal shape, leading axis families.
             key: random key.

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from meta.estimators.antithetic import Antithetic, PyTree, Weights
-from meta.unroll import Problem, Steps
+from celo.meta.estimators.antithetic import Antithetic, PyTree, Weights
+from celo.meta.estimators.unroll import Problem, Steps
 
 
 @dataclasses.dataclass(frozen=True)

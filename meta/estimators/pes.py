@@ -7,8 +7,8 @@ import dataclasses
 import jax.numpy as jnp
 from jax import Array
 
-from meta.estimators.antithetic import Antithetic, Weights
-from meta.unroll import Steps
+from celo.meta.estimators.antithetic import Antithetic, Weights
+from celo.meta.estimators.unroll import Steps
 
 
 def pes_weights(positive: Array, negative: Array, mask: Array, done: Array) -> tuple[Array, Array, Array]:

@@ -6,8 +6,8 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from meta.estimators.antithetic import Antithetic, Weights
-from meta.unroll import Steps
+from celo.meta.estimators.antithetic import Antithetic, Weights
+from celo.meta.estimators.unroll import Steps
 
 
 @dataclasses.dataclass(frozen=True)

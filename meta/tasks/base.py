@@ -170,7 +170,7 @@ def stack_tasks(tasks: Sequence[T]) -> T:
         ValueError: no tasks, or tasks whose classes, configurations or shapes differ; the message says where.
 
     Example:
-        >>> from meta.tasks import Quadratic
+        >>> from celo.meta.tasks import Quadratic
         >>> stacked = stack_tasks([Quadratic.of([1.0, 2.0], name="a"), Quadratic.of([3.0, 4.0], name="b")])
         >>> stacked.name, stacked.curvature.shape
         ('a+b', (2, 2))

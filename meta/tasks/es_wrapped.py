@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from meta.tasks.base import Aux, Batch, Label, ModelState, Params, Task, pytree, static
-from meta.tasks.gradients import with_gradient
-from meta.tasks.layers import check_positive
+from celo.meta.tasks.base import Aux, Batch, Label, ModelState, Params, Task, pytree, static
+from celo.meta.tasks.gradients import with_gradient
+from celo.meta.tasks.layers import check_positive
 
 
 @pytree
@@ -28,7 +28,7 @@ class ESWrapped:
         sigma: standard deviation of the perturbations.
 
     Example:
-        >>> from meta.tasks import Quadratic
+        >>> from celo.meta.tasks import Quadratic
         >>> ESWrapped.of(Quadratic.of([1.0, 2.0]), pairs=8).name
         'ESWrapped_8pair_Quadratic2'
     """

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from celo.names import unknown_name
-from meta.datasets.images import ImageData
-from meta.tasks.base import Aux, Batch, Label, ModelState, Params, pytree, static
-from meta.tasks.image_data import DeviceImages, ImageBatches
-from meta.tasks.layers import check_positive, cross_entropy
-from meta.tasks.normalizers import NORMALIZERS
+from celo._core.names import unknown_name
+from celo.meta.data.images import ImageData
+from celo.meta.tasks.base import Aux, Batch, Label, ModelState, Params, pytree, static
+from celo.meta.tasks.image_data import DeviceImages, ImageBatches
+from celo.meta.tasks.layers import check_positive, cross_entropy
+from celo.meta.tasks.normalizers import NORMALIZERS
 
 
 def _cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -49,12 +49,12 @@ class ImageClassifier(ImageBatches):
         network: maps images (batch, height, width, channels) to logits (batch, num_classes); hashable.
         shape: height, width and channels of an image.
         objective: a name in `LOSSES`.
-        normalization: a name in `meta.tasks.normalizers.NORMALIZERS`.
+        normalization: a name in `celo.meta.tasks.normalizers.NORMALIZERS`.
         batch_size: examples per batch.
 
     Example:
-        >>> from meta.datasets import load_images
-        >>> from meta.tasks.models import ConvNet
+        >>> from celo.meta.data import load_images
+        >>> from celo.meta.tasks.models import ConvNet
         >>> task = ImageClassifier.of(load_images("digits"), ConvNet(channels=(4, 8), norm="batch_norm"))
         >>> params, state = task.init(jax.random.key(0))
         >>> sorted(state["batch_stats"]["norm_0"])
@@ -119,5 +119,5 @@ class ImageClassifier(ImageBatches):
         return loss, dict(new_state) or (), {"accuracy": accuracy}
 
     def normalizer(self, loss: jax.Array) -> jax.Array:
-        """Map a loss to the range of the meta-objective, see `meta.tasks.normalizers`."""
+        """Map a loss to the range of the meta-objective, see `celo.meta.tasks.normalizers`."""
         return NORMALIZERS[self.normalization](loss, self.num_classes)

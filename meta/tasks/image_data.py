@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from meta.datasets.images import ImageData
-from meta.datasets.splits import check_split
-from meta.tasks.base import Batch, Examples, Label, draw_indices, pytree
+from celo.meta.data.images import ImageData
+from celo.meta.data.splits import check_split
+from celo.meta.tasks.base import Batch, Examples, Label, draw_indices, pytree
 
 
 def default_name(

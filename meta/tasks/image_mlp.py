@@ -6,10 +6,10 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 
-from meta.datasets.images import ImageData
-from meta.tasks.base import Aux, Batch, Label, pytree, static
-from meta.tasks.image_data import DeviceImages, ImageBatches, default_name
-from meta.tasks.layers import (
+from celo.meta.data.images import ImageData
+from celo.meta.tasks.base import Aux, Batch, Label, pytree, static
+from celo.meta.tasks.image_data import DeviceImages, ImageBatches, default_name
+from celo.meta.tasks.layers import (
     Layers,
     apply_mlp,
     check_perceptron,
@@ -35,7 +35,7 @@ class ImageMLP(ImageBatches):
         batch_size: examples per batch.
 
     Example:
-        >>> from meta.datasets import load_images
+        >>> from celo.meta.data import load_images
         >>> key = jax.random.key(0)
         >>> task = ImageMLP.of(load_images("digits"))
         >>> params, state = task.init(key)

@@ -7,12 +7,12 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 
-from meta.datasets.documents import DocumentData
-from meta.datasets.text import TextData
-from meta.datasets.tokenizers import PAD
-from meta.tasks.base import Aux, Batch, Label, pytree, static
-from meta.tasks.layers import Layers, check_positive, clip_loss, cross_entropy, uniform_guess_ceiling
-from meta.tasks.text_data import DeviceDocuments, DeviceTokens, on_device
+from celo.meta.data.documents import DocumentData
+from celo.meta.data.text import TextData
+from celo.meta.data.tokenizers import PAD
+from celo.meta.tasks.base import Aux, Batch, Label, pytree, static
+from celo.meta.tasks.layers import Layers, check_positive, clip_loss, cross_entropy, uniform_guess_ceiling
+from celo.meta.tasks.text_data import DeviceDocuments, DeviceTokens, on_device
 
 
 @pytree
@@ -24,7 +24,7 @@ class LanguageModel:
     predicted too, once.
 
     Data are either windows from anywhere in a corpus or the beginnings of documents; see
-    `meta.tasks.text_data`.
+    `celo.meta.tasks.text_data`.
 
     Attributes:
         data: tokens on the device.

@@ -8,9 +8,9 @@ from types import MappingProxyType
 import jax
 import jax.numpy as jnp
 
-from celo.mlp import truncated_normal
-from celo.names import unknown_name
-from meta.tasks.products import dense
+from celo._core.mlp import truncated_normal
+from celo._core.names import unknown_name
+from celo.meta.tasks.products import dense
 
 WIDE = 512
 """From so many inputs on, XLA's copies of weights in another order take as long as the product itself."""

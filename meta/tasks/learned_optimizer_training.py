@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import optax
 
 from celo.learned import LearnedOptimizer
-from meta.tasks.base import Aux, Batch, Label, Params, Task, pytree, static
-from meta.tasks.layers import check_positive
+from celo.meta.tasks.base import Aux, Batch, Label, Params, Task, pytree, static
+from celo.meta.tasks.layers import check_positive
 
 
 @pytree
@@ -29,7 +29,7 @@ class LearnedOptimizerTraining:
 
     Example:
         >>> from celo.learned import learned_optimizer
-        >>> from meta.tasks import Quadratic
+        >>> from celo.meta.tasks import Quadratic
         >>> inner = Quadratic.of([1.0, 2.0])
         >>> task = LearnedOptimizerTraining.of(inner, learned_optimizer("learnable_adam"), steps=5)
         >>> theta, _ = task.init(jax.random.key(0))

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import jax
 import jax.numpy as jnp
 
-from meta.tasks.layers import clip_loss, uniform_guess_ceiling
+from celo.meta.tasks.layers import clip_loss, uniform_guess_ceiling
 
 
 def _clip(loss: jax.Array, num_classes: int) -> jax.Array:

@@ -9,14 +9,14 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from celo.learned import LearnedOptimizer
-from meta.augmentation import Augmentation
-from meta.estimators import PES
-from meta.estimators.antithetic import summarise
-from meta.horizons import Constant
-from meta.tasks.base import Aux, Batch, Label, ModelState, Params, Task, pytree, static
-from meta.tasks.gradients import with_gradient
-from meta.tasks.layers import check_positive
-from meta.unroll import InnerTraining
+from celo.meta.estimators import PES
+from celo.meta.estimators.antithetic import summarise
+from celo.meta.estimators.augmentation import Augmentation
+from celo.meta.estimators.horizons import Constant
+from celo.meta.estimators.unroll import InnerTraining
+from celo.meta.tasks.base import Aux, Batch, Label, ModelState, Params, Task, pytree, static
+from celo.meta.tasks.gradients import with_gradient
+from celo.meta.tasks.layers import check_positive
 
 
 @pytree
@@ -24,7 +24,7 @@ class PESTraining:
     """Train a learned optimizer on N inner problems of T steps by PES with truncations of K steps.
 
     The loss is the mean normalised loss over the K steps, both signs of the perturbation and the N problems;
-    its gradient is the estimate of `meta.estimators.PES`. The inner problems, half trained, and the
+    its gradient is the estimate of `celo.meta.estimators.PES`. The inner problems, half trained, and the
     accumulated perturbations are the model state, so the gradients of successive steps are correlated.
 
     Source: Vicol et al. 2021 (arXiv 2112.13835); the `LOptPES_*` tasks of learned_optimization (Metz et al.
@@ -41,7 +41,7 @@ class PESTraining:
 
     Example:
         >>> from celo.learned import learned_optimizer
-        >>> from meta.tasks import Quadratic
+        >>> from celo.meta.tasks import Quadratic
         >>> inner, learned = Quadratic.of([1.0, 2.0]), learned_optimizer("learnable_adam")
         >>> task = PESTraining.of(inner, learned, problems=4, horizon=20, length=5)
         >>> task.init(jax.random.key(0))[1]["accumulators"].shape
@@ -149,7 +149,7 @@ _START: Any = np.zeros((), np.int32)  # a constant horizon does not depend on th
 
 
 def _nothing(theta: Params) -> Any:
-    """Return the frozen part of theta where all is trained, see `meta.partition`."""
+    """Return the frozen part of theta where all is trained, see `celo.meta.estimators.partition`."""
     return jax.tree.map(lambda _: None, theta)
 
 

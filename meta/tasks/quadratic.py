@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meta.datasets.splits import check_split
-from meta.tasks.base import Aux, Batch, Label, pytree, static
-from meta.tasks.layers import clip_loss
+from celo.meta.data.splits import check_split
+from celo.meta.tasks.base import Aux, Batch, Label, pytree, static
+from celo.meta.tasks.layers import clip_loss
 
 
 @pytree

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from celo.mlp import truncated_normal
-from meta.tasks.layers import rescaled_normal
+from celo._core.mlp import truncated_normal
+from celo.meta.tasks.layers import rescaled_normal
 
 Weights = dict[str, jax.Array]
 

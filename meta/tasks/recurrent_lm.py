@@ -2,12 +2,12 @@
 
 import jax
 
-from celo.mlp import truncated_normal
-from celo.names import unknown_name
-from meta.tasks.base import pytree, static
-from meta.tasks.language_model import LanguageModel, dense
-from meta.tasks.layers import Layers, check_positive, init_mlp
-from meta.tasks.recurrent_cores import CORES
+from celo._core.mlp import truncated_normal
+from celo._core.names import unknown_name
+from celo.meta.tasks.base import pytree, static
+from celo.meta.tasks.language_model import LanguageModel, dense
+from celo.meta.tasks.layers import Layers, check_positive, init_mlp
+from celo.meta.tasks.recurrent_cores import CORES
 
 
 @pytree
@@ -15,7 +15,7 @@ class RecurrentLM(LanguageModel):
     """Predict the next token by an embedding, one recurrent layer and a dense output.
 
     With E the embedding: `h_t = core(h_{t-1}, E[token_t])`, logits `h_t W + b`; the first state is learned.
-    The recurrent layers are those of `meta.tasks.recurrent_cores`.
+    The recurrent layers are those of `celo.meta.tasks.recurrent_cores`.
 
     Architecture and loss of the `RNNLM_*` tasks of learned_optimization (Metz et al. 2022, arXiv 2203.11860).
 

@@ -2,9 +2,9 @@
 
 A name gives the kind of task, the data and their size, the architecture and the batch. A published name keeps
 its published batch, 128 if it says none; the families of the Celo paper train on 64, which their names say.
-"BW" is an image averaged to one channel. The tables are in `meta.tasks.families`; docs/tasks.md lists them.
+"BW" is an image averaged to one channel. The tables are in `celo.meta.tasks.families`; docs/tasks.md lists them.
 
-Names ending in "_upstream1percent" train on 1% of the train file, see `meta.tasks.families.one_percent`.
+Names ending in "_upstream1percent" train on 1% of the train file, see `celo.meta.tasks.families.one_percent`.
 
 Not here: the three NeRF tasks (`JAXNeRF_*`), whose images and model come from another project, and
 `NoisyQuadraticFamily`, of which neither dimensions nor noise are published.
@@ -13,11 +13,11 @@ Not here: the three NeRF tasks (`JAXNeRF_*`), whose images and model come from a
 import os
 from collections.abc import Mapping
 
-from celo.names import unknown_name
-from meta.datasets.catalog import TEXT_DATASETS, find_spec
-from meta.tasks.base import Params, Task
-from meta.tasks.families import ENTRIES, META_TRAINING, Entry
-from meta.tasks.families.language import DocumentTask
+from celo._core.names import unknown_name
+from celo.meta.data.catalog import TEXT_DATASETS, find_spec
+from celo.meta.tasks.base import Params, Task
+from celo.meta.tasks.families import ENTRIES, META_TRAINING, Entry
+from celo.meta.tasks.families.language import DocumentTask
 
 __all__ = ["META_TRAINING", "TASKS", "Entry", "make", "parameter_shapes"]
 
@@ -53,7 +53,7 @@ def make(
         name: one of `TASKS`.
         data_dir: folder laid out like hub snapshots; default the variable CELO_DATA.
         cache_dir: folder for decoded arrays; default the variable CELO_CACHE, else ~/.cache/celo.
-        lm_corpus: name of the text dataset published language models read, see `meta.datasets.TEXT_DATASETS`;
+        lm_corpus: name of the text dataset published language models read, see `celo.meta.data.TEXT_DATASETS`;
             None for each model's own.
         lm_tokenizer: tokenizer of those that read sub-words: a repository on the hub (the published one is
             "google-t5/t5-small") or the path of a tokenizer.json; None for one trained on the corpus.

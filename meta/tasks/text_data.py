@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meta.datasets.documents import DocumentData
-from meta.datasets.splits import check_split
-from meta.datasets.text import TextData
-from meta.tasks.base import Batch, Examples, draw_indices, pytree, static
+from celo.meta.data.documents import DocumentData
+from celo.meta.data.splits import check_split
+from celo.meta.data.text import TextData
+from celo.meta.tasks.base import Batch, Examples, draw_indices, pytree, static
 
 
 @pytree

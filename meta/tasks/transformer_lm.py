@@ -5,11 +5,11 @@ import math
 import jax
 import jax.numpy as jnp
 
-from celo.mlp import truncated_normal
-from meta.datasets.tokenizers import PAD
-from meta.tasks.base import pytree, static
-from meta.tasks.language_model import LanguageModel, dense
-from meta.tasks.layers import Layers, check_positive, init_mlp, rescaled_normal
+from celo._core.mlp import truncated_normal
+from celo.meta.data.tokenizers import PAD
+from celo.meta.tasks.base import pytree, static
+from celo.meta.tasks.language_model import LanguageModel, dense
+from celo.meta.tasks.layers import Layers, check_positive, init_mlp, rescaled_normal
 
 HEAD_SIZE = 32  # whatever the width of the model
 _WIDENING = 4

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from ablations.grid import CELO, GRID, TABLES, rows
-from meta.initial_theta import check_recipe
-from meta.recipe import PRESETS
-from meta.tuned import tuned_preset
+from celo.ablations.grid import CELO, GRID, TABLES, rows
+from celo.meta.initial_theta import check_recipe
+from celo.meta.recipe import PRESETS
+from celo.meta.tuned import tuned_preset
 
 # What differs from Celo's recipe of the preset cpu, by row; one stage has as many meta-iterations as two.
 BOTH = {"stages": 1, "stage1.iterations": 7500}

@@ -5,11 +5,11 @@ import io
 
 import pytest
 
-from ablations.carry_out import Trial, trials
-from ablations.grid import rows
-from ablations.report import findings, records, table
-from evaluation.report.records import csv_bytes
-from evaluation.scoreboard import scoreboard
+from celo.ablations.carry_out import Trial, trials
+from celo.ablations.grid import rows
+from celo.ablations.report import findings, records, table
+from celo.evaluation.report.records import csv_bytes
+from celo.evaluation.scoreboard import scoreboard
 from tests.evaluation.cells import cell
 
 CELO, LINEAR = rows(["linear"])

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 import celo
-from celo import interop, safetensors_file, trees
+from celo import interop
+from celo._core import safetensors_file, trees
 from celo.learned import base
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import celo
-from celo import trees
+from celo._core import trees
 
 LEARNED = celo.learned_optimizer("celo")
 THETA = LEARNED.init(jax.random.key(0))

@@ -11,7 +11,8 @@ import optax
 import pytest
 from jax import Array
 
-from celo import features, interop, learned_optimizer, mlp, scheduler
+from celo import interop, learned_optimizer
+from celo._core import features, mlp, scheduler
 
 NAMES = ("b1", "conv", "scalar", "w1", "w2")
 STAGES = {"random/celo_rand": 2, "released/celo": 2, "released/celo_phase1": 1}

@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 
 import celo
-from celo import trees
+from celo._core import trees
 from celo.learned import base
 from tests.celo.checkpoint_contents import FLAT, GOOD, UPSTREAM
 

@@ -12,7 +12,8 @@ import pytest
 from huggingface_hub import constants, errors
 
 import celo
-from celo import hub, interop, trees
+from celo import interop
+from celo._core import hub, trees
 from celo.learned import base
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

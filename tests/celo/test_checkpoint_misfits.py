@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import celo
-from celo import interop, safetensors_file, trees
+from celo import interop
+from celo._core import safetensors_file, trees
 from tests.celo.checkpoint_contents import FLAT, HEADER, NOT_A_NUMBER, THETA, UPSTREAM, replaced
 
 

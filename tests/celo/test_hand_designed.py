@@ -15,7 +15,7 @@ import numpy as np
 import optax
 import pytest
 
-from celo.hand_designed import HAND_DESIGNED, hand_designed
+from celo.baselines import HAND_DESIGNED, hand_designed
 
 NAMES = [
     "adam",

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from celo.hand_designed import hand_designed
-from celo.hand_designed.blocks import block_count, from_blocks, merged_shape, to_blocks
-from celo.hand_designed.preconditioner import inverse_root
-from celo.hand_designed.shampoo import Shampoo
+from celo.baselines import hand_designed
+from celo.baselines.blocks import block_count, from_blocks, merged_shape, to_blocks
+from celo.baselines.preconditioner import inverse_root
+from celo.baselines.shampoo import Shampoo
 
 STEPS = 8
 

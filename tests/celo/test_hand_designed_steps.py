@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from celo.hand_designed import HAND_DESIGNED, eval_params, hand_designed
+from celo.baselines import HAND_DESIGNED, eval_params, hand_designed
 
 P0 = np.linspace(-1.0, 2.0, 6).reshape(3, 2)
 GRADIENTS = [np.cos(5.0 * P0 + t) for t in range(4)]

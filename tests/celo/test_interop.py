@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import celo
-from celo import interop, trees
+from celo import interop
+from celo._core import trees
 from celo.learned import base
 
 Vectors = dict[str, np.ndarray]

@@ -9,11 +9,10 @@ import optax
 import pytest
 from jax import Array
 
-from celo import (
+from celo import hand_designed, learned_optimizer
+from celo._core import (
     gradient_statistics,
-    hand_designed,
     hyperparameters,
-    learned_optimizer,
     mlp,
     mlp_bank,
     mlp_context,

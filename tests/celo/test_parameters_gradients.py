@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from celo import parameters
+from celo._core import parameters
 from tests.celo.parameter_builds import LOSS, PARAMS, Build, Tree, builds, shapes, trace
 
 

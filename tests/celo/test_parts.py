@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax import Array
 
-from celo import accumulators, features, loss_features, lstm, mlp, scheduler
+from celo._core import accumulators, features, loss_features, lstm, mlp, scheduler
 
 DECAYS = (0.9, 0.99, 0.999)
 SHAPES = {"a": (7, 5), "b": (3, 3, 4, 6), "c": (5,), "d": ()}

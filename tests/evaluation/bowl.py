@@ -1,12 +1,12 @@
 """A small evaluation, of Adam on a quadratic bowl, for tests of what does it."""
 
-from evaluation.contestants import Contestant
-from evaluation.plan import Evaluation
-from evaluation.resources import Resources
-from evaluation.rules import HandDesigned
-from evaluation.runner import Observer, run
-from evaluation.settings import Settings
-from meta.tasks import Quadratic
+from celo.evaluation.contestants import Contestant
+from celo.evaluation.plan import Evaluation
+from celo.evaluation.resources import Resources
+from celo.evaluation.rules import HandDesigned
+from celo.evaluation.runner import Observer, run
+from celo.evaluation.settings import Settings
+from celo.meta.tasks import Quadratic
 
 BOWL = Quadratic.of([0.5, 2.0], target=3.0, noise=0.1, name="bowl")
 RATES = (1e-2, 0.3, 1e37)  # the last throws every parameter beyond float32's range of squares

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evaluation.cell import CellResult
+from celo.evaluation.cell import CellResult
 
 RATES = tuple({"learning_rate": rate} for rate in (1e-3, 1e-2, 1e-1))
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import jax
 
-from evaluation.contestants import Contestant
-from evaluation.plan import Evaluation
-from evaluation.rules import HandDesigned
-from evaluation.runner import Observer, run
-from evaluation.settings import Settings
-from meta.tasks import Quadratic, make
+from celo.evaluation.contestants import Contestant
+from celo.evaluation.plan import Evaluation
+from celo.evaluation.rules import HandDesigned
+from celo.evaluation.runner import Observer, run
+from celo.evaluation.settings import Settings
+from celo.meta.tasks import Quadratic, make
 
 TASKS = {
     "ImageMLP_Digits8_Relu16_bs64": lambda: make("ImageMLP_Digits8_Relu16_bs64"),

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from evaluation.selection import choose
-from evaluation.task_comparison import TaskComparison
+from celo.evaluation.selection import choose
+from celo.evaluation.task_comparison import TaskComparison
 from tests.evaluation.cells import cell
 
 

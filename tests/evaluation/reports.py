@@ -1,10 +1,10 @@
 """What of a report does not depend on when and how often the work was begun."""
 
-from evaluation.report import style
-from evaluation.report.benchmark import write_benchmark
-from evaluation.report.sections import Sources
-from evaluation.scoreboard import scoreboard
-from evaluation.summary import summarise
+from celo.evaluation.report import style
+from celo.evaluation.report.benchmark import write_benchmark
+from celo.evaluation.report.sections import Sources
+from celo.evaluation.scoreboard import scoreboard
+from celo.evaluation.summary import summarise
 
 
 def reported(store, folder, monkeypatch):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 from rliable import library, metrics
 
-from evaluation.aggregate import (
+from celo.evaluation.aggregate import (
     AGGREGATES,
     aggregates,
     performance_profile,

@@ -8,12 +8,12 @@ import numpy as np
 import optax
 import pytest
 
-from celo.hand_designed import eval_params, hand_designed
-from evaluation.agreement import agreement, table
-from evaluation.batch_order import ORDERS, Schedule, adam_cell, losses_on, rows
-from evaluation.envelope import Envelope
-from meta.tasks import make
-from scripts import batch_order
+from celo.baselines import eval_params, hand_designed
+from celo.evaluation.agreement import agreement, table
+from celo.evaluation.batch_order import ORDERS, Schedule, adam_cell, losses_on, rows
+from celo.evaluation.envelope import Envelope
+from celo.meta.tasks import make
+from celo.scripts import batch_order
 from tests.evaluation.bowl import BOWL
 
 SCHEDULE = Schedule(steps=12, every=3, batches=2)

@@ -9,12 +9,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from evaluation.envelope import Envelope
-from evaluation.report.benchmark import write_benchmark
-from evaluation.report.document import Folded, Heading, Notice, Prose, html_document, markdown_document
-from evaluation.report.sections import Sources
-from evaluation.scoreboard import NOISE, scoreboard
-from evaluation.summary import summarise
+from celo.evaluation.envelope import Envelope
+from celo.evaluation.report.benchmark import write_benchmark
+from celo.evaluation.report.document import Folded, Heading, Notice, Prose, html_document, markdown_document
+from celo.evaluation.report.sections import Sources
+from celo.evaluation.scoreboard import NOISE, scoreboard
+from celo.evaluation.summary import summarise
 from tests.evaluation.cells import cell
 
 SOURCES = Sources(50, 0, "", {"versions": {"jax": "0.0"}})

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from evaluation import cell_file
+from celo.evaluation import cell_file
 from tests.conftest import ROOT
 from tests.evaluation.cells import cell
 
@@ -66,7 +66,7 @@ def test_reading_starts_no_thread(tmp_path):
     program = (
         "import os, pathlib, sys\n"
         "from evaluation.cell_file import decode\n"
-        "from meta.datasets.source import _parquet_rows\n"
+        "from meta.data.source import _parquet_rows\n"
         "path, threads = pathlib.Path(sys.argv[1]), lambda: len(os.listdir('/proc/self/task'))\n"
         "before = threads()\n"
         "decode(path.read_bytes())\n"

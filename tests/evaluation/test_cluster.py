@@ -13,13 +13,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from evaluation import cluster
-from evaluation.cluster_progress import Watch, tell
-from evaluation.request import Request
-from evaluation.resources import Resources
-from evaluation.runner import Observer, run
-from evaluation.settings import Settings
-from evaluation.store import CellName, Store
+from celo.evaluation import cluster
+from celo.evaluation.cluster_progress import Watch, tell
+from celo.evaluation.request import Request
+from celo.evaluation.resources import Resources
+from celo.evaluation.runner import Observer, run
+from celo.evaluation.settings import Settings
+from celo.evaluation.store import CellName, Store
 from tests.conftest import ROOT
 from tests.evaluation.cells import cell
 from tests.evaluation.reports import reported
@@ -199,7 +199,7 @@ def test_a_killed_worker_loses_and_doubles_nothing(undisturbed, tmp_path, monkey
 
 @pytest.mark.slow
 def test_a_killed_driver_goes_on_with_the_same_command(undisturbed, tmp_path, monkeypatch):
-    command = [sys.executable, "-m", "scripts.evaluate", "--cluster", "ray", "--no-share-baselines"]
+    command = [sys.executable, "-m", "celo.scripts.evaluate", "--cluster", "ray", "--no-share-baselines"]
     command += ["--out", str(tmp_path), "--tasks", *TASKS, "--optimizers", "sgd@0.1", "adam"]
     command += ["--steps", "4", "--seeds", "1", "--eval-every", "2", "--eval-batches", "1"]
     driver = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)

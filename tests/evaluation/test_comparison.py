@@ -4,12 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from celo.hand_designed import hand_designed
+from celo.baselines import hand_designed
+from celo.evaluation.comparison import ADAM_GRID, Comparison, Entry, compare
 from celo.learned.celo import Celo
-from evaluation.comparison import ADAM_GRID, Comparison, Entry, compare
-from meta.compile import jit
-from meta.full_training import evaluate_end, train
-from meta.tasks import Quadratic
+from celo.meta.compile import jit
+from celo.meta.full_training import evaluate_end, train
+from celo.meta.tasks import Quadratic
 
 LEARNED = Celo(stage=1)
 ENTRY = Entry("Celo", LEARNED, LEARNED.init(jax.random.key(7)))

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from evaluation.selection import choose, mean_final_loss
-from meta import files
+from celo.evaluation.selection import choose, mean_final_loss
+from celo.meta.runs import files
 from tests.evaluation.cells import cell
 from tests.evaluation.outcomes import outcome
 

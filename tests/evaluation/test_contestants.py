@@ -9,15 +9,15 @@ import optax
 import pytest
 
 import celo
-from celo.hand_designed import HAND_DESIGNED, hand_designed
+from celo.baselines import HAND_DESIGNED, hand_designed
+from celo.evaluation.contestants import Contestant, anywhere, check_different, contestant, learned_contestant
+from celo.evaluation.hyperparameters import GRIDS, learning_rates, nadamw_trials
+from celo.evaluation.labels import check_label
+from celo.evaluation.rules import HandDesigned, Learned, ScheduledNAdamW
+from celo.evaluation.scoreboard import NOISE
 from celo.interop import AmbiguousError, encode
 from celo.learned.celo import Celo
 from celo.schedules import cosine_learning_rate
-from evaluation.contestants import Contestant, anywhere, check_different, contestant, learned_contestant
-from evaluation.hyperparameters import GRIDS, learning_rates, nadamw_trials
-from evaluation.labels import check_label
-from evaluation.rules import HandDesigned, Learned, ScheduledNAdamW
-from evaluation.scoreboard import NOISE
 
 
 def test_a_hand_designed_name_is_tried_at_every_rate_of_the_grid():

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from evaluation.corpora import Corpus, corpus_of
-from meta.datasets.documents import load_documents
-from meta.datasets.subwords import Bytes, LearnedSubwords, PublishedSubwords
-from meta.datasets.text import TextData
+from celo.evaluation.corpora import Corpus, corpus_of
+from celo.meta.data.documents import load_documents
+from celo.meta.data.subwords import Bytes, LearnedSubwords, PublishedSubwords
+from celo.meta.data.text import TextData
 from tests.evaluation.cells import cell
 
 LM = "TransformerLM_LM1B_MultiRuntime_0"

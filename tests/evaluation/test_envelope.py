@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from evaluation.envelope import (
+from celo.evaluation.envelope import (
     Envelope,
     baseline_steps,
     envelope_of,
@@ -16,8 +16,8 @@ from evaluation.envelope import (
     read_envelopes,
     velo_speedup_score,
 )
-from evaluation.selection import choose
-from meta.full_training import smooth
+from celo.evaluation.selection import choose
+from celo.meta.full_training import smooth
 from tests.evaluation.cells import cell
 
 STEPS = np.arange(0.0, 60.0, 10.0)

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from evaluation.memory import bytes_per_device, equal_chunks, host_bytes
+from celo.evaluation.memory import bytes_per_device, equal_chunks, host_bytes
 
 MEMINFO = "MemTotal:       32000 kB\nMemFree:         100 kB\nMemAvailable:    8000 kB\n"
 
@@ -31,7 +31,7 @@ def test_without_either_it_is_half_the_machine(tmp_path):
 
 
 def test_devices_of_a_cpu_share_its_memory(monkeypatch):
-    monkeypatch.setattr("evaluation.memory.host_bytes", lambda: 1000)
+    monkeypatch.setattr("celo.evaluation.memory.host_bytes", lambda: 1000)
     assert bytes_per_device(jax.devices("cpu")[0]) == 800 // len(jax.local_devices(backend="cpu"))
 
 

@@ -1,13 +1,13 @@
 """One folder, one task name, two sets of data: what the runner writes down keeps them from being compared."""
 
-from evaluation.contestants import Contestant
-from evaluation.coverage import coverage
-from evaluation.plan import Evaluation
-from evaluation.rules import HandDesigned
-from evaluation.runner import run
-from evaluation.settings import Settings, code_digest, task_digest
-from evaluation.store import Store
-from meta.tasks import Quadratic
+from celo.evaluation.contestants import Contestant
+from celo.evaluation.coverage import coverage
+from celo.evaluation.plan import Evaluation
+from celo.evaluation.rules import HandDesigned
+from celo.evaluation.runner import run
+from celo.evaluation.settings import Settings, code_digest, task_digest
+from celo.evaluation.store import Store
+from celo.meta.tasks import Quadratic
 
 SETTINGS = Settings(steps=2, seeds=1, eval_every=2, eval_batches=1)
 

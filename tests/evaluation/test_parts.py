@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from evaluation.cell_name import CellName
-from evaluation.cell_program import CellProgram, Chunk, Measured, Size
-from evaluation.parts import Parts
-from evaluation.resources import Resources
-from evaluation.runner import run
+from celo.evaluation.cell_name import CellName
+from celo.evaluation.cell_program import CellProgram, Chunk, Measured, Size
+from celo.evaluation.parts import Parts
+from celo.evaluation.resources import Resources
+from celo.evaluation.runner import run
 from tests.evaluation.bowl import Told, evaluation, only_cell
 
 NAME = CellName("task", "adam", "0" * 64)

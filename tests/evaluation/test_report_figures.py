@@ -8,13 +8,13 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from evaluation.report import style
-from evaluation.report.curves import loss_curves
-from evaluation.report.meta_loss import meta_loss
-from evaluation.report.schedule import schedules
-from evaluation.selection import choose
-from evaluation.task_comparison import TaskComparison
-from meta.full_training import smooth
+from celo.evaluation.report import style
+from celo.evaluation.report.curves import loss_curves
+from celo.evaluation.report.meta_loss import meta_loss
+from celo.evaluation.report.schedule import schedules
+from celo.evaluation.selection import choose
+from celo.evaluation.task_comparison import TaskComparison
+from celo.meta.full_training import smooth
 from tests.evaluation.outcomes import outcome
 
 ADAM = [[1.9, 1.8], [0.4, 0.6], [1.2, 1.1]]

@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from evaluation.comparison import Comparison
-from evaluation.report.table import Table, comparison_table, described, findings
-from evaluation.report.write import write_report
+from celo.evaluation.comparison import Comparison
+from celo.evaluation.report.table import Table, comparison_table, described, findings
+from celo.evaluation.report.write import write_report
 from tests.evaluation.outcomes import outcome
 
 WON = outcome([[2, 4], [0.4, 0.6], [4, 4]], {"Celo": [0.25, 0.25]}, task="won")

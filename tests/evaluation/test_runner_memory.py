@@ -8,13 +8,13 @@ import jax
 import numpy as np
 import pytest
 
-from evaluation import cell_program, open_cell, runner
-from evaluation.cell_program import CellProgram, Size, StopRequestedError, at_once, largest_size
-from evaluation.parts import Parts
-from evaluation.plan import Job
-from evaluation.resources import Resources
-from evaluation.runner import run
-from evaluation.store import CellName
+from celo.evaluation import cell_program, open_cell, runner
+from celo.evaluation.cell_program import CellProgram, Size, StopRequestedError, at_once, largest_size
+from celo.evaluation.parts import Parts
+from celo.evaluation.plan import Job
+from celo.evaluation.resources import Resources
+from celo.evaluation.runner import run
+from celo.evaluation.store import CellName
 from tests.evaluation.bowl import ADAM, BOWL, SETTINGS, Told, evaluation, only_cell
 
 

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from evaluation.envelope import Envelope
-from evaluation.report import records, run_tables, score_tables
-from evaluation.report.caveats import caveats
-from evaluation.scoreboard import NOISE, scoreboard
-from evaluation.summary import summarise, thresholds
+from celo.evaluation.envelope import Envelope
+from celo.evaluation.report import records, run_tables, score_tables
+from celo.evaluation.report.caveats import caveats
+from celo.evaluation.scoreboard import NOISE, scoreboard
+from celo.evaluation.summary import summarise, thresholds
 from tests.evaluation.cells import cell
 
 NAN = math.nan

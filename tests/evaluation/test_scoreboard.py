@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from evaluation.coverage import coverage, told_apart
-from evaluation.envelope import Envelope
-from evaluation.report.caveats import caveats
-from evaluation.scoreboard import NOISE, scoreboard
+from celo.evaluation.coverage import coverage, told_apart
+from celo.evaluation.envelope import Envelope
+from celo.evaluation.report.caveats import caveats
+from celo.evaluation.scoreboard import NOISE, scoreboard
 from tests.evaluation.cells import cell
 
 ADAM = [[2, 2], [0.4, 0.6], [1, math.nan]]

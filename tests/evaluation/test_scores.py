@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from evaluation.scores import final_loss_score, reference, speedup_score, sustained_speedup_score
-from evaluation.selection import Chosen, best_configuration, choose
-from evaluation.speedup import first_crossing, sustained
-from meta.full_training import smooth
+from celo.evaluation.scores import final_loss_score, reference, speedup_score, sustained_speedup_score
+from celo.evaluation.selection import Chosen, best_configuration, choose
+from celo.evaluation.speedup import first_crossing, sustained
+from celo.meta.full_training import smooth
 from tests.evaluation.cells import RATES, cell, curve
 
 LOSSES = st.integers(1, 30).flatmap(lambda n: arrays(np.float64, (2, n), elements=st.floats(0.0, 9.0)))

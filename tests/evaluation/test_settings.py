@@ -7,14 +7,14 @@ import jax
 import numpy as np
 import pytest
 
+from celo.evaluation import code_identity
+from celo.evaluation.code_identity import digest_of_sources, read_sources
+from celo.evaluation.contestants import Contestant, learned_contestant
+from celo.evaluation.rules import HandDesigned, ScheduledNAdamW
+from celo.evaluation.settings import Settings, cell_key, code_digest, task_digest
 from celo.learned.celo import Celo
-from evaluation import code_identity
-from evaluation.code_identity import digest_of_sources, read_sources
-from evaluation.contestants import Contestant, learned_contestant
-from evaluation.rules import HandDesigned, ScheduledNAdamW
-from evaluation.settings import Settings, cell_key, code_digest, task_digest
-from meta.fingerprint import fingerprint
-from meta.tasks import Quadratic, make
+from celo.meta.runs.fingerprint import fingerprint
+from celo.meta.tasks import Quadratic, make
 
 BOWL = Quadratic.of([1.0, 2.0], target=3.0, name="bowl")
 RATES = ({"learning_rate": 0.1}, {"learning_rate": 0.3})
@@ -123,7 +123,7 @@ def test_the_digest_of_the_code_is_that_of_task_and_platform_whatever_the_data(m
 def test_what_makes_a_cell_of_trainings_counts_for_all_cells(monkeypatch):
     sources = code_identity._sources()
     task, code = cell_key(BOWL, "0", ADAM, SETTINGS), code_digest(BOWL)
-    for module in ("evaluation.cell_program", "evaluation.open_cell", "meta.compile"):
+    for module in ("celo.evaluation.cell_program", "celo.evaluation.open_cell", "celo.meta.compile"):
         changed = sources | {module: sources[module] + b"# changed"}
         monkeypatch.setattr(code_identity, "_sources", lambda changed=changed: changed)
         assert cell_key(BOWL, "0", ADAM, SETTINGS) != task
@@ -134,36 +134,36 @@ def test_what_makes_a_cell_of_trainings_counts_for_all_cells(monkeypatch):
 def sources():
     return {
         "celo": b"",
-        "celo.files": b"x = 1",
-        "meta.tasks": b"from meta.tasks.bowl import Bowl\nfrom meta.tasks.other import Other",
-        "meta.tasks.bowl": b"from celo import files\nimport meta.tasks.base as base\n",
-        "meta.tasks.base": b"def f():\n    from meta.datasets.images import load\n",
-        "meta.tasks.other": b"y = 2",
-        "meta.datasets.images": b"z = 3",
+        "celo._core.files": b"x = 1",
+        "celo.meta.tasks": b"from meta.tasks.bowl import Bowl\nfrom meta.tasks.other import Other",
+        "celo.meta.tasks.bowl": b"from celo import files\nimport meta.tasks.base as base\n",
+        "celo.meta.tasks.base": b"def f():\n    from meta.data.images import load\n",
+        "celo.meta.tasks.other": b"y = 2",
+        "celo.meta.data.images": b"z = 3",
     }
 
 
 @pytest.mark.parametrize(
     ("module", "counts"),
     [
-        ("meta.tasks.bowl", True),
-        ("celo.files", True),
-        ("meta.tasks.base", True),
-        ("meta.tasks.other", False),  # nothing that the task is made of imports it
-        ("meta.tasks", False),
-        ("meta.datasets.images", False),  # data count as data
+        ("celo.meta.tasks.bowl", True),
+        ("celo._core.files", True),
+        ("celo.meta.tasks.base", True),
+        ("celo.meta.tasks.other", False),  # nothing that the task is made of imports it
+        ("celo.meta.tasks", False),
+        ("celo.meta.data.images", False),  # data count as data
     ],
 )
 def test_sources_count_if_a_cell_is_made_with_them(sources, module, counts):
     changed = sources | {module: sources[module] + b"\n# changed\n"}
-    digests = [digest_of_sources(found, ["meta.tasks.bowl"]) for found in (sources, changed)]
+    digests = [digest_of_sources(found, ["celo.meta.tasks.bowl"]) for found in (sources, changed)]
     assert (digests[0] != digests[1]) == counts
     assert digest_of_sources(sources) != digest_of_sources(changed)
 
 
 def test_all_packages_of_the_checkout_are_read():
     names = set(read_sources(code_identity._ROOT))
-    assert {"celo", "celo.learned.celo", "meta.evaluated_training", "evaluation.rules"} <= names
+    assert {"celo", "celo.learned.celo", "celo.meta.evaluated_training", "celo.evaluation.rules"} <= names
 
 
 def test_what_has_no_lasting_description_is_refused():

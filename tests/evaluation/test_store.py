@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 
-from evaluation import cell_file
-from evaluation.cell import CellResult
-from evaluation.store import CellName, Meaning, Store, name_of
+from celo.evaluation import cell_file
+from celo.evaluation.cell import CellResult
+from celo.evaluation.store import CellName, Meaning, Store, name_of
 
 SETTINGS = {"steps": 3, "seeds": 2}
 KEY = "ab" * 32

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from evaluation.suites import CELO17, CPU, QUICK, suites, tasks_of
-from meta.tasks import TASKS
+from celo.evaluation.suites import CELO17, CPU, QUICK, suites, tasks_of
+from celo.meta.tasks import TASKS
 
 
 def test_quick_needs_no_data():
@@ -53,6 +53,6 @@ def test_what_is_no_suite_is_refused(suite, names, message):
 
 
 def test_a_suite_of_tasks_that_are_not_there_says_which(monkeypatch):
-    monkeypatch.setattr("evaluation.suites.TASKS", {})
+    monkeypatch.setattr("celo.evaluation.suites.TASKS", {})
     with pytest.raises(ValueError, match=f"suite quick has tasks that this version has not: {QUICK[0]}"):
         tasks_of("quick")

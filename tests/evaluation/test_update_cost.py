@@ -9,8 +9,8 @@ import optax
 import pytest
 
 from celo import HAND_DESIGNED, LEARNED
-from evaluation import update_cost
-from evaluation.update_cost import Budget, Stepper, TooLargeError
+from celo.evaluation import update_cost
+from celo.evaluation.update_cost import Budget, Stepper, TooLargeError
 
 lenient = pytest.mark.lenient(reason="optax's Adam adds a float to an integer count")
 

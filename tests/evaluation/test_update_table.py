@@ -1,6 +1,6 @@
 """Tables of costs, from figures made by hand."""
 
-from evaluation import update_table
+from celo.evaluation import update_table
 
 TREES = {
     "A": {"tree": "1", "tensors": 2, "parameters": 1200},

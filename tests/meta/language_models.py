@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from meta.datasets import SPLITS
-from meta.datasets.documents import DocumentData
-from meta.tasks import RecurrentLM, TransformerLM
+from celo.meta.data import SPLITS
+from celo.meta.data.documents import DocumentData
+from celo.meta.tasks import RecurrentLM, TransformerLM
 
 
 def documents(n=20, length=6, vocab_size=30, note="ours", seed=0):

@@ -12,10 +12,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from meta.checkpoints import CheckpointError, Checkpoints
-from meta.lock import FolderLock
-from meta.run import RunFolder
-from meta.signals import stop_on_signals
+from celo.meta.estimators.signals import stop_on_signals
+from celo.meta.runs.checkpoints import CheckpointError, Checkpoints
+from celo.meta.runs.lock import FolderLock
+from celo.meta.runs.run import RunFolder
 
 
 def state(step: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from meta.run import RunFolder
+from celo.meta.runs.run import RunFolder
 
 CONFIG = {"stage": 1, "outer": {"lr": 3e-4, "clip": float("inf")}, "tasks": ["mnist", "cifar10"]}
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from meta.augmentation import LEVELS, MIXED_LEVELS, MIXED_RANGES, Augmentation, scale, unscale
-from meta.compile import jit
-from meta.tasks import make
+from celo.meta.compile import jit
+from celo.meta.estimators.augmentation import LEVELS, MIXED_LEVELS, MIXED_RANGES, Augmentation, scale, unscale
+from celo.meta.tasks import make
 
 DRAWS = 2000
 PARAMS = {"w": jnp.ones((3, 2)), "b": jnp.zeros(2), "scalar": jnp.ones(())}

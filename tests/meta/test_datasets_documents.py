@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meta.datasets import (
+from celo.meta.data import (
     SPLITS,
     ByteTokenizer,
     DatasetFormatError,
@@ -16,8 +16,8 @@ from meta.datasets import (
     PublishedSubwords,
     load_documents,
 )
-from meta.datasets.documents import KEPT
-from meta.datasets.subwords import Bytes, Subwords
+from celo.meta.data.documents import KEPT
+from celo.meta.data.subwords import Bytes, Subwords
 from tests.meta.dataset_files import write_text
 
 WIKITEXT = ("Salesforce", "wikitext", "wikitext-2-v1")
@@ -248,7 +248,7 @@ def test_tokenizers_that_do_not_serve(encoder, tmp_path, monkeypatch):
     def unreachable(name):
         raise ConnectionError("no route to host")
 
-    monkeypatch.setattr("meta.datasets.subwords._fetch", unreachable)
+    monkeypatch.setattr("celo.meta.data.subwords._fetch", unreachable)
     with pytest.raises(DatasetNotFoundError, match="'google-t5/t5-small' is neither a file nor"):
         PublishedSubwords("google-t5/t5-small").fit([])
 

@@ -7,9 +7,9 @@ import sklearn.datasets
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meta.datasets import IMAGE_DATASETS, SPLITS, DatasetFormatError, load_images
-from meta.datasets.resize import resize
-from meta.datasets.splits import split_indices, train_boundaries
+from celo.meta.data import IMAGE_DATASETS, SPLITS, DatasetFormatError, load_images
+from celo.meta.data.resize import resize
+from celo.meta.data.splits import split_indices, train_boundaries
 from tests.meta.dataset_files import random_images, write_images, write_mnist
 
 

@@ -11,8 +11,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from meta.datasets import DatasetFormatError, DatasetNotFoundError, load_images, source
-from meta.datasets.cache import Cache
+from celo.meta.data import DatasetFormatError, DatasetNotFoundError, load_images, source
+from celo.meta.data.cache import Cache
 from tests.meta.dataset_files import png, random_images, write_images, write_mnist
 
 

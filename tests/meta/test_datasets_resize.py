@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meta.datasets.resize import bilinear_weights, exact_level, resize, stored_level
+from celo.meta.data.resize import bilinear_weights, exact_level, resize, stored_level
 from tests.meta.dataset_files import random_images
 
 
@@ -66,5 +66,5 @@ def test_own_size_is_untouched():
 def test_chunks_do_not_show(monkeypatch):
     images = random_images((8, 8, 3), 7, seed=0)
     whole = resize(images, 4, 1, 255)
-    monkeypatch.setattr("meta.datasets.resize._CHUNK", 3)
+    monkeypatch.setattr("celo.meta.data.resize._CHUNK", 3)
     np.testing.assert_array_equal(resize(images, 4, 1, 255), whole)

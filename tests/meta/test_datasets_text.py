@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meta.datasets import PAD, SPLITS, ByteTokenizer, DatasetFormatError, DatasetNotFoundError, load_text
+from celo.meta.data import PAD, SPLITS, ByteTokenizer, DatasetFormatError, DatasetNotFoundError, load_text
 from tests.meta.dataset_files import write_text
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import celo
-from celo import trees
-from meta.metrics import read_metrics
+from celo._core import trees
+from celo.meta.runs.metrics import read_metrics
 from tests.meta.trainer_child import ROOT, command, environment, held, options, theta_bytes, wait_for_rows
 
 pytestmark = pytest.mark.slow

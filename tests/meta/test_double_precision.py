@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import pytest
 
 import celo
-from meta.recipe import ESTIMATORS, Stage
-from meta.tasks import Quadratic, stack_tasks
+from celo.meta.recipe import ESTIMATORS, Stage
+from celo.meta.tasks import Quadratic, stack_tasks
 from tests.double_precision import double_by_default
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def test_estimates_have_the_types_they_had(estimator: str):
 
 @pytest.mark.slow
 def test_both_stages_run(tmp_path: Path):
-    command = [sys.executable, "-m", "scripts.meta_train", "--run-dir", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "celo.scripts.meta_train", "--run-dir", str(tmp_path / "run")]
     command += ["--stage1.iterations", "2", "--stage2.iterations", "2", "--validate-every", "0"]
     command += ["--stage1.problems", "2", "--stage2.problems", "2"]
     environment = {**os.environ, "JAX_ENABLE_X64": "1"}

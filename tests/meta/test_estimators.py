@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from meta import partition
-from meta.augmentation import Augmentation
-from meta.estimators import ESTIMATORS, PES, Antithetic, FullES, TruncatedES, Weights
-from meta.horizons import Constant, LogUniform
-from meta.tasks import Quadratic, stack_tasks
-from meta.unroll import InnerTraining
+from celo.meta.estimators import ESTIMATORS, PES, Antithetic, FullES, TruncatedES, Weights, partition
+from celo.meta.estimators.augmentation import Augmentation
+from celo.meta.estimators.horizons import Constant, LogUniform
+from celo.meta.estimators.unroll import InnerTraining
+from celo.meta.tasks import Quadratic, stack_tasks
 from tests.meta.learnable_sgd import LearnableSGD
 
 RATE, CURVATURE, LENGTH = 0.2, 0.7, 2

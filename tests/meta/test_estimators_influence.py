@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from meta.augmentation import Augmentation
-from meta.estimators import PES, TruncatedES
-from meta.horizons import Constant
-from meta.tasks import stack_tasks
-from meta.tasks.base import pytree
-from meta.unroll import InnerTraining
+from celo.meta.estimators import PES, TruncatedES
+from celo.meta.estimators.augmentation import Augmentation
+from celo.meta.estimators.horizons import Constant
+from celo.meta.estimators.unroll import InnerTraining
+from celo.meta.tasks import stack_tasks
+from celo.meta.tasks.base import pytree
 
 SIZE, POSITIVE = 23, 10
 SIGNS = jnp.where(jnp.arange(SIZE) < POSITIVE, 1.0, -1.0)

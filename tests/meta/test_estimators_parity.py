@@ -11,16 +11,15 @@ from jax.flatten_util import ravel_pytree
 
 from celo.interop import from_upstream
 from celo.learned.celo import Celo
-from meta import partition
-from meta.augmentation import Augmentation, unscale
-from meta.datasets.images import ImageData, ImageSplit
-from meta.datasets.splits import SPLITS
-from meta.estimators import PES
-from meta.estimators.antithetic import summarise
-from meta.horizons import Constant
-from meta.recipe import Stage
-from meta.tasks import ImageMLP, Quadratic
-from meta.unroll import InnerTraining, Problem, Start, Steps
+from celo.meta.data.images import ImageData, ImageSplit
+from celo.meta.data.splits import SPLITS
+from celo.meta.estimators import PES, partition
+from celo.meta.estimators.antithetic import summarise
+from celo.meta.estimators.augmentation import Augmentation, unscale
+from celo.meta.estimators.horizons import Constant
+from celo.meta.estimators.unroll import InnerTraining, Problem, Start, Steps
+from celo.meta.recipe import Stage
+from celo.meta.tasks import ImageMLP, Quadratic
 from tests.meta.learnable_sgd import LearnableSGD
 
 INNER = InnerTraining(LearnableSGD(), Augmentation("none"), Constant(100))

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from celo.hand_designed import eval_params, hand_designed
-from meta.compile import jit
-from meta.evaluated_training import SPLITS, EvaluatedTraining
-from meta.full_training import draw_samples, evaluate, evaluate_end, train
-from meta.tasks import Quadratic, make
+from celo.baselines import eval_params, hand_designed
+from celo.meta.compile import jit
+from celo.meta.evaluated_training import SPLITS, EvaluatedTraining
+from celo.meta.full_training import draw_samples, evaluate, evaluate_end, train
+from celo.meta.tasks import Quadratic, make
 
 NOISY = Quadratic.of([0.5, 2.0], target=[3.0, -3.0], noise=0.1)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meta import files
+from celo.meta.runs import files
 
 
 @given(
@@ -36,7 +36,7 @@ def test_an_atomic_write_that_fails_changes_nothing(tmp_path: Path, monkeypatch:
     def refuse(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("meta.files.os.fsync", refuse)
+    monkeypatch.setattr("celo.meta.runs.files.os.fsync", refuse)
     with pytest.raises(OSError, match="No space left"):
         files.write_atomically(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"old"
@@ -56,14 +56,14 @@ def test_a_folder_still_written_to_is_removed_in_the_end(
             (folder / "deep").mkdir(parents=True)
 
     folder.mkdir()
-    monkeypatch.setattr("meta.files.shutil.rmtree", rmtree)
+    monkeypatch.setattr("celo.meta.runs.files.shutil.rmtree", rmtree)
     assert files.remove_while_written(folder)
     assert late == [0]
     assert not folder.exists()
 
 
 def test_a_folder_that_cannot_be_removed_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("meta.files.shutil.rmtree", lambda path, ignore_errors: None)
+    monkeypatch.setattr("celo.meta.runs.files.shutil.rmtree", lambda path, ignore_errors: None)
     assert not files.remove_while_written(tmp_path, patience=0.05)
 
 

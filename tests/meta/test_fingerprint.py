@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meta.fingerprint import arrays_fingerprint, fingerprint
-from meta.tasks import Quadratic
+from celo.meta.runs.fingerprint import arrays_fingerprint, fingerprint
+from celo.meta.tasks import Quadratic
 
 ARRAY = np.arange(6, dtype=np.float32).reshape(2, 3)
 

@@ -6,12 +6,12 @@ import numpy as np
 import optax
 import pytest
 
-from celo.hand_designed import eval_params, hand_designed
+from celo.baselines import eval_params, hand_designed
+from celo.evaluation.report.schedule import schedule_lines
 from celo.learned.celo import Celo, CeloState
-from evaluation.report.schedule import schedule_lines
-from meta.compile import jit
-from meta.full_training import check_num_steps, evaluate, evaluate_end, smooth, step_size, train
-from meta.tasks import Quadratic, make
+from celo.meta.compile import jit
+from celo.meta.full_training import check_num_steps, evaluate, evaluate_end, smooth, step_size, train
+from celo.meta.tasks import Quadratic, make
 
 BOWL = Quadratic.of([0.5, 2.0], target=[3.0, -3.0])
 NOISY = Quadratic.of([0.5, 2.0], target=[3.0, -3.0], noise=0.1)

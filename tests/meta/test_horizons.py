@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from meta.horizons import Constant, Curriculum, LogUniform, _log_uniform
+from celo.meta.estimators.horizons import Constant, Curriculum, LogUniform, _log_uniform
 
 KEYS = jax.random.split(jax.random.key(0), 2000)
 LIMITS = st.tuples(st.integers(1, 5000), st.integers(0, 5000)).map(lambda x: (x[0], x[0] + x[1]))

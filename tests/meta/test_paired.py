@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from celo import learned_optimizer
-from meta.paired import difference, mean_of_first_training, meta_losses
-from meta.recipe import Stage
-from meta.tasks import Quadratic
-from meta.unroll import Steps
+from celo.meta.estimators.paired import difference, mean_of_first_training, meta_losses
+from celo.meta.estimators.unroll import Steps
+from celo.meta.recipe import Stage
+from celo.meta.tasks import Quadratic
 
 STAGE = Stage(horizon_low=3, horizon_high=6, augmentation="none")
 TASK = Quadratic.of([1.0, 2.0])

@@ -10,10 +10,10 @@ import pytest
 from jax.sharding import Mesh
 
 from celo.learned.celo import Celo
-from meta import sharding
-from meta.program import StageProgram, group_tasks
-from meta.recipe import Stage
-from meta.tasks import Quadratic
+from celo.meta.estimators import sharding
+from celo.meta.program import StageProgram, group_tasks
+from celo.meta.recipe import Stage
+from celo.meta.tasks import Quadratic
 from tests.meta.learnable_sgd import LearnableSGD
 
 pytestmark = pytest.mark.lenient(reason="optax raises a Python float to the power of an int32 count")

@@ -11,10 +11,10 @@ import pytest
 
 from celo.learned.celo import Celo
 from celo.learned.learnable import LearnableAdam
-from meta.estimators import PES, FullES, TruncatedES
-from meta.horizons import Constant, Curriculum, LogUniform
-from meta.recipe import PRESETS, Recipe, Stage, preset
-from meta.tasks import META_TRAINING
+from celo.meta.estimators import PES, FullES, TruncatedES
+from celo.meta.estimators.horizons import Constant, Curriculum, LogUniform
+from celo.meta.recipe import PRESETS, Recipe, Stage, preset
+from celo.meta.tasks import META_TRAINING
 
 
 def test_paper_is_the_papers():

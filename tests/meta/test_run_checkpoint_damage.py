@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from meta.checkpoints import CheckpointError, Checkpoints, CheckpointWarning
+from celo.meta.runs.checkpoints import CheckpointError, Checkpoints, CheckpointWarning
 
 
 def _flip(path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_failed_rename_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.Mon
     def refuse(_source: Path, _target: Path) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("meta.checkpoints.os.replace", refuse)
+    monkeypatch.setattr("celo.meta.runs.checkpoints.os.replace", refuse)
     with pytest.raises(
         CheckpointError, match=r"step 2 .*: Input/output error\. Earlier .* intact \(step 1\)"
     ):

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meta import arrays
-from meta.checkpoints import Checkpoints
+from celo.meta.runs import arrays
+from celo.meta.runs.checkpoints import Checkpoints
 
 
 class Moments(NamedTuple):

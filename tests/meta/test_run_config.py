@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from meta import config_file
-from meta.config_file import RunWarning, read_config
+from celo.meta.runs import config_file
+from celo.meta.runs.config_file import RunWarning, read_config
 from tests.meta.run_folders import CONFIG, open_run
 
 

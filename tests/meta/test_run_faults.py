@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meta.checkpoints import Checkpoints
-from meta.lock import FolderLock
-from meta.metrics import read_metrics
+from celo.meta.runs.checkpoints import Checkpoints
+from celo.meta.runs.lock import FolderLock
+from celo.meta.runs.metrics import read_metrics
 from tests.meta.run_child import is_state, scattered_state, state
 
 ROOT = Path(__file__).resolve().parents[2]

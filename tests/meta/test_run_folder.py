@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from meta.checkpoints import CheckpointError, CheckpointWarning
-from meta.config_file import read_config
-from meta.metrics import read_metrics
-from meta.run import RunFolder
+from celo.meta.runs.checkpoints import CheckpointError, CheckpointWarning
+from celo.meta.runs.config_file import read_config
+from celo.meta.runs.metrics import read_metrics
+from celo.meta.runs.run import RunFolder
 from tests.meta.run_folders import open_run
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meta.datasets import SPLITS, ImageData, ImageSplit
-from meta.tasks import ImageAutoencoder, ImageMLP, Quadratic, stack_tasks
-from meta.tasks.base import Examples, draw_indices, scale_bits
+from celo.meta.data import SPLITS, ImageData, ImageSplit
+from celo.meta.tasks import ImageAutoencoder, ImageMLP, Quadratic, stack_tasks
+from celo.meta.tasks.base import Examples, draw_indices, scale_bits
 
 WORD = 2**32
 

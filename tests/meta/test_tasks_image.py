@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meta.datasets import ImageData, ImageSplit, load_images
-from meta.tasks import ImageAutoencoder, ImageMLP
-from meta.tasks.layers import cross_entropy, init_mlp
+from celo.meta.data import ImageData, ImageSplit, load_images
+from celo.meta.tasks import ImageAutoencoder, ImageMLP
+from celo.meta.tasks.layers import cross_entropy, init_mlp
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meta.datasets import SPLITS, DatasetNotFoundError
-from meta.tasks import RecurrentLM, TransformerLM, make, stack_tasks
-from meta.tasks.families.language import LANGUAGE_TASKS
+from celo.meta.data import SPLITS, DatasetNotFoundError
+from celo.meta.tasks import RecurrentLM, TransformerLM, make, stack_tasks
+from celo.meta.tasks.families.language import LANGUAGE_TASKS
 from tests.meta.dataset_files import write_text
 from tests.meta.language_models import documents, recurrent, transformer
 

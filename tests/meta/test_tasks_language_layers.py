@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meta.tasks import TransformerLM
-from meta.tasks.recurrent_cores import CORES
-from meta.tasks.transformer_lm import _drop
+from celo.meta.tasks import TransformerLM
+from celo.meta.tasks.recurrent_cores import CORES
+from celo.meta.tasks.transformer_lm import _drop
 from tests.meta.language_models import documents, recurrent, transformer
 
 MODELS = {core: (lambda core=core: recurrent(core)) for core in CORES} | {"transformer": transformer}

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meta.datasets import SPLITS, TextData
-from meta.tasks import RecurrentLM, stack_tasks
+from celo.meta.data import SPLITS, TextData
+from celo.meta.tasks import RecurrentLM, stack_tasks
 
 
 def corpus(length, vocab_size=50, name="corpus"):

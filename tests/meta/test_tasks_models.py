@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meta.datasets import ImageData, ImageSplit
-from meta.tasks import ImageClassifier
-from meta.tasks.models import ConvNet, MLPMixer, Perceptron, ResNet, VisionTransformer
-from meta.tasks.models.convolution import as_product, convolve
-from meta.tasks.models.parts import kernel_init
-from meta.tasks.models.resnet import _Bottleneck
+from celo.meta.data import ImageData, ImageSplit
+from celo.meta.tasks import ImageClassifier
+from celo.meta.tasks.models import ConvNet, MLPMixer, Perceptron, ResNet, VisionTransformer
+from celo.meta.tasks.models.convolution import as_product, convolve
+from celo.meta.tasks.models.parts import kernel_init
+from celo.meta.tasks.models.resnet import _Bottleneck
 
 EPSILON = 1e-5
 CLASSES = 4

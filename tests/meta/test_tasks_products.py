@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from meta.tasks.layers import WIDE, apply_mlp, apply_mlp_by_rows, init_mlp, is_wide
-from meta.tasks.models import parts
-from meta.tasks.products import dense, dot_general
+from celo.meta.tasks.layers import WIDE, apply_mlp, apply_mlp_by_rows, init_mlp, is_wide
+from celo.meta.tasks.models import parts
+from celo.meta.tasks.products import dense, dot_general
 
 SIZES = (3, 1100)  # inputs of few features, and of so many that they are copied
 

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meta.datasets import SPLITS
-from meta.tasks import TASKS, parameter_shapes
-from meta.tasks.families.composite import CompositeTask
-from meta.tasks.families.image import ImageTask
-from meta.tasks.families.one_percent import SUFFIX
-from meta.tasks.normalizers import NORMALIZERS
+from celo.meta.data import SPLITS
+from celo.meta.tasks import TASKS, parameter_shapes
+from celo.meta.tasks.families.composite import CompositeTask
+from celo.meta.tasks.families.image import ImageTask
+from celo.meta.tasks.families.one_percent import SUFFIX
+from celo.meta.tasks.normalizers import NORMALIZERS
 from tests.meta.published_counts import COUNTS
 
 NOT_BUILT = {

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meta.tasks import Quadratic
+from celo.meta.tasks import Quadratic
 
 NUMBERS = st.floats(-10, 10, width=32)
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meta.datasets import IMAGE_DATASETS, SPLITS, TEXT_DATASETS, DatasetNotFoundError
-from meta.tasks import META_TRAINING, TASKS, Quadratic, Task, make, parameter_shapes, stack_tasks
+from celo.meta.data import IMAGE_DATASETS, SPLITS, TEXT_DATASETS, DatasetNotFoundError
+from celo.meta.tasks import META_TRAINING, TASKS, Quadratic, Task, make, parameter_shapes, stack_tasks
 
 ONE_OF_EACH = (
     "ImageMLP_Digits8_Tanh32_bs64",

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meta.metrics import JsonlTracker, read_metrics
-from meta.run import RunFolder
-from meta.trackers import MultiTracker, NullTracker, make_tracker
+from celo.meta.runs.metrics import JsonlTracker, read_metrics
+from celo.meta.runs.run import RunFolder
+from celo.meta.runs.trackers import MultiTracker, NullTracker, make_tracker
 
 
 def test_numbers_come_back_as_they_went(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_full_disk_leaves_whole_rows(tmp_path: Path) -> None:
     """In a child, since the limit on file sizes cannot be taken back by every user."""
     program = f"""
 import resource
-from meta.metrics import JsonlTracker
+from celo.meta.runs.metrics import JsonlTracker
 tracker = JsonlTracker({str(tmp_path / "m.jsonl")!r})
 resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
 for step in range(1, 100):

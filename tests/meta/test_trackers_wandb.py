@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from meta import wandb_tracker
-from meta.metrics import read_metrics
-from meta.run import RunFolder
-from meta.trackers import make_tracker
+from celo.meta.runs import wandb_tracker
+from celo.meta.runs.metrics import read_metrics
+from celo.meta.runs.run import RunFolder
+from celo.meta.runs.trackers import make_tracker
 
 wandb: Any = pytest.importorskip("wandb", reason="the tracker for wandb needs wandb")
 _BLOCK, _HEADER = 32768, 7

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from meta.config_file import read_config
+from celo.meta.runs.config_file import read_config
 from tests.meta.trainer_child import (
     ROOT,
     command,

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import celo
-from celo import safetensors_file, trees
-from meta import trainer
-from meta.config_file import NAME
-from meta.datasets import DatasetNotFoundError
-from meta.recipe import Stage, preset
-from meta.run import RunFolder
-from meta.trainer import Settings, meta_train
+from celo._core import safetensors_file, trees
+from celo.meta import trainer
+from celo.meta.data import DatasetNotFoundError
+from celo.meta.recipe import Stage, preset
+from celo.meta.runs.config_file import NAME
+from celo.meta.runs.run import RunFolder
+from celo.meta.trainer import Settings, meta_train
 
 STAGE = Stage(iterations=2, problems=2, truncation=2, horizon_low=2, horizon_high=4)
 RECIPE = dataclasses.replace(

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 import celo
-from meta import trainer
-from meta.checkpoints import Checkpoints
-from meta.config_file import read_config
-from meta.fingerprint import arrays_fingerprint
-from meta.initial_theta import initial_theta, starting_points
-from meta.recipe import Stage, preset
-from meta.tasks import make
-from meta.trainer import BEST_FILE, THETA_FILE, Settings, meta_train
+from celo.meta import trainer
+from celo.meta.initial_theta import initial_theta, starting_points
+from celo.meta.recipe import Stage, preset
+from celo.meta.runs.checkpoints import Checkpoints
+from celo.meta.runs.config_file import read_config
+from celo.meta.runs.fingerprint import arrays_fingerprint
+from celo.meta.tasks import make
+from celo.meta.trainer import BEST_FILE, THETA_FILE, Settings, meta_train
 
 TASK = "ImageMLP_Digits8_Relu16_bs64"
 STAGE = Stage(iterations=4, problems=2, truncation=3, horizon_low=4, horizon_high=8)
@@ -161,7 +161,7 @@ def test_published_weights_of_a_stage_that_has_begun_are_not_asked_for(tmp_path,
             meta_train(published, tmp_path / "run", QUIET)
     save_step(tmp_path / "run", 2)
     recorded = read_config(tmp_path / "run")["config"]["initial_theta"]
-    monkeypatch.setattr("celo.hub.fetch", lambda address: pytest.fail("the hub was asked"))
+    monkeypatch.setattr("celo._core.hub.fetch", lambda address: pytest.fail("the hub was asked"))
     assert starting_points(published, tmp_path / "run")["stage1"] == recorded["stage1"]
 
 

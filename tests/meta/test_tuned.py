@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 
 from celo import LEARNED
-from meta.recipe import PRESETS, preset
-from meta.tuned import QUICK, Tuned, tuned_preset
-from scripts.meta_train import parse
+from celo.meta.recipe import PRESETS, preset
+from celo.meta.tuned import QUICK, Tuned, tuned_preset
+from celo.scripts.meta_train import parse
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from celo.learned.celo import Celo
-from meta import partition
-from meta.augmentation import Augmentation
-from meta.compile import jit
-from meta.estimators.antithetic import summarise
-from meta.horizons import Constant, LogUniform
-from meta.tasks import Quadratic
-from meta.tasks.base import pytree, static
-from meta.unroll import InnerTraining
+from celo.meta.compile import jit
+from celo.meta.estimators import partition
+from celo.meta.estimators.antithetic import summarise
+from celo.meta.estimators.augmentation import Augmentation
+from celo.meta.estimators.horizons import Constant, LogUniform
+from celo.meta.estimators.unroll import InnerTraining
+from celo.meta.tasks import Quadratic
+from celo.meta.tasks.base import pytree, static
 from tests.meta.learnable_sgd import LearnableSGD
 
 ZERO = jnp.zeros((), jnp.int32)

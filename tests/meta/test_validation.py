@@ -9,10 +9,10 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from celo.learned.celo import Celo
-from meta.compile import jit
-from meta.full_training import train
-from meta.tasks import Quadratic
-from meta.validation import Validation, _program
+from celo.meta.compile import jit
+from celo.meta.full_training import train
+from celo.meta.tasks import Quadratic
+from celo.meta.validation import Validation, _program
 
 LEARNED = Celo(stage=1)
 STEPS = 30

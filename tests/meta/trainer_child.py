@@ -1,7 +1,7 @@
 """Meta-training in processes of its own: a tiny recipe, and programs that die or run out of room on purpose.
 
 Programs are called as ``python -m tests.meta.trainer_child PROGRAM ARGUMENTS... -- COMMAND LINE``, and hand
-the command line to `scripts.meta_train` once the fault is in place.
+the command line to `celo.scripts.meta_train` once the fault is in place.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from meta import checkpoints, manifest, metrics, run
-from meta.metrics import read_metrics
-from scripts import meta_train
+from celo.meta.runs import checkpoints, manifest, metrics, run
+from celo.meta.runs.metrics import read_metrics
+from celo.scripts import meta_train
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,7 +57,7 @@ def options(run_dir: Path, **changed: Any) -> list[str]:
 def command(argv: list[str], *program: str) -> list[str]:
     """How to start the command line, under one of the `PROGRAMS` if one is named."""
     if not program:
-        return [sys.executable, "-m", "scripts.meta_train", *argv]
+        return [sys.executable, "-m", "celo.scripts.meta_train", *argv]
     return [sys.executable, "-m", "tests.meta.trainer_child", *program, "--", *argv]
 
 

@@ -8,18 +8,18 @@ import jax
 import pytest
 
 import celo
-from ablations import carry_out
-from ablations.carry_out import Trial, train
-from ablations.grid import rows
-from evaluation import request
-from evaluation.report import style
-from evaluation.store import Store
-from meta.datasets import DatasetNotFoundError
-from meta.recipe import Stage, preset
-from meta.signals import StopRequest
-from meta.trainer import THETA_FILE, Result, Settings
-from scripts import ablate
-from scripts.evaluate_progress import Progress
+from celo.ablations import carry_out
+from celo.ablations.carry_out import Trial, train
+from celo.ablations.grid import rows
+from celo.evaluation import request
+from celo.evaluation.report import style
+from celo.evaluation.store import Store
+from celo.meta.data import DatasetNotFoundError
+from celo.meta.estimators.signals import StopRequest
+from celo.meta.recipe import Stage, preset
+from celo.meta.trainer import THETA_FILE, Result, Settings
+from celo.scripts import ablate
+from celo.scripts.evaluate_progress import Progress
 from tests.evaluation.bowl import BOWL
 
 TASK = "ImageMLP_Digits8_Relu16_bs64"

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from evaluation.contestants import contestant
-from meta.evaluated_training import EvaluatedTraining
-from meta.tasks import make
-from meta.tasks.products import dense
-from scripts.arithmetic import peak_gigaflops, product_operations, training_operations
+from celo.evaluation.contestants import contestant
+from celo.meta.evaluated_training import EvaluatedTraining
+from celo.meta.tasks import make
+from celo.meta.tasks.products import dense
+from celo.scripts.arithmetic import peak_gigaflops, product_operations, training_operations
 
 
 def shape(*sizes):

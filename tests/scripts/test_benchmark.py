@@ -2,7 +2,7 @@
 
 import pytest
 
-from scripts import benchmark
+from celo.scripts import benchmark
 
 
 def helped(argv, capsys):

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from evaluation.contestants import contestant
-from evaluation.settings import Settings
-from meta.tasks import make
-from scripts import benchmark
-from scripts.benchmark_evaluate import EvaluateSpeed, EvaluateWay
-from scripts.benchmark_evaluate_loops import LOOPS, seconds_of
+from celo.evaluation.contestants import contestant
+from celo.evaluation.settings import Settings
+from celo.meta.tasks import make
+from celo.scripts import benchmark
+from celo.scripts.benchmark_evaluate import EvaluateSpeed, EvaluateWay
+from celo.scripts.benchmark_evaluate_loops import LOOPS, seconds_of
 
 TASK = "ImageMLP_Digits8_Relu32_bs64"
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from scripts import benchmark, benchmark_update
-from scripts.measuring_process import MeasuringProcess, UnansweredError
+from celo.scripts import benchmark, benchmark_update
+from celo.scripts.measuring_process import MeasuringProcess, UnansweredError
 
 TASK = "ImageMLP_Digits8_Relu32_bs64"
 MACHINE = {"device": "abacus"}

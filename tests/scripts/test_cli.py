@@ -10,17 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from scripts import cli
-from scripts.cli import COMMANDS, Command, available_commands, main
+from celo.scripts import cli
+from celo.scripts.cli import COMMANDS, Command, available_commands, main
 
 
 @pytest.fixture
 def program(monkeypatch):
     """Install a program as the subcommand ``probe`` and return the function that sets its main."""
-    module = types.ModuleType("scripts.probe")
-    module.__spec__ = importlib.machinery.ModuleSpec("scripts.probe", loader=None)
-    monkeypatch.setitem(sys.modules, "scripts.probe", module)
-    monkeypatch.setattr(cli, "COMMANDS", {"probe": Command("scripts.probe", "a program for tests", "eval")})
+    module = types.ModuleType("celo.scripts.probe")
+    module.__spec__ = importlib.machinery.ModuleSpec("celo.scripts.probe", loader=None)
+    monkeypatch.setitem(sys.modules, "celo.scripts.probe", module)
+    monkeypatch.setattr(
+        cli, "COMMANDS", {"probe": Command("celo.scripts.probe", "a program for tests", "eval")}
+    )
     return lambda function: setattr(module, "main", function)
 
 
@@ -74,7 +76,7 @@ def test_a_missing_optional_package_names_its_extra(program, capsys, module, ext
     assert f"pip install 'celo[{extras}]'" in message
 
 
-@pytest.mark.parametrize("module", ["celo.nowhere", "meta.nowhere", "no_such_package", "numpy"])
+@pytest.mark.parametrize("module", ["celo.nowhere", "celo.meta.nowhere", "no_such_package", "numpy"])
 def test_a_fault_that_no_extra_mends_is_shown_in_full(program, module):
     program(fail_with(ModuleNotFoundError(f"No module named {module!r}", name=module)))
     with pytest.raises(ModuleNotFoundError, match="No module named"):
@@ -82,7 +84,7 @@ def test_a_fault_that_no_extra_mends_is_shown_in_full(program, module):
 
 
 def test_only_programs_that_exist_are_offered(monkeypatch, capsys):
-    monkeypatch.setattr(cli, "COMMANDS", {"nothing": Command("scripts.no_such_program", "-", "train")})
+    monkeypatch.setattr(cli, "COMMANDS", {"nothing": Command("celo.scripts.no_such_program", "-", "train")})
     assert available_commands() == {}
     assert main(["nothing"]) == 2
     assert "Unknown command 'nothing'" in capsys.readouterr().err

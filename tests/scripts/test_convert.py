@@ -10,8 +10,9 @@ from flax import serialization
 from huggingface_hub import constants
 
 import celo
-from celo import checkpoint, interop, trees
-from scripts import cli, convert
+from celo import checkpoint, interop
+from celo._core import trees
+from celo.scripts import cli, convert
 
 # Names of the vectors, and of the optimizer whose random meta-parameters they hold.
 VECTORS = {

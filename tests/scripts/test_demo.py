@@ -9,10 +9,10 @@ import pytest
 
 import celo
 from celo.learned.celo import Celo
-from meta.recipe import PRESETS, Stage, preset
-from meta.tasks import TASKS, Quadratic
-from meta.trainer import Result
-from scripts import compare, demo
+from celo.meta.recipe import PRESETS, Stage, preset
+from celo.meta.tasks import TASKS, Quadratic
+from celo.meta.trainer import Result
+from celo.scripts import compare, demo
 
 LEARNED = Celo(stage=1)
 TASK = "ImageMLP_Digits8_Relu16_bs64"

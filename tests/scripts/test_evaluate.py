@@ -13,10 +13,10 @@ import pytest
 import tyro
 
 import celo
+from celo.evaluation.store import CellName, Store
 from celo.learned.celo import Celo
-from evaluation.store import CellName, Store
-from meta.metrics import read_metrics
-from scripts.evaluate import Evaluate, main
+from celo.meta.runs.metrics import read_metrics
+from celo.scripts.evaluate import Evaluate, main
 from tests.conftest import ROOT
 
 TASK = "ImageMLP_Digits8_Relu16_bs64"
@@ -199,7 +199,7 @@ def test_printed_commands_do_the_cells_one_by_one(tmp_path, capsys):
     (folder / "scripts" / "evaluate.py").write_text("raise SystemExit('of another project')")
     ended(started(["sh", "-c", commands[0]], cwd=folder))
     assert [name.optimizer for name in store.missing()] == ["mine"]
-    assert shlex.split(commands[1])[:4] == [sys.executable, "-P", "-m", "scripts.evaluate"]
+    assert shlex.split(commands[1])[:4] == [sys.executable, "-P", "-m", "celo.scripts.evaluate"]
 
 
 def test_a_command_repeats_everything_that_was_asked_for(tmp_path):
@@ -269,7 +269,7 @@ def test_the_tokenizer_reaches_the_tasks_that_read_sub_words(tmp_path, capsys, m
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_and_finished_cells_stay(tmp_path, number):
     long = ["--steps", "100000", "--eval-every", "1000"]
-    command = [sys.executable, "-m", "scripts.evaluate", *arguments(tmp_path), *long]
+    command = [sys.executable, "-m", "celo.scripts.evaluate", *arguments(tmp_path), *long]
     process = started(command)
     locks = tmp_path / "out" / "locks"
     while not list(locks.glob(f"{TASK}*")):

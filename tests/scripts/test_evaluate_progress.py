@@ -7,13 +7,13 @@ import threading
 
 import pytest
 
-from evaluation.cell_tracker import CellTracker
-from evaluation.settings import Settings
-from evaluation.store import CellName, name_of
-from meta.lock import FileLock
-from meta.metrics import JsonlTracker, read_metrics
-from scripts.evaluate import Evaluate, main
-from scripts.evaluate_progress import Progress
+from celo.evaluation.cell_tracker import CellTracker
+from celo.evaluation.settings import Settings
+from celo.evaluation.store import CellName, name_of
+from celo.meta.runs.lock import FileLock
+from celo.meta.runs.metrics import JsonlTracker, read_metrics
+from celo.scripts.evaluate import Evaluate, main
+from celo.scripts.evaluate_progress import Progress
 from tests.evaluation.cells import cell
 from tests.scripts.test_evaluate import TASK, arguments
 

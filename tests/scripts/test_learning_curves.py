@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from celo import LEARNED
-from evaluation.report.learning_curves import LearningCurve, figure, table
-from meta.recipe import preset
-from scripts import learning_curves
-from scripts.learning_curves import LearningCurves
+from celo.evaluation.report.learning_curves import LearningCurve, figure, table
+from celo.meta.recipe import preset
+from celo.scripts import learning_curves
+from celo.scripts.learning_curves import LearningCurves
 
 
 def curve(label="celo", losses=(3.0, 3.0, 2.0, 1.0)):

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from meta.config_file import read_config
-from meta.metrics import read_metrics
-from meta.recipe import PRESETS, preset
-from meta.trainer import Result, Settings
-from scripts import cli, meta_train
-from scripts.devices import Devices, set_up
+from celo.meta.recipe import PRESETS, preset
+from celo.meta.runs.config_file import read_config
+from celo.meta.runs.metrics import read_metrics
+from celo.meta.trainer import Result, Settings
+from celo.scripts import cli, meta_train
+from celo.scripts.devices import Devices, set_up
 from tests.meta.trainer_child import ROOT, command, environment, options, theta_bytes
 
 
@@ -188,7 +188,7 @@ def test_real_process_with_bad_input_leaves_nothing(tmp_path):
     run_dir = tmp_path / "run"
     arguments = ["--run-dir", str(run_dir), "--init", str(tmp_path / "none.safetensors"), "--no-progress"]
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.meta_train", *arguments],
+        [sys.executable, "-m", "celo.scripts.meta_train", *arguments],
         cwd=ROOT,
         env=environment(),
         capture_output=True,

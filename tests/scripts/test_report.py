@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from evaluation.store import Store, name_of
-from scripts.report import main
+from celo.evaluation.store import Store, name_of
+from celo.scripts.report import main
 from tests.evaluation.cells import cell
 
 ADAM = [[2, 2], [0.4, 0.6], [1, 1]]

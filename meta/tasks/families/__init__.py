@@ -3,19 +3,19 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from meta.tasks.families.byte_rnn_lm import BYTE_RNN_LM_TASKS
-from meta.tasks.families.conv import CONV_TASKS
-from meta.tasks.families.entry import Entry, shapes_of
-from meta.tasks.families.es_wrapped import ES_WRAPPED_TASKS
-from meta.tasks.families.image_mlp import IMAGE_MLP_TASKS, META_TRAINING
-from meta.tasks.families.image_mlp_ae import IMAGE_MLP_AE_TASKS
-from meta.tasks.families.language import LANGUAGE_TASKS
-from meta.tasks.families.lopt import LOPT_PES_TASKS, LOPT_TASKS
-from meta.tasks.families.mlp_mixer import MLP_MIXER_TASKS
-from meta.tasks.families.one_percent import one_percent
-from meta.tasks.families.quadratics import QUADRATIC_TASKS
-from meta.tasks.families.resnet import RESNET_TASKS
-from meta.tasks.families.vit import VIT_TASKS
+from celo.meta.tasks.families.byte_rnn_lm import BYTE_RNN_LM_TASKS
+from celo.meta.tasks.families.conv import CONV_TASKS
+from celo.meta.tasks.families.entry import Entry, shapes_of
+from celo.meta.tasks.families.es_wrapped import ES_WRAPPED_TASKS
+from celo.meta.tasks.families.image_mlp import IMAGE_MLP_TASKS, META_TRAINING
+from celo.meta.tasks.families.image_mlp_ae import IMAGE_MLP_AE_TASKS
+from celo.meta.tasks.families.language import LANGUAGE_TASKS
+from celo.meta.tasks.families.lopt import LOPT_PES_TASKS, LOPT_TASKS
+from celo.meta.tasks.families.mlp_mixer import MLP_MIXER_TASKS
+from celo.meta.tasks.families.one_percent import one_percent
+from celo.meta.tasks.families.quadratics import QUADRATIC_TASKS
+from celo.meta.tasks.families.resnet import RESNET_TASKS
+from celo.meta.tasks.families.vit import VIT_TASKS
 
 __all__ = ["ENTRIES", "META_TRAINING", "Entry", "shapes_of"]
 

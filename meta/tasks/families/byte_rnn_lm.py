@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from meta.datasets.splits import SPLITS
-from meta.datasets.text import TextData, load_text
-from meta.datasets.tokenizers import ByteTokenizer
-from meta.tasks.base import Task
-from meta.tasks.families.entry import Entry, Folders
-from meta.tasks.recurrent_lm import RecurrentLM
+from celo.meta.data.splits import SPLITS
+from celo.meta.data.text import TextData, load_text
+from celo.meta.data.tokenizers import ByteTokenizer
+from celo.meta.tasks.base import Task
+from celo.meta.tasks.families.entry import Entry, Folders
+from celo.meta.tasks.recurrent_lm import RecurrentLM
 
 
 @dataclasses.dataclass(frozen=True)

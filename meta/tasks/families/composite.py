@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Callable
 
-from meta.tasks.base import Task
-from meta.tasks.families.entry import Entry, Folders
+from celo.meta.tasks.base import Task
+from celo.meta.tasks.families.entry import Entry, Folders
 
 
 @dataclasses.dataclass(frozen=True)

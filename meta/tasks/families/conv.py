@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from meta.tasks.families.entry import Entry
-from meta.tasks.families.image import ImageTask, classifier
-from meta.tasks.models import ConvNet
+from celo.meta.tasks.families.entry import Entry
+from celo.meta.tasks.families.image import ImageTask, classifier
+from celo.meta.tasks.models import ConvNet
 
 
 def _conv(dataset: str, size: int | None, *channels: int, batch_size: int = 128, **network: Any) -> ImageTask:

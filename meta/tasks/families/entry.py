@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from meta.tasks.base import Params, Task
+from celo.meta.tasks.base import Params, Task
 
 Folders = Mapping[str, Any]
 """Where data are looked for: the arguments `data_dir` and `cache_dir` of the loaders."""

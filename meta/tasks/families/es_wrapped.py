@@ -4,10 +4,10 @@ import functools
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from meta.tasks.es_wrapped import ESWrapped
-from meta.tasks.families.composite import CompositeTask
-from meta.tasks.families.entry import Entry
-from meta.tasks.families.image_mlp import IMAGE_MLP_TASKS
+from celo.meta.tasks.es_wrapped import ESWrapped
+from celo.meta.tasks.families.composite import CompositeTask
+from celo.meta.tasks.families.entry import Entry
+from celo.meta.tasks.families.image_mlp import IMAGE_MLP_TASKS
 
 
 def _wrapped(name: str, pairs: int) -> CompositeTask:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from flax import linen as nn
 
-from meta.datasets.catalog import IMAGE_DATASETS, ImageSpec
-from meta.datasets.images import ImageData, ImageSplit, load_images
-from meta.datasets.splits import SPLITS
-from meta.tasks.base import Task
-from meta.tasks.families.entry import Entry, Folders
-from meta.tasks.image_classifier import ImageClassifier
+from celo.meta.data.catalog import IMAGE_DATASETS, ImageSpec
+from celo.meta.data.images import ImageData, ImageSplit, load_images
+from celo.meta.data.splits import SPLITS
+from celo.meta.tasks.base import Task
+from celo.meta.tasks.families.entry import Entry, Folders
+from celo.meta.tasks.image_classifier import ImageClassifier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ImageTask(Entry):
         size: height and width in pixels, or None for the dataset's own.
         channels: 1, 3, or None for the dataset's own.
         config: further arguments of `build`.
-        upstream_1_percent: train on 1% of the train file, see `meta.datasets.load_images`.
+        upstream_1_percent: train on 1% of the train file, see `celo.meta.data.load_images`.
     """
 
     dataset: str

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from meta.tasks.families.entry import Entry
-from meta.tasks.families.image import ImageTask, classifier
-from meta.tasks.image_mlp import ImageMLP
-from meta.tasks.models import Perceptron
+from celo.meta.tasks.families.entry import Entry
+from celo.meta.tasks.families.image import ImageTask, classifier
+from celo.meta.tasks.image_mlp import ImageMLP
+from celo.meta.tasks.models import Perceptron
 
 
 def _mlp(dataset: str, size: int | None, channels: int | None, *hidden: int, **config: Any) -> ImageTask:

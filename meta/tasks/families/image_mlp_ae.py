@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from meta.tasks.families.entry import Entry
-from meta.tasks.families.image import ImageTask
-from meta.tasks.image_autoencoder import ImageAutoencoder
+from celo.meta.tasks.families.entry import Entry
+from celo.meta.tasks.families.image import ImageTask
+from celo.meta.tasks.image_autoencoder import ImageAutoencoder
 
 
 def _autoencoder(dataset: str, *hidden: int, batch_size: int = 128) -> ImageTask:

@@ -11,14 +11,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from meta.datasets.documents import DocumentData, load_documents
-from meta.datasets.splits import SPLITS
-from meta.datasets.subwords import Bytes, LearnedSubwords, PublishedSubwords, Vocabulary
-from meta.tasks.base import Task
-from meta.tasks.families.entry import Entry, Folders
-from meta.tasks.language_model import LanguageModel
-from meta.tasks.recurrent_lm import RecurrentLM
-from meta.tasks.transformer_lm import TransformerLM
+from celo.meta.data.documents import DocumentData, load_documents
+from celo.meta.data.splits import SPLITS
+from celo.meta.data.subwords import Bytes, LearnedSubwords, PublishedSubwords, Vocabulary
+from celo.meta.tasks.base import Task
+from celo.meta.tasks.families.entry import Entry, Folders
+from celo.meta.tasks.language_model import LanguageModel
+from celo.meta.tasks.recurrent_lm import RecurrentLM
+from celo.meta.tasks.transformer_lm import TransformerLM
 
 
 @dataclasses.dataclass(frozen=True)

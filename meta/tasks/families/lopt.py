@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from celo.learned import learned_optimizer
-from meta.tasks.es_wrapped import ESWrapped
-from meta.tasks.families.composite import CompositeTask
-from meta.tasks.families.conv import CONV_TASKS
-from meta.tasks.families.entry import Entry
-from meta.tasks.families.image_mlp import IMAGE_MLP_TASKS
-from meta.tasks.learned_optimizer_training import LearnedOptimizerTraining
-from meta.tasks.pes_training import PESTraining
+from celo.meta.tasks.es_wrapped import ESWrapped
+from celo.meta.tasks.families.composite import CompositeTask
+from celo.meta.tasks.families.conv import CONV_TASKS
+from celo.meta.tasks.families.entry import Entry
+from celo.meta.tasks.families.image_mlp import IMAGE_MLP_TASKS
+from celo.meta.tasks.learned_optimizer_training import LearnedOptimizerTraining
+from celo.meta.tasks.pes_training import PESTraining
 
 _INNER: Mapping[str, Entry] = {**IMAGE_MLP_TASKS, **CONV_TASKS}
 _FASHION, _CIFAR = "ImageMLP_FashionMnist8_Relu32", "ImageMLP_Cifar10BW8_Relu32"

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from meta.tasks.families.entry import Entry
-from meta.tasks.families.image import ImageTask, classifier
-from meta.tasks.models import MLPMixer
+from celo.meta.tasks.families.entry import Entry
+from celo.meta.tasks.families.image import ImageTask, classifier
+from celo.meta.tasks.models import MLPMixer
 
 _TINY = MLPMixer(width=512, token_width=384, channel_width=2048, depth=5)
 _SMALL = MLPMixer(width=768, token_width=384, channel_width=3072, depth=8)

@@ -8,8 +8,8 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from meta.tasks.families.entry import Entry
-from meta.tasks.families.image import ImageTask
+from celo.meta.tasks.families.entry import Entry
+from celo.meta.tasks.families.image import ImageTask
 
 SUFFIX = "_upstream1percent"
 

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meta.tasks.base import Task
-from meta.tasks.families.entry import Entry, Folders
-from meta.tasks.quadratic_form import QuadraticForm
+from celo.meta.tasks.base import Task
+from celo.meta.tasks.families.entry import Entry, Folders
+from celo.meta.tasks.quadratic_form import QuadraticForm
 
 _MATRIX_SEED = 7  # of the published matrix; its numbers are those of the running JAX's generator
 

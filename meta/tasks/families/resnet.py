@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from meta.tasks.families.entry import Entry
-from meta.tasks.families.image import ImageTask, classifier
-from meta.tasks.models import ResNet
+from celo.meta.tasks.families.entry import Entry
+from celo.meta.tasks.families.image import ImageTask, classifier
+from celo.meta.tasks.models import ResNet
 
 _ONE_EACH = (1, 1, 1, 1)
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from meta.tasks.families.entry import Entry
-from meta.tasks.families.image import ImageTask, classifier
-from meta.tasks.models import VisionTransformer
+from celo.meta.tasks.families.entry import Entry
+from celo.meta.tasks.families.image import ImageTask, classifier
+from celo.meta.tasks.models import VisionTransformer
 
 _WIDE = VisionTransformer(width=384, mlp_width=1536, heads=6, depth=6)
 _DEEP = VisionTransformer(width=128, mlp_width=512, heads=4, depth=10)

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from meta.tasks.layers import ACTIVATIONS
-from meta.tasks.models import parts
+from celo.meta.tasks.layers import ACTIVATIONS
+from celo.meta.tasks.models import parts
 
 
 class ConvNet(nn.Module):
@@ -15,7 +15,7 @@ class ConvNet(nn.Module):
 
     Attributes:
         channels: channels of each convolution.
-        activation: a name in `meta.tasks.layers.ACTIVATIONS`.
+        activation: a name in `celo.meta.tasks.layers.ACTIVATIONS`.
         norm: "batch_norm", "layer_norm" (over the channels of one pixel) or None.
         num_classes: number of outputs.
     """

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from celo.mlp import truncated_normal
-from celo.names import unknown_name
-from meta.tasks.layers import ACTIVATIONS, check_positive
-from meta.tasks.models.convolution import convolve
-from meta.tasks.products import dot_general
+from celo._core.mlp import truncated_normal
+from celo._core.names import unknown_name
+from celo.meta.tasks.layers import ACTIVATIONS, check_positive
+from celo.meta.tasks.models.convolution import convolve
+from celo.meta.tasks.products import dot_general
 
 NORMS = ("batch_norm", "layer_norm")
 EPSILON = 1e-5

@@ -3,18 +3,18 @@
 import jax
 from flax import linen as nn
 
-from meta.tasks.layers import ACTIVATIONS
-from meta.tasks.models import parts
+from celo.meta.tasks.layers import ACTIVATIONS
+from celo.meta.tasks.models import parts
 
 
 class Perceptron(nn.Module):
     """Classify flattened images: per hidden layer dense, norm, dropout, activation; then dense.
 
-    The perceptron without norm and dropout has a faster form, `meta.tasks.ImageMLP`.
+    The perceptron without norm and dropout has a faster form, `celo.meta.tasks.ImageMLP`.
 
     Attributes:
         hidden: widths of the hidden layers.
-        activation: a name in `meta.tasks.layers.ACTIVATIONS`.
+        activation: a name in `celo.meta.tasks.layers.ACTIVATIONS`.
         norm: "batch_norm", "layer_norm" or None.
         dropout: share of units set to zero, also in evaluation.
         num_classes: number of outputs.

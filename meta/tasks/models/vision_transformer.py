@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from meta.tasks.models import parts
+from celo.meta.tasks.models import parts
 
 
 class VisionTransformer(nn.Module):

@@ -1,0 +1,1 @@
+"""What the learned optimizers share: averages, features, networks, schedulers. Private."""

@@ -1,0 +1,114 @@
+"""Two or more meta-parameters on the same inner problems: how much the meta-loss differs, and how surely."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from celo.learned.base import LearnedOptimizer, check_theta
+from celo.meta.compile import jit
+from celo.meta.estimators.augmentation import Augmentation
+from celo.meta.estimators.unroll import InnerTraining, Steps
+from celo.meta.recipe import Stage
+
+PyTree = Any
+
+
+class Difference(NamedTuple):
+    """The mean of paired differences.
+
+    Attributes:
+        mean: over the pairs.
+        error: standard error of it, ``std / sqrt(n)`` with n - 1 degrees of freedom.
+    """
+
+    mean: float
+    error: float
+
+
+def meta_losses(
+    learned: LearnedOptimizer, stage: Stage, thetas: Sequence[PyTree], task: Any, key: Array, problems: int
+) -> np.ndarray:
+    """The meta-loss of several meta-parameters on the same problems, each trained from first step to last.
+
+    Problems are drawn as a stage of meta-training draws them: initial parameters, augmentation, horizon and
+    batches. All meta-parameters get the same ones, so differences are differences between meta-parameters.
+    Unlike the meta-loss of a truncated unroll, which depends on how far the problems have come and so falls
+    at the start whatever theta does, this one stands still when theta does.
+
+    Args:
+        learned: the learned optimizer.
+        stage: gives the distribution of problems.
+        thetas: its meta-parameters.
+        task: the task family.
+        key: random key.
+        problems: how many problems.
+
+    Returns:
+        (problems, thetas) mean normalised loss over the steps of the training.
+
+    Raises:
+        ValueError: if meta-parameters do not fit, or there is no problem.
+
+    Example:
+        >>> from celo import learned_optimizer
+        >>> from celo.meta.tasks import Quadratic
+        >>> learned, stage = learned_optimizer("learnable_sgd"), Stage(horizon_low=2, horizon_high=4)
+        >>> theta = learned.init(jax.random.key(0))
+        >>> task = Quadratic.of([1.0, 2.0])
+        >>> meta_losses(learned, stage, [theta, theta], task, jax.random.key(1), problems=3).shape
+        (3, 2)
+    """
+    if problems < 1:
+        raise ValueError(f"problems is {problems}; expected at least 1")
+    for theta in thetas:
+        check_theta(learned, theta)
+    augmentation = Augmentation(stage.augmentation, stage.augmentation_low, stage.augmentation_high)
+    inner = InnerTraining(learned, augmentation, stage.horizons())
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(jax.tree.map(jnp.asarray, leaves)), *thetas)
+
+    def one(thetas: PyTree, task: Any, key: Array) -> Array:
+        frozen = jax.tree.map(lambda _: None, thetas)
+        end = jnp.asarray(stage.iterations, jnp.int32)  # of a curriculum: where it leads
+        key_begin, key_unroll = jax.random.split(key)
+        problem = inner.begin(thetas, frozen, task, key_begin, end, offset=False)
+        _, steps = inner.unroll(thetas, frozen, task, problem, key_unroll, inner.horizon.maximum, end)
+        return mean_of_first_training(steps)
+
+    over_problems = jit(jax.vmap(one, in_axes=(None, None, 0)))
+    return np.asarray(over_problems(stacked, task, jax.random.split(key, problems)))
+
+
+def mean_of_first_training(steps: Steps) -> Array:
+    """(members,) mean loss over the steps until the first training ends."""
+    done = steps.done.astype(jnp.int32)
+    weights = (steps.mask & (jnp.cumsum(done) - done == 0)).astype(jnp.float32)
+    return jnp.sum(weights[:, None] * steps.loss, axis=0) / jnp.sum(weights)
+
+
+def difference(after: np.ndarray, before: np.ndarray) -> Difference:
+    """Mean and standard error of ``after - before``, entry by entry.
+
+    Args:
+        after: (n,) values, n at least 2.
+        before: (n,) values of the same problems.
+
+    Returns:
+        The mean difference and its standard error.
+
+    Raises:
+        ValueError: if the shapes differ or there are fewer than two pairs.
+
+    Example:
+        >>> difference(np.array([1.0, 2.0]), np.array([2.0, 5.0]))
+        Difference(mean=-2.0, error=1.0)
+    """
+    if after.shape != before.shape or after.ndim != 1 or after.size < 2:
+        raise ValueError(f"values have shapes {after.shape} and {before.shape}; expected (n,) twice, n >= 2")
+    change = after.astype(np.float64) - before.astype(np.float64)
+    return Difference(float(np.mean(change)), float(np.std(change, ddof=1) / np.sqrt(change.size)))

@@ -1,0 +1,1 @@
+"""Run folders: configuration, checkpoints, metrics, trackers. Nothing here knows what is trained."""

@@ -1,0 +1,180 @@
+"""The file of metrics of a run: a JSON object per line, readable at any time, cut back when a run resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from celo.meta.runs import files
+
+_RESERVED = ("step", "time")
+_QUANTILES = np.arange(11) / 10
+
+
+class JsonlTracker:
+    """Appends rows ``{"step": 10, "time": 1.7e9, "meta_loss": 2.1, ...}`` to a file.
+
+    ``time`` is the wall clock in seconds since 1970. It and what else is timed, such as meta-training's
+    ``seconds_per_meta_iteration``, are all in which a resumed run differs from an uninterrupted one.
+    Non-finite numbers are the strings "NaN", "Infinity" and "-Infinity". An array is kept as
+    ``{"size", "finite", "mean", "quantiles"}``: how many entries, how many of them finite, and of the finite
+    ones the mean and the eleven quantiles 0, 0.1, ..., 1 (None without a finite entry).
+
+    Args:
+        path: the file; created if it is not there. An unfinished last line, as a kill leaves it, is dropped.
+
+    Raises:
+        ValueError: the file holds lines that are no rows.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        self._descriptor = -1
+        self.rewind(sys.maxsize)
+
+    def log(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Append one row and hand it to the operating system.
+
+        Args:
+            step: meta-iterations done; not below that of an earlier row.
+            metrics: numbers, or arrays whose distribution is wanted, by name.
+
+        Raises:
+            ValueError: ``step`` goes back, the tracker is closed, or a name is "step" or "time".
+            TypeError: a value is no number and no array of numbers.
+            OSError: the disk is full; the rows before are intact.
+        """
+        if self._descriptor < 0:
+            raise ValueError(f"{self.path} is closed")
+        if step < self._last_step:
+            raise ValueError(f"step is {step}; the last row logged has step {self._last_step}")
+        taken = [name for name in _RESERVED if name in metrics]
+        if taken:
+            raise ValueError(f"a metric is named {taken[0]!r}; {_RESERVED} are columns of every row")
+        row = {"step": int(step), "time": round(time.time(), 3)}
+        row |= {name: _value(name, value) for name, value in metrics.items()}
+        self._append((json.dumps(row, allow_nan=False) + "\n").encode())
+        self._last_step = step
+
+    def rewind(self, step: int) -> None:
+        """Drop the rows after ``step``; logging goes on from there.
+
+        Raises:
+            ValueError: the file holds lines that are no rows.
+        """
+        self.close()
+        self._last_step = truncate_metrics(self.path, step)
+        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+    def sync(self) -> None:
+        """Force all rows to disk."""
+        if self._descriptor >= 0:
+            os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _append(self, line: bytes) -> None:
+        size = os.fstat(self._descriptor).st_size
+        try:
+            while line:
+                line = line[os.write(self._descriptor, line) :]
+        except OSError as error:
+            # Without this the next row would be glued to the part that found room.
+            os.ftruncate(self._descriptor, size)
+            raise OSError(
+                error.errno, f"a row of metrics could not be written: {error.strerror}", str(self.path)
+            ) from error
+
+    def __enter__(self) -> JsonlTracker:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Read a file of metrics, also of a run that is going on.
+
+    Args:
+        path: the file, as `JsonlTracker` writes it. An unfinished last line is left out.
+
+    Returns:
+        The rows in order, non-finite numbers as floats again.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a line other than the last is no row.
+    """
+    return [_floats(row) for row, _ in _rows(Path(path))]
+
+
+def truncate_metrics(path: Path, step: int) -> int:
+    """Drop the rows after ``step``, and an unfinished last line, replacing the file as a whole.
+
+    Args:
+        path: the file; one that is not there counts as empty.
+        step: the last step to keep.
+
+    Returns:
+        The step of the last row kept, 0 without one.
+
+    Raises:
+        ValueError: a line other than the last is no row.
+    """
+    if not path.exists():
+        return 0
+    kept = [(row, line) for row, line in _rows(path) if row["step"] <= step]
+    content = b"".join(line for _, line in kept)
+    if content != path.read_bytes():
+        files.write_atomically(path, content)
+    return kept[-1][0]["step"] if kept else 0
+
+
+def _rows(path: Path) -> list[tuple[dict[str, Any], bytes]]:
+    lines = path.read_bytes().splitlines(keepends=True)
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.endswith(b"\n"):
+            break
+        try:
+            row = json.loads(line)
+            if not isinstance(row["step"], int):
+                raise TypeError(f"step is {row['step']!r}")
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"line {number} of {path} is not a row of metrics ({error}): {line[:80]!r}"
+            ) from None
+        rows.append((row, line))
+    return rows
+
+
+def _value(name: str, value: Any) -> Any:
+    array = np.asarray(value)
+    if array.dtype.kind == "V":
+        array = array.astype(np.float32)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"metric {name!r} is {value!r}; expected a number or an array of numbers")
+    if array.ndim == 0:
+        return files.json_ready(array.item(), name)
+    finite = array[np.isfinite(array)].astype(np.float64)
+    return {
+        "size": array.size,
+        "finite": finite.size,
+        "mean": float(finite.mean()) if finite.size else None,
+        "quantiles": np.quantile(finite, _QUANTILES).tolist() if finite.size else None,
+    }
+
+
+def _floats(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: files.number_from_json(v) if isinstance(v, str) else v for name, v in row.items()}

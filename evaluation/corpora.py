@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from celo.evaluation.cell import CellResult
 from celo.meta.data.catalog import TEXT_DATASETS
-from celo.meta.data.subwords import T5
+from celo.meta.data.tokenizers import T5
 from celo.meta.tasks import TASKS
 
 # Published tasks read bytes or T5's sub-words, and which of them a task reads cannot be chosen.

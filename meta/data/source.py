@@ -35,7 +35,6 @@ class Source(Protocol):
     @property
     def fingerprint(self) -> str:
         """Changes when the data may have changed; part of the names of cache files."""
-        ...
 
     def rows(self, split: str) -> Rows:
         """Yield batches of rows of "train" or "test": for each column of the entry a list of values."""

@@ -1,4 +1,4 @@
-"""What all language-model tasks share: batches of tokens and the masked loss."""
+"""Base of the language models: batches of tokens and the masked loss."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ from celo.meta.data.text import DocumentData, TextData
 from celo.meta.data.tokenizers import PAD
 from celo.meta.tasks.base import Batch, Label, Loss, Task, pytree, static
 from celo.meta.tasks.layers import Layers, check_positive, clip_loss, cross_entropy, uniform_guess_ceiling
-from celo.meta.tasks.text_data import DeviceDocuments, DeviceTokens, on_device
+from celo.meta.tasks.text_data import DeviceText
 
 
 @pytree
@@ -32,7 +32,7 @@ class LanguageModel(Task):
         batch_size: sequences per batch.
     """
 
-    data: DeviceTokens | DeviceDocuments
+    data: DeviceText
     vocab_size: int = static()
     length: int = static(default=32)
     batch_size: int = static(default=16)
@@ -59,7 +59,7 @@ class LanguageModel(Task):
             ValueError: a split is shorter than a sequence and its target, or a number is out of range.
         """
         check_positive("length", length)
-        task = cls(on_device(data, length), data.vocab_size, length, **config)
+        task = cls(DeviceText.of(data, length), data.vocab_size, length, **config)
         name = name or task.describe(data.name + data.tokenizer)
         return dataclasses.replace(task, label=Label(name, data.name, data.vocabulary, data.note))
 

@@ -13,9 +13,9 @@ from celo._core.mlp import truncated_normal
 from celo._core.names import unknown_name
 
 WIDE = 512
-"""From so many inputs on, XLA's copies of weights in another order take as long as the product itself."""
+"""From this many inputs on, XLA's transposed copies of the weights take as long as the product itself."""
 
-# From so many inputs on, a copy of the transposed batch costs less than its absence.
+# From this many inputs on, a copy of the transposed batch makes the gradient faster.
 _COPIED = 1024
 _PLAIN = (((1,), (0,)), ((), ()))
 _TRUNCATED_STD = 0.87962566  # standard deviation of a unit normal cut at two sigma
@@ -48,7 +48,7 @@ def check_perceptron(hidden: object, activation: str, batch_size: object) -> Non
 
 
 def rescaled_normal(key: jax.Array, shape: tuple[int, int], scale: float = 1.0) -> jax.Array:
-    """Draw a kernel of variance `scale / fan-in`: normal, cut at two sigma, rescaled for what the cut took.
+    """Draw a kernel of variance `scale / fan-in`: normal, cut at two sigma and rescaled to that variance.
 
     Args:
         key: random key.
@@ -105,7 +105,7 @@ def apply_mlp(params: Layers, inputs: jax.Array, activation: str) -> jax.Array:
 
 
 def is_wide(inputs: jax.Array) -> bool:
-    """Say whether inputs (batch, features) have so many features that `apply_mlp_by_rows` is faster."""
+    """Return whether inputs (batch, features) are wide enough for `apply_mlp_by_rows` to be faster."""
     return inputs.shape[-1] >= WIDE
 
 
@@ -132,9 +132,9 @@ def apply_mlp_by_rows(params: Layers, inputs: jax.Array, activation: str) -> jax
 def dense(inputs: jax.Array, weights: jax.Array) -> jax.Array:
     """Compute `inputs @ weights`, (batch, features) and (features, units), with a fast gradient on a CPU.
 
-    The gradient of the weights is `inputs.T @ g`. For many features XLA computes its transpose and turns that
-    around, which takes as long as the product; a copy of the transposed inputs avoids it. Where that is done,
-    for 1024 features and more of one dtype on a CPU, there is no forward-mode derivative (`jax.jvp`).
+    The gradient of the weights is `inputs.T @ g`. For many features XLA computes its transpose and
+    transposes it back, which takes as long as the product; a copy of the transposed inputs avoids it. With
+    the copy, for 1024 features and more of one dtype on a CPU, there is no forward-mode derivative (`jax.jvp`).
     """
     if inputs.shape[-1] < _COPIED or inputs.dtype != weights.dtype or jax.default_backend() != "cpu":
         return inputs @ weights
@@ -159,13 +159,13 @@ _product.defvjp(_forward, _backward)
 
 
 def dot_general(inputs: jax.Array, weights: jax.Array, dimension_numbers: Any, **rest: Any) -> jax.Array:
-    """Do what `jax.lax.dot_general` does, by `dense` where that is the same, as for a dense layer of flax.
+    """Compute `jax.lax.dot_general`, by `dense` for a plain product of matrices, as in a dense layer of flax.
 
     Args:
         inputs: the left operand.
         weights: the right operand.
         dimension_numbers: axes to contract, and axes of batches.
-        rest: precision and dtypes as flax gives them; any that is not None is the library's matter.
+        rest: precision and dtypes, passed by flax; the library's product is used if any is not None.
     """
     plain = inputs.ndim == weights.ndim == 2 and dimension_numbers == _PLAIN
     if plain and all(value is None for value in rest.values()):

@@ -190,7 +190,7 @@ class PESTraining(Task):
         return jax.vmap(jax.vmap(lambda s: self.task.gather(split, s)))(sample)
 
     def loss(self, params: Params, model_state: ModelState, key: jax.Array, batch: Batch) -> Loss:
-        """Go on with the inner problems for K steps; aux is empty."""
+        """Train the inner problems for K more steps; aux is empty."""
         theta = jax.lax.stop_gradient(params)
         estimator = self._estimator
         inner = estimator.inner

@@ -104,7 +104,7 @@ def convolve(
         lhs_dilation: ones.
         rhs_dilation: ones.
         feature_group_count: 1.
-        rest: layout and precision as flax gives them, for the library's convolution.
+        rest: layout and precision, passed by flax to the library's convolution.
 
     Returns:
         (batch, height / stride, width / stride, outputs), sizes rounded up.
@@ -142,7 +142,7 @@ def as_product(images: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -
     rows, columns, inputs, outputs = kernel.shape
     sizes = [-(-size // stride) for size, stride in zip(images.shape[1:3], strides, strict=True)]
     spans = [(size - 1) * stride + 1 for size, stride in zip(sizes, strides, strict=True)]
-    # As TensorFlow pads: what is odd goes below and to the right.
+    # As in TensorFlow, an odd pixel of padding goes below and to the right.
     total = [
         max(span + window - 1 - size, 0)
         for span, window, size in zip(spans, (rows, columns), images.shape[1:3], strict=True)

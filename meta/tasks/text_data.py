@@ -18,100 +18,49 @@ SUBWORDS = LearnedSubwords()
 
 
 @pytree
-class DeviceTokens:
-    """The four splits of a corpus on the device, as 16-bit integers, read in windows.
+class DeviceText:
+    """The four splits of a corpus on the device, as 16-bit integers.
 
     Attributes:
-        splits: by split the array "token" (n,).
-        length: number of tokens predicted per window.
+        splits: by split the array "token": (n,), a text, or (documents, length + 1), the beginnings of
+            documents, padded with zeros on the right.
+        length: number of tokens predicted per sequence.
+        windows: whether sequences are windows from anywhere in a text.
     """
 
     splits: dict[str, Examples]
     length: int = static()
+    windows: bool = static()
 
     @classmethod
-    def of(cls, data: TextData, length: int) -> "DeviceTokens":
-        """Put a corpus on the default device.
+    def of(cls, data: TextData | DocumentData, length: int) -> "DeviceText":
+        """Put a corpus on the default device; of documents, their first `length + 1` tokens.
 
         Raises:
-            ValueError: a split is shorter than a window and its target.
+            ValueError: a split, or a document, has fewer tokens than a sequence and its target.
         """
+        splits = {}
         for split, tokens in data.splits.items():
-            if len(tokens) <= length:
-                raise ValueError(f"{data.name} {split} has {len(tokens)} tokens; needed are over {length}")
-        return cls({name: Examples.of({"token": tokens}) for name, tokens in data.splits.items()}, length)
-
-    def draw(self, key: jax.Array, split: str, batch_size: int) -> jax.Array:
-        """Draw where windows start, anywhere in a split, with replacement.
-
-        Args:
-            key: random key.
-            split: "train", "inner_valid", "outer_valid" or "test".
-            batch_size: number of windows.
-
-        Returns:
-            int32 of shape (batch_size,).
-        """
-        return draw_indices(key, self.splits[check_split(split)].size - self.length, (batch_size,))
-
-    def gather(self, split: str, starts: jax.Array) -> Batch:
-        """Gather windows and the token after each of their tokens.
-
-        Returns:
-            "input" and "target", int32 of shape (len(starts), length), the target one token ahead.
-        """
-        window = starts[:, None] + jnp.arange(self.length + 1, dtype=jnp.int32)[None]
-        return _shifted(self.splits[check_split(split)].take(window)["token"])
-
-
-@pytree
-class DeviceDocuments:
-    """The four splits of a collection of documents on the device, as 16-bit integers, one row per document.
-
-    Attributes:
-        splits: by split the array "token" (documents, length + 1), padded with zeros on the right.
-    """
-
-    splits: dict[str, Examples]
-
-    @classmethod
-    def of(cls, data: DocumentData, length: int) -> "DeviceDocuments":
-        """Put the first ``length + 1`` tokens of every document on the default device.
-
-        Raises:
-            ValueError: fewer tokens than that were kept.
-        """
-        for split, tokens in data.splits.items():
-            if tokens.shape[1] <= length:
+            if tokens.shape[-1] <= length:
+                each = " a document" if tokens.ndim > 1 else ""
                 raise ValueError(
-                    f"{data.name} {split} holds {tokens.shape[1]} tokens a document; needed are over {length}"
+                    f"{data.name} {split} has {tokens.shape[-1]} tokens{each}; needed are over {length}"
                 )
-        return cls(
-            {
-                split: Examples.of({"token": np.ascontiguousarray(tokens[:, : length + 1])})
-                for split, tokens in data.splits.items()
-            }
-        )
+            kept = tokens if tokens.ndim == 1 else np.ascontiguousarray(tokens[:, : length + 1])
+            splits[split] = Examples.of({"token": kept})
+        return cls(splits, length, isinstance(data, TextData))
 
     def draw(self, key: jax.Array, split: str, batch_size: int) -> jax.Array:
-        """Draw documents with replacement: row numbers, int32 of shape (batch_size,)."""
-        return draw_indices(key, self.splits[check_split(split)].size, (batch_size,))
+        """Draw the starts of windows, or row numbers of documents, with replacement: int32 (batch_size,)."""
+        size = self.splits[check_split(split)].size
+        return draw_indices(key, size - self.length if self.windows else size, (batch_size,))
 
-    def gather(self, split: str, rows: jax.Array) -> Batch:
-        """Gather the beginnings of documents: "input" and "target", int32 of shape (len(rows), length)."""
-        return _shifted(self.splits[check_split(split)].take(rows)["token"])
-
-
-def on_device(data: TextData | DocumentData, length: int) -> DeviceTokens | DeviceDocuments:
-    """Put tokens on the default device, to be drawn in sequences of ``length`` and their targets."""
-    if isinstance(data, TextData):
-        return DeviceTokens.of(data, length)
-    return DeviceDocuments.of(data, length)
-
-
-def _shifted(tokens: jax.Array) -> Batch:
-    tokens = tokens.astype(jnp.int32)
-    return {"input": tokens[:, :-1], "target": tokens[:, 1:]}
+    def gather(self, split: str, drawn: jax.Array) -> Batch:
+        """Gather sequences: "input" and "target", int32 (len(drawn), length), the target one token ahead."""
+        if self.windows:
+            drawn = drawn[:, None] + jnp.arange(self.length + 1, dtype=jnp.int32)[None]
+        tokens = self.splits[check_split(split)].take(drawn)["token"].astype(jnp.int32)
+        return {"input": tokens[:, :-1], "target": tokens[:, 1:]}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,9 +27,8 @@ class TransformerLM(LanguageModel):
 
     With LN the layer norm, every block does `x <- x + D(A(LN(x)))`, then `x <- x + D(M(LN(x)))`: A attends to
     earlier positions that are not padding, in heads of 32 whatever the width; M is `gelu` (tanh form) between
-    a linear layer to four times the width and one back; D is dropout. A last LN and a linear layer of its own
-    weights give the logits. There is no positional encoding of any kind: order is seen through the causal
-    mask alone.
+    a linear layer to four times the width and one back; D is dropout. A last LN and a linear layer, not tied
+    to the embedding, give the logits. There is no positional encoding: order shows in the causal mask alone.
 
     Architecture and loss of the `TransformerLM_*` tasks of learned_optimization (Metz et al. 2022, arXiv
     2203.11860), which keeps dropout on when it evaluates; so does this task, whose loss has no other mode.

@@ -1,4 +1,4 @@
-"""Image datasets: contents, splits, and what bad input is told."""
+"""Image datasets: contents, splits, and errors for bad input."""
 
 import jax
 import numpy as np

@@ -46,43 +46,43 @@ def test_offline_error_names_the_set_the_folder_and_the_ways(tmp_path):
     assert isinstance(raised.value.__cause__, ConnectionError)
 
 
-def test_a_hub_out_of_reach_is_not_asked_again_for_a_minute(tmp_path, monkeypatch):
+def test_an_unreachable_hub_is_left_alone_for_a_minute(tmp_path, monkeypatch):
     """What the library has downloaded is still found, as it is when offline by a user's own wish."""
-    now, asked = [1000.0], []
+    now, requests = [1000.0], []
 
     def unreachable(*args, **kwargs):
-        asked.append(huggingface_hub.constants.HF_HUB_OFFLINE)
+        requests.append(huggingface_hub.constants.HF_HUB_OFFLINE)
         raise ConnectionError("no route to host")
 
     monkeypatch.delenv("CELO_DATA", raising=False)
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
     monkeypatch.setattr(source, "_unreachable", {"since": -math.inf})
     monkeypatch.setattr(source, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
-    for name, later, told in (
+    for name, later, message in (
         ("svhn", 0.0, "no route to host"),
         ("cifar10", 59.0, "could not be reached within the last minute"),
         ("mnist", 2.0, "no route to host"),
     ):
         now[0] += later
-        with pytest.raises(DatasetNotFoundError, match=told):
+        with pytest.raises(DatasetNotFoundError, match=message):
             load_images(name, cache_dir=tmp_path)
-    assert asked == [False, True, False]
+    assert requests == [False, True, False]
     assert not huggingface_hub.constants.HF_HUB_OFFLINE
 
 
 def test_an_answer_of_the_hub_is_no_reason_to_keep_off(tmp_path, monkeypatch):
     def absent(*args, **kwargs):
-        asked.append(huggingface_hub.constants.HF_HUB_OFFLINE)
+        requests.append(huggingface_hub.constants.HF_HUB_OFFLINE)
         raise FileNotFoundError("404")
 
-    asked = []
+    requests = []
     monkeypatch.delenv("CELO_DATA", raising=False)
     monkeypatch.setattr(datasets, "load_dataset", absent)
     monkeypatch.setattr(source, "_unreachable", {"since": -math.inf})
     for name in ("svhn", "cifar10"):
         with pytest.raises(DatasetNotFoundError, match="404"):
             load_images(name, cache_dir=tmp_path)
-    assert asked == [False, False]
+    assert requests == [False, False]
 
 
 @pytest.mark.usefixtures("offline")
@@ -107,11 +107,11 @@ def test_missing_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def hub(monkeypatch):
-    """A hub that serves the MNIST of `write_mnist`, and the list of what it is asked."""
-    asked = []
+    """A hub that serves the MNIST of `write_mnist`, and a list of its requests."""
+    requests = []
 
     def load_dataset(repository, config, split, revision):
-        asked.append((repository, config, split, revision))
+        requests.append((repository, config, split, revision))
         n, seed = (40, 0) if split == "train" else (10, 1)
         rows = {"image": [png(image) for image in random_images((28, 28, 1), n, seed)]}
         features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
@@ -119,10 +119,10 @@ def hub(monkeypatch):
 
     monkeypatch.delenv("CELO_DATA", raising=False)
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    return asked
+    return requests
 
 
-def test_hub_rows_are_those_of_a_folder_and_are_asked_once(tmp_path, hub):
+def test_hub_rows_equal_those_of_a_folder_and_are_requested_once(tmp_path, hub):
     write_mnist(tmp_path / "data")
     expected = load_images("mnist", data_dir=tmp_path / "data", cache_dir=tmp_path / "folder")
     same(expected, load_images("mnist", cache_dir=tmp_path / "hub"))
@@ -152,7 +152,7 @@ def test_a_changed_file_is_decoded_anew(tmp_path):
 
 
 def test_what_a_folder_holds_never_serves_without_it(tmp_path, hub):
-    """Two small folders were read before; without a folder it is the hub that is asked, then its cache."""
+    """Two small folders were read before; without a folder the hub serves, then its cache."""
     cache = tmp_path / "cache"
     for seed in (5, 7):
         write_mnist(tmp_path / f"small{seed}", train=20, seed=seed)

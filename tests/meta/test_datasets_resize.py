@@ -61,10 +61,3 @@ def test_black_and_white_stay(size, channels, native_channels):
 def test_own_size_is_untouched():
     images = random_images((28, 28, 1), 3, seed=0)
     np.testing.assert_array_equal(resize(images, 28, 1, 255), images)
-
-
-def test_chunks_do_not_show(monkeypatch):
-    images = random_images((8, 8, 3), 7, seed=0)
-    whole = resize(images, 4, 1, 255)
-    monkeypatch.setattr("celo.meta.data.resize._CHUNK", 3)
-    np.testing.assert_array_equal(resize(images, 4, 1, 255), whole)

@@ -1,4 +1,4 @@
-"""Text datasets: whole texts and documents as tokens, their splits, and what bad input is told."""
+"""Text datasets: whole texts and documents as tokens, their splits, and errors for bad input."""
 
 from pydoc_data.topics import topics
 

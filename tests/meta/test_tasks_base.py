@@ -102,12 +102,6 @@ def test_padding_is_never_drawn(split, key):
     assert (np.asarray(padded)[0] == 0).any()
 
 
-def test_name_of_a_stack():
-    tasks = [ImageMLP.of(toy(8), name=name) for name in ("first", "second")]
-    assert stack_tasks(tasks).name == "first+second"
-    assert [task.name for task in tasks] == ["first", "second"]
-
-
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [
@@ -145,9 +139,3 @@ def test_tasks_that_differ_in_name_share_compiled_code(key):
     draw(first, key)
     draw(second, key)
     assert len(traced) == 1
-
-
-def test_the_name_survives_transformations_outside_compiled_code():
-    task = ImageMLP.of(toy(12), name="kept")
-    assert jax.device_put(task).name == "kept"
-    assert jax.tree.map(lambda leaf: leaf, task).name == "kept"

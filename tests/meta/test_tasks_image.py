@@ -1,6 +1,5 @@
 """Image tasks: parity with the reference, closed forms, published sizes."""
 
-import json
 import math
 
 import jax
@@ -163,22 +162,6 @@ def test_autoencoder_normalizer(digits):
     np.testing.assert_allclose(normalized, [0, 0, 0.3, 1, 1, 0, 1], rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("published", "kind", "pixels", "channels", "hidden"),
-    [
-        ("ImageMLP_FashionMnist8_Relu32", ImageMLP, 8, 1, (32,)),
-        ("ImageMLP_Cifar10_8_Relu32", ImageMLP, 8, 3, (32,)),
-        ("ImageMLP_Mnist_128x128x128_Relu", ImageMLP, 28, 1, (128, 128, 128)),
-        ("ImageMLPAE_Mnist_128x32x128_bs128", ImageAutoencoder, 28, 1, (128, 32, 128)),
-    ],
-)
-def test_published_parameter_counts(published, kind, pixels, channels, hidden, key, shared_path):
-    facts = json.loads(shared_path("facts/velodrome.json").read_text())["tasks"][published]
-    task = kind.of(blank(pixels, channels), hidden=hidden)
-    params = jax.eval_shape(lambda k: task.init(k)[0], key)
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == facts["param_count"]
-
-
 @pytest.mark.parametrize("kind", [ImageMLP, ImageAutoencoder])
 @pytest.mark.parametrize(
     ("config", "message"),
@@ -203,15 +186,3 @@ def test_bad_classes_and_split(task, key):
         ValueError, match="split must be one of train, inner_valid, outer_valid, test, got 'valid'"
     ):
         task.batch(key, "valid")
-
-
-def test_default_names_say_the_configuration(digits):
-    names = {
-        ImageMLP.of(digits).name,
-        ImageMLP.of(digits, hidden=(32, 32)).name,
-        ImageMLP.of(digits, batch_size=128).name,
-        ImageMLP.of(digits, activation="tanh").name,
-        ImageAutoencoder.of(digits, hidden=(32,), batch_size=64).name,
-    }
-    assert len(names) == 5
-    assert ImageMLP.of(digits).name == "ImageMLP_digits_8x8x1_relu32_bs64"

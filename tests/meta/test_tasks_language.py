@@ -1,4 +1,4 @@
-"""The published language models: sizes, loss, corpora and what bad input is told."""
+"""The published language models: sizes, loss, corpora and errors for bad input."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from celo.meta.data import SPLITS, DatasetNotFoundError
+from celo.meta.data import SPLITS, DatasetNotFoundError, TextData
 from celo.meta.tasks import RecurrentLM, TransformerLM, make, stack_tasks
 from celo.meta.tasks.recurrent_lm import RNN_LM_TASKS
 from celo.meta.tasks.transformer_lm import TRANSFORMER_LM_TASKS
@@ -18,14 +18,6 @@ from tests.meta.dataset_files import write_text
 from tests.meta.language_models import documents, recurrent, transformer
 
 LANGUAGE_TASKS = RNN_LM_TASKS | TRANSFORMER_LM_TASKS
-
-CELO_17 = (
-    "TransformerLM_LM1B_MultiRuntime_0",
-    "TransformerLM_LM1B_MultiRuntime_2",
-    "TransformerLM_LM1B_MultiRuntime_5",
-    "RNNLM_lm1b32k_Patch32_LSTM256_Embed128",
-    "RNNLM_wikipediaen32k_Patch32_LSTM256_Embed128",
-)
 
 
 def facts(shared_path):
@@ -35,7 +27,6 @@ def facts(shared_path):
 
 def test_every_published_language_model_is_there(shared_path):
     assert set(facts(shared_path)) == set(LANGUAGE_TASKS)
-    assert set(CELO_17) <= set(LANGUAGE_TASKS)
 
 
 @pytest.mark.parametrize("name", LANGUAGE_TASKS)
@@ -118,6 +109,41 @@ def test_initial_loss_is_the_published_one(name, tolerance, key, shared_path):
     np.testing.assert_allclose(initial_loss(LANGUAGE_TASKS[name], key), published, rtol=tolerance)
 
 
+def corpus(length, vocab_size=50):
+    """Splits whose tokens count up, each from its own start."""
+    splits = {split: (np.arange(length) % 9 + 10 * i + 1).astype(np.uint16) for i, split in enumerate(SPLITS)}
+    return TextData("corpus", splits, vocab_size, "bytes")
+
+
+def test_windows_are_passages_of_their_split(key):
+    task = RecurrentLM.of(corpus(9), length=6, batch_size=200)
+    assert (task.corpus, task.vocabulary) == ("corpus", "bytes")
+    for i, split in enumerate(SPLITS):
+        batch = task.batch(key, split)
+        window = np.concatenate([batch["input"], np.asarray(batch["target"])[:, -1:]], axis=1)
+        np.testing.assert_array_equal(batch["target"][:, :-1], batch["input"][:, 1:])
+        # every start, the first and the last one included
+        passages = {tuple(range(10 * i + 1 + start, 10 * i + 8 + start)) for start in range(3)}
+        assert set(map(tuple, window.tolist())) == passages
+
+
+def test_corpora_of_different_length_stack(key):
+    tasks = [RecurrentLM.of(corpus(n), embedding=3, hidden=4, length=6, batch_size=64) for n in (8, 50)]
+    keys = jax.random.split(key, 2)
+    batches = jax.vmap(lambda task, k: task.batch(k, "train"))(stack_tasks(tasks), keys)
+    for i, task in enumerate(tasks):
+        alone = task.batch(keys[i], "train")
+        assert alone["input"].min() >= 1
+        jax.tree.map(lambda one, many, i=i: np.testing.assert_array_equal(many[i], one), alone, batches)
+
+
+def test_normalizer():
+    ceiling = 1.5 * math.log(50)
+    losses = jnp.array([-1.0, 2.0, 100.0, jnp.inf, -jnp.inf, jnp.nan])
+    found = RecurrentLM.of(corpus(50)).normalizer(losses)
+    np.testing.assert_allclose(found, [0, 2, ceiling, ceiling, 0, ceiling], rtol=1e-6)
+
+
 def test_batches_are_documents_of_their_split(key):
     data = documents()
     task = TransformerLM.of(data, length=4, batch_size=200)
@@ -155,7 +181,8 @@ def test_another_corpus_by_name(tmp_path):
     assert task.name == name
     assert task.vocab_size == 32_100
     assert task.data_note.startswith("tiny_shakespeare (karpathy/tiny_shakespeare), 30 lines")
-    assert "byte-pair encoding of 32,100 ids, " in task.data_note
+    assert task.corpus == "tiny_shakespeare"
+    assert task.vocabulary == "byte-pair encoding of 32,100 ids trained on the corpus"
     assert jax.tree.structure(task).num_leaves == 8  # tokens and their number, four times
     digits = make("ImageMLP_Digits8_Relu32_bs64", **folders, lm_corpus="tiny_shakespeare")
     assert digits.name == "ImageMLP_Digits8_Relu32_bs64"
@@ -181,9 +208,13 @@ def test_nothing_takes_the_place_of_a_missing_corpus(name, tmp_path, monkeypatch
     ("kind", "config", "message"),
     [
         (RecurrentLM, {"core": "LSTN"}, r"Unknown recurrent core 'LSTN'. Did you mean 'LSTM'"),
+        (RecurrentLM, {"hidden": 0}, "hidden must be .* at least 1, got 0"),
+        (RecurrentLM, {"embedding": 2.0}, "embedding must be .* got 2.0"),
+        (RecurrentLM, {"batch_size": -1}, "batch_size must be .* got -1"),
+        (RecurrentLM, {"length": 0}, "length must be .* got 0"),
         (TransformerLM, {"num_heads": 0}, "num_heads must be .* at least 1, got 0"),
         (TransformerLM, {"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
-        (TransformerLM, {"length": 7}, "ours train holds 7 tokens a document; needed are over 7"),
+        (TransformerLM, {"length": 7}, "ours train has 7 tokens a document; needed are over 7"),
     ],
 )
 def test_bad_configuration(kind, config, message):

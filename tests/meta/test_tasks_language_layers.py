@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from celo.meta.tasks import TransformerLM
+from celo.meta.tasks import RecurrentLM, TransformerLM
 from celo.meta.tasks.recurrent_lm import CORES
 from celo.meta.tasks.transformer_lm import _drop
 from tests.meta.language_models import documents, recurrent, transformer
@@ -58,6 +58,17 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
+def gru_by_hand(weights, inputs):
+    h = weights["initial"]
+    size = len(h)
+    for x in inputs:
+        of_input, w = x @ weights["w_i"] + weights["b"], weights["w_h"]
+        update = sigmoid(of_input[:size] + h @ w[:, :size])
+        reset = sigmoid(of_input[size : 2 * size] + h @ w[:, size : 2 * size])
+        h = (1 - update) * h + update * np.tanh(of_input[2 * size :] + (reset * h) @ w[:, 2 * size :])
+        yield h
+
+
 def lstm_by_hand(weights, inputs):
     size = len(weights["initial_h"])
     h, c = weights["initial_h"], weights["initial_c"]
@@ -76,9 +87,10 @@ def vanilla_by_hand(weights, inputs):
         yield h
 
 
-@pytest.mark.parametrize(
-    ("core", "by_hand"), [("LSTM", lstm_by_hand), ("VanillaRNN", vanilla_by_hand), ("IRNN", vanilla_by_hand)]
-)
+BY_HAND = {"GRU": gru_by_hand, "LSTM": lstm_by_hand, "VanillaRNN": vanilla_by_hand, "IRNN": vanilla_by_hand}
+
+
+@pytest.mark.parametrize(("core", "by_hand"), BY_HAND.items())
 def test_recurrent_cores_written_out(core, by_hand, key):
     weights = jax.tree.map(lambda leaf: leaf + 0.1, CORES[core].init(jax.random.split(key), 3, 4))
     inputs = jax.random.normal(key, (6, 2, 3))
@@ -149,6 +161,16 @@ def test_dropout(key):
         params, batch = task.init(key)[0], task.batch(key, "train")
         losses = [float(task.loss(params, (), k, batch)[0]) for k in keys]
         assert (losses[0] == losses[1]) is alike
+
+
+def test_initial_scales_of_the_gru(key):
+    task = RecurrentLM.of(documents(vocab_size=259), length=6, embedding=64, hidden=128)
+    params = task.init(key)[0]
+    np.testing.assert_allclose(params["embedding"]["w"].std(), 0.8796, rtol=0.02)  # cut at two, not rescaled
+    np.testing.assert_allclose(params["gru"]["w_i"].std(), 1 / 8, rtol=0.02)  # cut and rescaled
+    np.testing.assert_allclose(params["gru"]["w_h"].std(), 1 / math.sqrt(128), rtol=0.02)
+    for zero in (params["gru"]["b"], params["gru"]["initial"], params["linear_0"]["b"]):
+        np.testing.assert_array_equal(zero, 0)
 
 
 def test_initial_scales_of_the_transformer(key):

@@ -104,12 +104,6 @@ def test_dtypes_and_precision_are_those_of_the_library(key):
     assert dot_general(half.T, half, (((1,), (0,)), ((), ())), **wanted).dtype == jnp.float32
 
 
-def test_few_features_have_forward_mode_derivatives(key):
-    inputs, weights, _ = drawn(key, SIZES[0])
-    found, expected = (jax.jacfwd(product, argnums=1)(inputs, weights) for product in (dense, jnp.matmul))
-    close(found, expected)
-
-
 def test_dense_layers_of_flax_take_it(key):
     layer, plain = networks.dense(4, "a"), nn.Dense(4)
     x = jax.random.normal(key, (3, SIZES[1]))

@@ -12,10 +12,12 @@ import pytest
 from celo.meta.data import SPLITS
 from celo.meta.tasks import TASKS, parameter_shapes
 from celo.meta.tasks.entry import CompositeEntry
-from celo.meta.tasks.image_classifier import NORMALIZERS
 from celo.meta.tasks.image_data import ImageEntry
 from celo.meta.tasks.registry import SUFFIX
-from tests.meta.published_counts import COUNTS
+from tests.conftest import ROOT
+
+COUNTS = json.loads((ROOT / "tests" / "data" / "published_counts.json").read_text())
+"""Numbers of parameters of the published tasks on images and of those made of other tasks."""
 
 NOT_BUILT = {
     "NoisyQuadraticFamily",
@@ -132,9 +134,21 @@ def test_normalizers_are_the_published_ones(facts):
         np.testing.assert_allclose(found, expected, rtol=1e-6, err_msg=name)
 
 
-def test_each_normalizer_is_used():
-    used = {getattr(TASKS[name].blank(name), "normalization", "clip_finite") for name in COUNTS}
-    assert used == set(NORMALIZERS)
+def test_units_of_losses():
+    units = {
+        "ImageMLP_Cifar10_128x128x128_Relu": "nats",
+        "ImageMLP_Cifar10_128x128x128_Relu_MSE": "mean squared error",
+        "ImageMLPAE_Mnist_128x32x128_bs128": "mean squared error",
+        "Conv_Cifar10_8_16x32": "nats",
+        "ESWrapped_1pair_ImageMLP_Mnist_128x128x128_Relu": "nats",
+        "LOpt_MLPLOpt_FahionMnist_10": "normalised inner loss",
+        "LOpt_ES4_LOpt_MLPLOpt_FahionMnist_50": "normalised inner loss",
+        "LOptPES_Adafac_Cifar_OuterBS4_Length50_Trunc5": "normalised inner loss",
+        "RNNLM_lm1b32k_Patch32_LSTM256_Embed128": "nats per token",
+        "TransformerLM_pydocbytes_Patch32_Dim32_Layers2_bs16": "nats per token",
+        "QuadraticTask": "loss",
+    }
+    assert {name: TASKS[name].loss_unit for name in units} == units
 
 
 def test_compositions_are_the_published_ones(facts):

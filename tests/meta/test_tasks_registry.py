@@ -12,6 +12,7 @@ ONE_OF_EACH = (
     "ImageMLP_Digits8_Tanh32_bs64",
     "ImageMLPAE_Digits8_32x16x32_bs64",
     "RNNLM_pydocbytes_Patch16_GRU32_Embed16_bs16",
+    "TransformerLM_pydocbytes_Patch32_Dim32_Layers2_bs16",
     "Quadratic",
 )
 
@@ -87,15 +88,6 @@ def test_the_families_of_the_paper_stack(build, shared_path):
     assert stacked.data.splits["train"].arrays["image"].shape == (3, 48000, 64)
     assert stacked.data.splits["train"].size.tolist() == [48000, 48000, 40000]
     assert (stacked.hidden, stacked.batch_size, stacked.num_classes) == ((32,), 64, 10)
-
-
-def test_unknown_name():
-    with pytest.raises(
-        ValueError, match=r"Unknown task 'ImageMLP_Digits8_Relu33'.*ImageMLP_Digits8_Relu32_bs64"
-    ):
-        make("ImageMLP_Digits8_Relu33")
-    with pytest.raises(ValueError, match="Unknown task 'Conv_Cifar10_32x64'"):
-        parameter_shapes("Conv_Cifar10_32x64")
 
 
 def test_missing_data_folder(tmp_path):

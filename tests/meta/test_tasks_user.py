@@ -1,4 +1,4 @@
-"""A user's own task, named `module:object`: the defaults it inherits, and what is told about a wrong one."""
+"""A user's own task, named `module:object`: the defaults it inherits, and errors for a wrong one."""
 
 import sys
 
@@ -161,10 +161,14 @@ def test_malformed_names(name):
         make(name)
 
 
-@pytest.mark.parametrize("name", ["ImageMLP_Digits8_Relu33", "", None, 3])
-def test_unknown_names(name):
-    with pytest.raises(ValueError, match=f"Unknown task {name!r}"):
-        check_name(name)
+@pytest.mark.parametrize("call", [check_name, make, parameter_shapes])
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("ImageMLP_Digits8_Relu33", "ImageMLP_Digits8_Relu32_bs64"), ("", ""), (None, ""), (3, "")],
+)
+def test_unknown_names(call, name, nearest):
+    with pytest.raises(ValueError, match=f"Unknown task {name!r}.*{nearest}"):
+        call(name)
 
 
 def test_a_task_without_batches_says_so(key):

@@ -63,7 +63,12 @@ def load_arrays(
     source = embedded or find_folder(spec, folder) or HubSource(spec, folder)
     arrays = cache.read(source.fingerprint)
     if arrays is None:
-        arrays = build(source)
+        try:
+            arrays = build(source)
+        except DatasetFormatError as error:
+            if source.place in str(error):
+                raise
+            raise DatasetFormatError(f"{error} (read from {source.place})") from error
         cache.check(arrays)
         cache.write(source.fingerprint, arrays)
     return arrays

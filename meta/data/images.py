@@ -226,7 +226,7 @@ def _cut(arrays: Mapping[str, np.ndarray], percent: int) -> dict[str, ImageSplit
 class _DigitsSource:
     """scikit-learn's 8x8 digits: 1,797 images, no test file."""
 
-    fingerprint = "embedded"
+    fingerprint, place = "embedded", "scikit-learn"
 
     def rows(self, split: str) -> Rows:
         """Yield the train rows; there are no others."""

@@ -35,6 +35,12 @@ class Source(Protocol):
     @property
     def fingerprint(self) -> str:
         """Changes when the data may have changed; part of the names of cache files."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Names the place in errors."""
+        ...
 
     def rows(self, split: str) -> Rows:
         """Yield batches of rows of "train" or "test": for each column of the entry a list of values."""
@@ -60,6 +66,11 @@ class FolderSource:
 
     spec: DatasetSpec
     folder: Path
+
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return str(self.folder)
 
     def files(self, split: str) -> list[Path]:
         """List the files of a split, in order; empty if there are none."""
@@ -127,6 +138,7 @@ class HubSource:
     spec: DatasetSpec
     data_dir: Path | None
     fingerprint: str = HUB_FINGERPRINT
+    place: str = "the Hugging Face hub"
 
     def rows(self, split: str) -> Rows:
         """Yield batches of rows of a split; none where the dataset has no such file."""

@@ -288,6 +288,7 @@ class _PydocSource:
 
     # The help texts change with the version of Python.
     fingerprint = f"python{platform.python_version()}"
+    place = "pydoc_data.topics"
 
     def rows(self, split: str) -> Rows:
         """Yield one row per topic, in the order of their names; there is only a train file."""

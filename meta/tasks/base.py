@@ -262,8 +262,9 @@ def stack_tasks(tasks: Sequence[T]) -> T:
     stacked = jax.tree.map(_stack, *tasks, is_leaf=lambda node: isinstance(node, Examples))
     if not isinstance(stacked, Task):
         return stacked
-    names = "+".join(str(getattr(task, "name", "?")) for task in tasks)
-    return dataclasses.replace(stacked, label=dataclasses.replace(stacked.label, text=names))
+    names = "+".join(task.name for task in tasks if isinstance(task, Task))
+    named: Any = dataclasses.replace(stacked, label=dataclasses.replace(stacked.label, text=names))
+    return named
 
 
 def _stack(*nodes: Any) -> Any:

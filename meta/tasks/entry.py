@@ -144,8 +144,7 @@ def _resolve(path: str) -> Any:
     try:
         found: Any = importlib.import_module(module_name)
     except Exception as error:  # whatever a user's module raises: the cause is chained
-        missing = isinstance(error, ModuleNotFoundError) and module_name.startswith(str(error.name))
-        reason = f"no module {error.name!r}" if missing else f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}"
         raise ValueError(
             f"Task {path!r}: cannot import {module_name!r} ({reason}). Looked in the working folder "
             f"{os.getcwd()} and among the installed packages"

@@ -134,7 +134,7 @@ def dense(inputs: jax.Array, weights: jax.Array) -> jax.Array:
 
     The gradient of the weights is `inputs.T @ g`. For many features XLA computes its transpose and
     transposes it back, which takes as long as the product; a copy of the transposed inputs avoids it. With
-    the copy, for 1024 features and more of one dtype on a CPU, there is no forward-mode derivative (`jax.jvp`).
+    the copy, for 1024 features and more of one dtype on a CPU, `jax.jvp` has no derivative.
     """
     if inputs.shape[-1] < _COPIED or inputs.dtype != weights.dtype or jax.default_backend() != "cpu":
         return inputs @ weights

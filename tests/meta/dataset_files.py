@@ -33,7 +33,7 @@ def write_images(
     folder: Path,
     columns: tuple[str, str],
     images: Sequence[np.ndarray] | np.ndarray,
-    labels: Sequence[int],
+    labels: Sequence[int | None],
     split: str,
     shard: str = "",
 ) -> Path:

@@ -271,15 +271,13 @@ def _stack(*nodes: Any) -> Any:
     if isinstance(nodes[0], Examples):
         length = max(len(array) for node in nodes for array in node.arrays.values())
         return jax.tree.map(_stack, *(_pad(node, length) for node in nodes))
-    shapes = [np.shape(node) for node in nodes]
+    arrays = [jnp.asarray(node) for node in nodes]  # a field of a user's task may be a number
+    shapes, dtypes = [array.shape for array in arrays], [array.dtype for array in arrays]
     if len(set(shapes)) > 1:
         raise ValueError(f"Tasks cannot be stacked, the shapes of one of their arrays differ: {shapes}")
-    widest = np.result_type(*(node.dtype for node in nodes))
-    if len({node.dtype.kind for node in nodes}) > 1:
-        raise ValueError(
-            f"Tasks cannot be stacked, one of their arrays has dtypes {[n.dtype for n in nodes]}"
-        )
-    return jnp.stack([node.astype(widest) for node in nodes])
+    if len({dtype.kind for dtype in dtypes}) > 1:
+        raise ValueError(f"Tasks cannot be stacked, one of their arrays has dtypes {dtypes}")
+    return jnp.stack([array.astype(np.result_type(*dtypes)) for array in arrays])
 
 
 def _pad(examples: Examples, length: int) -> Examples:

@@ -172,7 +172,10 @@ def _call(path: str, function: Any, folders: Folders) -> Any:
             f"{', '.join(required)}"
         )
     takes_folder = any(p.name == "data_dir" for p in parameters)
-    return function(data_dir=folders.get("data_dir")) if takes_folder else function()
+    try:
+        return function(data_dir=folders.get("data_dir")) if takes_folder else function()
+    except Exception as error:  # whatever a user's function raises: the cause is chained
+        raise ValueError(f"Task {path!r}: the function raised {type(error).__name__}: {error}") from error
 
 
 def _check_task(path: str, task: Any) -> Task:
@@ -191,6 +194,6 @@ def _check_task(path: str, task: Any) -> Task:
             f"Task {path!r}: expected a celo.meta.tasks.Task or a function that returns one, got "
             f"{task!r:.100} of {type(task).__name__}{lacks}"
         )
-    if type(task).__dict__.get("__dataclass_fields__") is None:
+    if jax.tree_util.all_leaves([task]):  # not registered: JAX would take the task for an array
         raise ValueError(f"Task {path!r}: decorate {type(task).__name__} with celo.meta.tasks.pytree")
     return task

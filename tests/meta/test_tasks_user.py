@@ -19,6 +19,7 @@ from celo.meta.tasks import Task, pytree, static
 @pytree
 class Ripple(Task):
     width: int = static(default=WIDTH)
+    top: float = 3.0
     loss_unit = "mean squared error"
 
     def init(self, key):
@@ -26,7 +27,7 @@ class Ripple(Task):
         return {"first": first, "bias": jnp.zeros(self.width), "last": last}, ()
 
     def batch(self, key, split):
-        x = jax.random.uniform(key, (64, 1), minval=-3.0, maxval=3.0)
+        x = jax.random.uniform(key, (64, 1), minval=-self.top, maxval=self.top)
         return {"x": x, "y": jnp.sin(x[:, 0])}
 
     def loss(self, params, model_state, key, batch):
@@ -53,6 +54,9 @@ def made():
 
 def read(data_dir):
     return Ripple(len(str(data_dir)))
+
+def failing():
+    raise OSError("no such file")
 
 def greedy(a, b):
     return Ripple()
@@ -139,6 +143,7 @@ def test_it_stacks_and_is_wrapped(key):
             r"cannot import 'needy' \(ModuleNotFoundError: No module named 'a_module_of_nobody'\)",
         ),
         ("ripple:tsk", r"has no 'tsk'\. Did you mean 'task'"),
+        ("ripple:failing", "the function raised OSError: no such file"),
         ("ripple:greedy", "must take no arguments or data_dir alone; it requires a, b"),
         (
             "ripple:number",

@@ -19,7 +19,7 @@ from celo import checkpoint
 from celo._core import names
 from celo.learned import LEARNED
 from celo.learned.base import LearnedOptimizer
-from celo.meta.estimators.signals import StopRequest, stop_on_signals
+from celo.meta.runs.signals import StopRequest, stop_on_signals
 from celo.meta.initial_theta import CONFIG_KEY, check_recipe, initial_theta, stage_name, starting_points
 from celo.meta.program import Measures, MetaState, StageProgram
 from celo.meta.recipe import Recipe

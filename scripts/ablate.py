@@ -31,7 +31,7 @@ from celo.evaluation.settings import Settings
 from celo.evaluation.store import Store
 from celo.evaluation.suites import tasks_of
 from celo.evaluation.summary import summarise
-from celo.meta.estimators.signals import stop_on_signals
+from celo.meta.runs.signals import stop_on_signals
 from celo.meta.recipe import Recipe
 from celo.meta.trainer import Settings as TrainerSettings
 from celo.meta.tuned import tuned_preset

@@ -15,7 +15,7 @@ from celo.evaluation import request
 from celo.evaluation.report import style
 from celo.evaluation.store import Store
 from celo.meta.data import DatasetNotFoundError
-from celo.meta.estimators.signals import StopRequest
+from celo.meta.runs.signals import StopRequest
 from celo.meta.recipe import Stage, preset
 from celo.meta.trainer import THETA_FILE, Result, Settings
 from celo.scripts import ablate

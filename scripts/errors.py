@@ -7,8 +7,8 @@ import os
 import sys
 from collections.abc import Iterator
 
-# RuntimeError covers RecursionError and what JAX raises when a device has too little memory.
-EXPECTED = (
+# RuntimeError covers RecursionError and the error of JAX for a device with too little memory.
+_EXPECTED = (
     ValueError,
     TypeError,
     OSError,
@@ -28,7 +28,7 @@ def exit_with() -> Iterator[None]:
     """
     try:
         yield
-    except EXPECTED as error:
+    except _EXPECTED as error:
         if os.environ.get("CELO_TRACEBACK"):
             raise
         print(f"error: {str(error) or type(error).__name__}", file=sys.stderr)

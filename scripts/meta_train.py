@@ -103,9 +103,7 @@ def conclusion(result: Result, seconds: float) -> str:
     lines = [f"theta: {result.path / THETA_FILE}"]
     if result.best is not None:
         step, score = result.best
-        lines.append(
-            f"best:  {result.path / BEST_FILE} (meta-validation {score:.4f} after {step} iterations)"
-        )
+        lines.append(f"best:  {result.path / BEST_FILE} (validation {score:.4f} after {step} iterations)")
     lines.append(f"time:  {round(seconds)} s")
     lines.append(f"next:  celo evaluate --suite quick --optimizers adam {shlex.quote(theta)} --out results")
     return "\n".join(lines)

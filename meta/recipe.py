@@ -16,7 +16,7 @@ from celo.learned import LEARNED, learned_optimizer
 from celo.learned.base import LearnedOptimizer
 from celo.meta.estimators import ESTIMATORS, Antithetic
 from celo.meta.estimators.augmentation import Augmentation
-from celo.meta.estimators.horizons import Constant, Curriculum, Horizon, LogUniform
+from celo.meta.estimators.horizons import Horizon
 from celo.meta.estimators.unroll import InnerTraining
 from celo.meta.fields import Range, check_fields
 from celo.meta.tasks import META_TRAINING
@@ -89,12 +89,12 @@ class Stage:
 
     def horizons(self) -> Horizon:
         """The distribution of horizons."""
-        if self.horizon == "log_uniform":
-            return LogUniform(self.horizon_low, self.horizon_high)
+        low, high = self.horizon_low, self.horizon_high
         if self.horizon == "constant":
-            return Constant(self.horizon_high)
-        start = min(2 * self.horizon_low, self.horizon_high)
-        return Curriculum(self.horizon_low, start, self.horizon_high, max(1, self.iterations // 2))
+            return Horizon(high, high)
+        if self.horizon == "log_uniform":
+            return Horizon(low, high)
+        return Horizon(low, high, start=min(2 * low, high), over=max(1, self.iterations // 2))
 
     def augmentations(self) -> Augmentation:
         """The distribution of the scales of the task augmentation."""

@@ -1,4 +1,4 @@
-"""``config.json``: what a run was asked to do and with what; read again before the run resumes."""
+"""``config.json``: the configuration of a run and its circumstances; compared when the run resumes."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def write_or_compare(path: Path, config: dict[str, Any], replace: bool) -> bool:
     created = now.pop("created")
     circumstances = _differences({k: v for k, v in content["provenance"].items() if k != "created"}, now)
     if circumstances:
-        told = "; ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in circumstances.items())
-        text = f"{path} resumes under other circumstances, numbers may differ: {told}"
+        text = "; ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in circumstances.items())
+        text = f"{path} resumes under other circumstances, numbers may differ: {text}"
         warnings.warn(text, RunWarning, stacklevel=3)
         entry = {"at": created, "changed": {key: new for key, (_, new) in circumstances.items()}}
         _write(path, config, content["provenance"], [*content["resumed"], entry])

@@ -8,8 +8,6 @@ import os
 import socket
 from pathlib import Path
 
-_LOCK = ".lock"
-
 
 class FileLock:
     """An exclusive lock on a file, held from construction until `release` or the end of the process.
@@ -55,23 +53,17 @@ class FileLock:
         self.release()
 
 
-class FolderLock(FileLock):
-    """`FileLock` on a folder as a whole.
-
-    Args:
-        folder: an existing folder.
+def lock_folder(folder: Path) -> FileLock:
+    """A `FileLock` on an existing folder as a whole.
 
     Raises:
         BlockingIOError: another process holds the lock; the message names it.
     """
-
-    def __init__(self, folder: Path):
-        try:
-            super().__init__(folder / _LOCK)
-        except BlockingIOError as error:
-            raise BlockingIOError(
-                f"{folder} is in use by {error.args[0]}; wait for it, stop it, or use another folder"
-            ) from None
+    try:
+        return FileLock(folder / ".lock")
+    except BlockingIOError as error:
+        text = f"{folder} is in use by {error.args[0]}; wait for it, stop it, or use another folder"
+        raise BlockingIOError(text) from None
 
 
 def _open(path: Path) -> int:

@@ -20,7 +20,7 @@ import jax
 
 from celo.meta.runs import config_file, files
 from celo.meta.runs.checkpoints import Checkpoints, Found
-from celo.meta.runs.lock import FolderLock
+from celo.meta.runs.lock import FileLock, lock_folder
 from celo.meta.runs.metrics import JsonlTracker, read_metrics
 from celo.meta.runs.trackers import Tracker
 
@@ -54,7 +54,7 @@ class RunFolder:
         5
     """
 
-    def __init__(self, path: Path, config: Mapping[str, Any], lock: FolderLock | None, keep: int):
+    def __init__(self, path: Path, config: Mapping[str, Any], lock: FileLock | None, keep: int):
         self.path = path
         self.config = dict(config)
         self.is_writer = lock is not None
@@ -64,16 +64,13 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], config: Mapping[str, Any], keep: int = 3) -> RunFolder:
-        """Create a run folder, or open one to resume its run.
+        """Create a run folder with its parents, or open one to resume its run.
 
         Args:
-            path: the folder; created, with its parents, when it does not exist.
+            path: the folder.
             config: the configuration, nested dicts of JSON values. A folder with another configuration is
                 refused once it holds a checkpoint; before, there is nothing to lose and the run starts again.
             keep: checkpoints to keep.
-
-        Returns:
-            The open run; close it, or use it as a context manager.
 
         Warns:
             RunWarning: versions, code or devices are not those the run started with, or it starts again.
@@ -93,7 +90,7 @@ class RunFolder:
         if jax.process_index() != 0:
             return cls(path, ready, None, keep)
         path.mkdir(parents=True, exist_ok=True)
-        lock = FolderLock(path)
+        lock = lock_folder(path)
         try:
             if config_file.write_or_compare(path, ready, replace=_nothing_done(path)):
                 for best in path.glob(_BEST):
@@ -105,14 +102,9 @@ class RunFolder:
             raise
 
     def save(self, step: int, state: Any) -> None:
-        """Write a checkpoint, after forcing the metrics logged so far to disk.
+        """Write a checkpoint of a pytree of arrays, after forcing the metrics logged so far to disk.
 
-        Log what belongs to ``step`` before: rows logged after its checkpoint are dropped when the run
-        resumes.
-
-        Args:
-            step: meta-iterations done.
-            state: pytree of arrays.
+        Log the metrics of ``step`` before: rows logged after its checkpoint are dropped when the run resumes.
 
         Raises:
             ValueError: the folder holds a later checkpoint: the run was opened, but not restored.
@@ -132,19 +124,10 @@ class RunFolder:
     def restore_latest(self, like: Any) -> Found | None:
         """Read the last undamaged checkpoint and cut the metrics back to its step.
 
-        Args:
-            like: a state of the structure, types and placement wanted, for example the initial one, or a
-                function from the step to it.
-
-        Returns:
-            The checkpoint, or None at the beginning of a run.
-
-        Warns:
-            CheckpointWarning: a later checkpoint, or the best state, is damaged.
+        Arguments, warnings and errors are those of `Checkpoints.restore_latest`; also:
 
         Raises:
-            CheckpointError: every checkpoint is damaged.
-            ValueError: the checkpoint does not fit ``like``, or rows of metrics from before it are missing.
+            ValueError: rows of metrics from before the checkpoint are missing.
         """
         found = self._checkpoints.restore_latest(like)
         if found is not None:
@@ -160,13 +143,13 @@ class RunFolder:
         """Keep a state beside the checkpoints if its metric is the lowest so far.
 
         Args:
-            step: meta-iterations done.
+            step: steps done.
             state: pytree of arrays, not necessarily that of the checkpoints.
-            metric: validation metric, lower is better; NaN is never the best.
-            slot: folder of the run that holds it; metrics of different slots are not compared.
+            metric: lower is better; NaN is never the best.
+            slot: folder for it; metrics of different slots are not compared.
 
         Returns:
-            Whether it was kept. A resumed run that meets the same best again does not write it twice.
+            Whether it was kept.
         """
         best = self._best(slot)
         notes = best.latest_notes()
@@ -176,7 +159,7 @@ class RunFolder:
         return True
 
     def restore_best(self, like: Any, slot: str = "best") -> Found | None:
-        """Read the state with the lowest metric; arguments, returns and errors as in `restore_latest`."""
+        """Read the state with the lowest metric, as `Checkpoints.restore_latest` does."""
         return self._best(slot).restore_latest(like)
 
     def best(self, slot: str = "best") -> tuple[int, float] | None:

@@ -12,7 +12,7 @@ from celo.learned import LearnedOptimizer
 from celo.meta.estimators import PES
 from celo.meta.estimators.antithetic import summarise
 from celo.meta.estimators.augmentation import Augmentation
-from celo.meta.estimators.horizons import Constant
+from celo.meta.estimators.horizons import Horizon
 from celo.meta.estimators.unroll import InnerTraining
 from celo.meta.tasks.base import Aux, Batch, Label, ModelState, Params, Task, pytree, static
 from celo.meta.tasks.gradients import with_gradient
@@ -82,7 +82,7 @@ class PESTraining:
 
     @property
     def _estimator(self) -> PES:
-        inner = InnerTraining(self.learned, Augmentation(level="none"), Constant(self.horizon))
+        inner = InnerTraining(self.learned, Augmentation(level="none"), Horizon(self.horizon, self.horizon))
         return PES(inner, self.problems, self.length, self.sigma)
 
     def init(self, key: jax.Array) -> tuple[Params, ModelState]:

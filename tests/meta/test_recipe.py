@@ -15,7 +15,7 @@ from celo.learned.celo import Celo
 from celo.learned.learnable import LearnableAdam
 from celo.meta.estimators import ESTIMATORS, PES, FullES, TruncatedES
 from celo.meta.estimators.augmentation import LEVELS
-from celo.meta.estimators.horizons import Constant, Curriculum, LogUniform
+from celo.meta.estimators.horizons import Horizon
 from celo.meta.fields import Range, check_fields
 from celo.meta.presets import PAPER_RATES, PRESETS, QUICK, preset
 from celo.meta.recipe import Recipe, Stage
@@ -126,9 +126,9 @@ def test_stages_choose_families_and_checkpoint():
 @pytest.mark.parametrize(
     ("name", "horizon"),
     [
-        ("log_uniform", LogUniform(10, 300)),
-        ("constant", Constant(300)),
-        ("curriculum", Curriculum(10, 20, 300, 25)),
+        ("log_uniform", Horizon(10, 300)),
+        ("constant", Horizon(300, 300)),
+        ("curriculum", Horizon(10, 300, 20, 25)),
     ],
 )
 def test_horizons(name, horizon):
@@ -136,7 +136,7 @@ def test_horizons(name, horizon):
 
 
 def test_a_curriculum_never_starts_above_its_end():
-    assert Stage(horizon="curriculum", horizon_low=200, horizon_high=300).horizons().maximum == 300
+    assert Stage(horizon="curriculum", horizon_low=200, horizon_high=300).horizons().high == 300
 
 
 @pytest.mark.parametrize(("name", "kind"), [("pes", PES), ("truncated_es", TruncatedES), ("full_es", FullES)])

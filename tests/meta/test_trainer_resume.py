@@ -1,6 +1,8 @@
-"""What has to be the same when a run goes on: data and initial checkpoints; and a run that is finished."""
+"""What must be the same when a run resumes: data and initial checkpoints; and a run that is finished."""
 
+import contextlib
 import dataclasses
+import io
 import os
 from typing import Any
 
@@ -16,6 +18,7 @@ from celo.meta.recipe import Stage
 from celo.meta.runs.checkpoints import Checkpoints
 from celo.meta.runs.config_file import read_config
 from celo.meta.runs.fingerprint import arrays_fingerprint
+from celo.meta.runs.metrics import read_metrics
 from celo.meta.tasks import make
 from celo.meta.trainer import BEST_FILE, THETA_FILE, Settings, meta_train
 
@@ -185,10 +188,29 @@ def test_a_run_without_digests_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A recipe whose second stage starts from a file, and what its run returned."""
+    """A recipe whose second stage starts from a file, what its run returned, and what its bar showed."""
     folder = tmp_path_factory.mktemp("finished")
     recipe = RECIPE.change_stages({}, {"init": write_theta(folder / "init2.safetensors", 2)})
-    return recipe, meta_train(recipe, folder / "run", QUIET)
+    with contextlib.redirect_stderr(io.StringIO()) as shown:
+        result = meta_train(recipe, folder / "run", dataclasses.replace(QUIET, progress=True))
+    return recipe, result, shown.getvalue()
+
+
+@pytest.mark.lenient(reason="optax promotes types: 0.9 ** count in its Adam")
+def test_the_bar_shows_what_a_stage_is_doing(finished):
+    """Compiling takes minutes, in which nothing else would change."""
+    _, result, shown = finished
+    texts = [
+        f"stage {number}: {what}" for number in (1, 2) for what in ("compiling", "validating", "meta-loss")
+    ]
+    found = [shown.find(text) for text in texts]
+    assert found == sorted(found)
+    assert found[0] >= 0
+    assert "8/8" in shown
+    step, score = result.best
+    assert step in (6, 8)
+    rows = read_metrics(result.path / "metrics.jsonl")
+    assert score == min(row["validation"] for row in rows if row["stage"] == 2)
 
 
 @pytest.fixture
@@ -199,11 +221,11 @@ def no_programs(monkeypatch):
 @pytest.mark.lenient(reason="optax promotes types: 0.9 ** count in its Adam")
 @pytest.mark.usefixtures("no_programs")
 def test_a_finished_run_compiles_nothing(finished):
-    recipe, expected = finished
+    recipe, expected, _ = finished
     before = {path: path.stat().st_mtime_ns for path in expected.path.rglob("*") if path.name != ".lock"}
     found = meta_train(recipe, expected.path, QUIET)
     assert found.finished
-    assert (found.learned, found.path) == (expected.learned, expected.path)
+    assert (found.learned, found.path, found.best) == (expected.learned, expected.path, expected.best)
     assert jax.tree.structure(found.theta) == jax.tree.structure(expected.theta)
     assert arrays_fingerprint(found.theta) == arrays_fingerprint(expected.theta)
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -214,7 +236,7 @@ def test_a_finished_run_compiles_nothing(finished):
 @pytest.mark.parametrize("damage", ["missing", "truncated", "another"])
 def test_results_that_are_not_whole_are_written_again(finished, file, damage):
     """From the checkpoints, where they are missing, damaged or not of this run."""
-    recipe, result = finished
+    recipe, result, _ = finished
     path = result.path / file
     content = path.read_bytes()
     if damage == "another":

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from celo.meta.runs.checkpoints import CheckpointError, Checkpoints
-from celo.meta.runs.lock import FolderLock
+from celo.meta.runs.lock import lock_folder
 from celo.meta.runs.run import RunFolder
 from celo.meta.runs.signals import stop_on_signals
 
@@ -48,7 +48,7 @@ def save_forever(path: str) -> None:
 
 def hold(path: str) -> None:
     """Hold the lock of a folder until killed."""
-    lock = FolderLock(Path(path))
+    lock = lock_folder(Path(path))
     print("locked", flush=True)
     time.sleep(60)
     lock.release()

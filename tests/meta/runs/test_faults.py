@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from celo.meta.runs.checkpoints import Checkpoints
-from celo.meta.runs.lock import FolderLock
+from celo.meta.runs.lock import lock_folder
 from celo.meta.runs.metrics import read_metrics
 from tests.meta.runs.run_child import is_state, scattered_state, state
 
@@ -115,17 +115,17 @@ def test_lock_names_its_holder_and_ends_with_it(start: Start, tmp_path: Path) ->
     child = start("hold", str(tmp_path))
     _read_until(child, "locked")
     with pytest.raises(BlockingIOError, match=rf"in use by process {child.pid} on .*another folder"):
-        FolderLock(tmp_path)
+        lock_folder(tmp_path)
     child.send_signal(signal.SIGKILL)
     child.wait()
-    FolderLock(tmp_path).release()
+    lock_folder(tmp_path).release()
 
 
 def test_a_lock_follows_no_link(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("mine")
     (tmp_path / ".lock").symlink_to(tmp_path / "victim")
     with pytest.raises(OSError, match=r"must not be a symbolic link.*\.lock"):
-        FolderLock(tmp_path)
+        lock_folder(tmp_path)
     assert (tmp_path / "victim").read_text() == "mine"
 
 

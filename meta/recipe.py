@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import jax
@@ -227,12 +226,11 @@ class Recipe:
         Args:
             *changes: fields by name, for the first stages in order; a single one is for all stages.
         """
-        each: Sequence[dict[str, Any]] = changes * len(self.stages) if len(changes) == 1 else changes
-        changed = [
-            dataclasses.replace(stage, **fields)
-            for stage, fields in itertools.zip_longest(self.stages, each, fillvalue={})
-        ]
-        return dataclasses.replace(self, stages=tuple(changed))
+        each = changes * len(self.stages) if len(changes) == 1 else (*changes, *[{}] * len(self.stages))
+        changed = tuple(
+            dataclasses.replace(x, **fields) for x, fields in zip(self.stages, each, strict=False)
+        )
+        return dataclasses.replace(self, stages=changed)
 
     def config(self) -> dict[str, Any]:
         """The recipe as nested JSON-able dictionaries; stages under "stage1", "stage2" and so on."""

@@ -218,8 +218,10 @@ def test_a_field_may_have_the_ends_of_its_range():
         above: typing.Annotated[float, Range(0, above=True)] = 1
         maybe: int | None = None
 
+    good: dict[str, Any]
     for good in ({"low": 3}, {"above": 1e-9}, {"maybe": -5}, {}):
         check_fields(Numbers(**good))
+    bad: dict[str, Any]
     for bad in ({"low": 4}, {"above": 0}, {"maybe": 1.0}):
         with pytest.raises((TypeError, ValueError)):
             check_fields(Numbers(**bad))

@@ -37,7 +37,7 @@ class Horizon:
         """Checks the range and the duration."""
         if not 1 <= self.low <= self.high:
             raise ValueError(f"horizon range is [{self.low}, {self.high}]; expected 1 <= low <= high")
-        if self.over and not self.low <= self.start <= self.high:
+        if self.over > 0 and not self.low <= self.start <= self.high:
             raise ValueError(
                 f"a curriculum starts at {self.start}; expected a bound from {self.low} to {self.high}"
             )

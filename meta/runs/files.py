@@ -145,9 +145,14 @@ def json_ready(value: Any, where: str = "value") -> Any:
 def number_from_json(value: Any) -> float | int:
     """Undo `json_ready` for one number.
 
+    Raises:
+        ValueError: it is a string that stands for no number.
+
     >>> number_from_json(json_ready(float("-inf")))
     -inf
     """
+    if isinstance(value, str) and value not in _NON_FINITE:
+        raise ValueError(f"{value!r} is not a number; expected one of {', '.join(_NON_FINITE)}")
     return _NON_FINITE[value] if isinstance(value, str) else value
 
 

@@ -118,7 +118,7 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         FileNotFoundError: there is no such file.
         ValueError: a line other than the last is not a row.
     """
-    return [_floats(row) for row, _ in _rows(Path(path))]
+    return [row for row, _ in _rows(Path(path))]
 
 
 def truncate_metrics(path: Path, step: int) -> tuple[int, int]:
@@ -150,7 +150,7 @@ def _rows(path: Path) -> list[tuple[dict[str, Any], bytes]]:
         if not line.endswith(b"\n"):
             break
         try:
-            row = files.parse_json(line, "it")
+            row = {name: files.number_from_json(x) for name, x in dict(files.parse_json(line, "it")).items()}
             if not isinstance(row["step"], int):
                 raise TypeError(f"step is {row['step']!r}")
         except (ValueError, KeyError, TypeError) as error:
@@ -176,7 +176,3 @@ def _value(name: str, value: Any) -> Any:
         "mean": float(finite.mean()) if finite.size else None,
         "quantiles": np.quantile(finite, _QUANTILES).tolist() if finite.size else None,
     }
-
-
-def _floats(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: files.number_from_json(v) if isinstance(v, str) else v for name, v in row.items()}

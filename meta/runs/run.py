@@ -153,7 +153,7 @@ class RunFolder:
         """
         best = self._best(slot)
         notes = best.latest_notes()
-        if not metric < (float("inf") if notes is None else files.number_from_json(notes["metric"])):
+        if not metric < (float("inf") if notes is None else _metric(notes)):
             return False
         best.save(step, state, metric=float(metric))
         return True
@@ -165,7 +165,7 @@ class RunFolder:
     def best(self, slot: str = "best") -> tuple[int, float] | None:
         """Step and metric of the state with the lowest metric, or None."""
         notes = self._best(slot).latest_notes()
-        return None if notes is None else (notes["step"], files.number_from_json(notes["metric"]))
+        return None if notes is None else (notes["step"], _metric(notes))
 
     def _best(self, slot: str) -> Checkpoints:
         return Checkpoints(self.path / slot, keep=1)
@@ -175,10 +175,11 @@ class RunFolder:
         path = self.path / METRICS
         rows = read_metrics(path) if path.exists() else []
         held = sum(row["step"] <= found.step for row in rows)
-        if held < found.notes["rows"]:
+        expected = found.notes.get("rows", 0)
+        if held < expected:
             raise ValueError(
                 f"{path} has {held} rows up to step {found.step}, but the checkpoint of that step was "
-                f"written after {found.notes['rows']}: rows are missing. Restore the file, or use another "
+                f"written after {expected}: rows are missing. Restore the file, or use another "
                 "run folder"
             )
 
@@ -193,6 +194,10 @@ class RunFolder:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _metric(notes: Mapping[str, Any]) -> float:
+    return files.number_from_json(notes.get("metric", "Infinity"))
 
 
 def saved_steps(path: str | os.PathLike[str]) -> list[int]:

@@ -49,7 +49,7 @@ def encode(state: Any, notes: Mapping[str, Any]) -> bytes:
 
     Args:
         state: a pytree whose leaves are JAX arrays (typed keys included) or NumPy arrays and scalars.
-        notes: what else to store, ready for JSON.
+        notes: what else to store, ready for JSON; among it ``step``.
 
     Raises:
         TypeError: a leaf is not an array.
@@ -81,10 +81,15 @@ def decode(data: bytes) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str,
         raise DamagedError(f"it was cut short or altered: {type(error).__name__}: {error}") from None
     if not intact:
         raise DamagedError("it was altered: its checksum differs")
-    content = json.loads(text)
-    if content["format"] != _FORMAT:
-        raise ValueError(f"the file has format {content['format']}; this version of celo reads {_FORMAT}")
-    return content["notes"], content["leaves"], arrays
+    try:
+        content = parse_json(text, "its description")
+        version, notes, leaves = content["format"], content["notes"], content["leaves"]
+        step = notes["step"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise DamagedError(f"its description is not one of a state: {error}") from None
+    if version != _FORMAT or not isinstance(step, int):
+        raise ValueError(f"the file has format {version!r}; this version of celo reads {_FORMAT}")
+    return notes, leaves, arrays
 
 
 def rebuild(described: list[dict[str, Any]], arrays: Mapping[str, np.ndarray], like: Any, where: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable, Mapping
@@ -161,6 +162,8 @@ def _stored_id(run: Run) -> str:
         content = files.parse_json(path.read_bytes(), str(path))
     except ValueError as error:
         raise ValueError(f"{error}; {advice}") from error
-    if not (isinstance(content, dict) and isinstance(content.get("id"), str)):
+    found = content.get("id") if isinstance(content, dict) else None
+    # wandb names folders after the id, so it must not be a path.
+    if not (isinstance(found, str) and re.fullmatch(r"[\w-]{1,128}", found)):
         raise ValueError(f"{path} is not readable: expected an object with an id; {advice}")
-    return content["id"]
+    return found

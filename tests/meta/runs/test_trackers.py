@@ -113,8 +113,16 @@ def test_a_half_written_last_line_is_dropped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"{}\n", b"garbage\n", b'{"step": "x"}\n', b"[1]\n", b"\xff\n", b"[" * 100_000 + b"\n"],
-    ids=["empty", "garbage", "step", "list", "not text", "deep"],
+    [
+        b"{}\n",
+        b"garbage\n",
+        b'{"step": "x"}\n',
+        b"[1]\n",
+        b'{"step": 1, "loss": "low"}\n',
+        b"\xff\n",
+        b"[" * 100_000 + b"\n",
+    ],
+    ids=["empty", "garbage", "step", "list", "word", "not text", "deep"],
 )
 def test_damage_in_the_middle_is_told_with_its_line(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "m.jsonl"

@@ -149,7 +149,7 @@ def test_no_network_is_told_with_the_way_out(tmp_path: Path, monkeypatch: pytest
 
 def test_a_corrupt_id_file_is_told(tmp_path: Path) -> None:
     with RunFolder.open(tmp_path / "run", {}) as run:
-        for content in ("{", "[]", "{}", '{"id": 3}', "[" * 100_000):
+        for content in ("{", "[]", "{}", '{"id": 3}', '{"id": "../x"}', "[" * 100_000):
             (tmp_path / "run" / "wandb.json").write_text(content)
             with pytest.raises(ValueError, match=r"wandb\.json is not readable: .*delete it"):
                 make_tracker("wandb", run, "offline")

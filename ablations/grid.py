@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from celo._core.names import unknown_name
-from celo.meta.recipe import Recipe
+from celo.meta.recipe import Recipe, Trains
 
 Base = Callable[[str], Recipe]  # name of a learned optimizer -> the recipe it starts from
 Changes = Mapping[str, Any]  # of fields of a stage
@@ -50,30 +50,26 @@ def two_stages(first: Changes, second: Changes, *options: str) -> Callable[[Base
 
     def recipe(base: Base) -> Recipe:
         found = base(CELO)
-        return dataclasses.replace(
-            found,
-            stage1=dataclasses.replace(found.stage1, **first),
-            stage2=dataclasses.replace(found.stage2, **second),
-            options=(*found.options, *options),
-        )
+        changed = dataclasses.replace(found, options=(*found.options, *options))
+        return changed.change_stages(dict(first), dict(second))
 
     return recipe
 
 
-def one_stage(optimizer: str, part: int = 3, **changes: Any) -> Callable[[Base], Recipe]:
+def one_stage(optimizer: str, trains: Trains = "both", **changes: Any) -> Callable[[Base], Recipe]:
     """An optimizer trained in one stage of as many meta-iterations as both stages of its recipe have.
 
     Args:
         optimizer: its name.
-        part: what is trained: 1 = the update rule, without the scheduler; 3 = everything at once.
+        trains: "rule" (without the scheduler), "scheduler" or "both" at once.
         **changes: to the stage.
     """
 
     def recipe(base: Base) -> Recipe:
         found = base(optimizer)
-        iterations = sum(stage.iterations for stage in found.plan())
-        stage = dataclasses.replace(found.stage1, part=part, iterations=iterations, **changes)
-        return dataclasses.replace(found, stages=1, stage1=stage)
+        iterations = found.ends()[-1]
+        stage = dataclasses.replace(found.stages[0], trains=trains, iterations=iterations, **changes)
+        return dataclasses.replace(found, stages=(stage,))
 
     return recipe
 
@@ -101,7 +97,7 @@ def _pair(optimizer: str, plain: float, augmented: float) -> tuple[Row, Row]:
 
 GRID: tuple[Row, ...] = (
     Row(CELO, "parts", "Celo as it is", 1.20, two_stages({}, {})),
-    Row("no_scheduler", "parts", "no scheduler", 0.99, one_stage(CELO, part=1)),
+    Row("no_scheduler", "parts", "no scheduler", 0.99, one_stage(CELO, trains="rule")),
     Row("one_stage", "parts", "update rule and scheduler at once, in one stage", 0.89, one_stage(CELO)),
     Row("tensor_features", "parts", "scheduler by tensor", 1.19, two_stages({}, {}, "tensor_features=True")),
     Row("linear", "parts", "step size linear in the scheduler", 1.07, two_stages({}, {}, "form=linear")),

@@ -1,6 +1,6 @@
-"""How programs are compiled: `jax.jit` with the compiler options that meta-training wants.
+"""How programs are compiled: `jax.jit` with compiler options for long scans on a CPU.
 
-The options are for the CPU, where compiling these programs takes longer than a hundred meta-iterations.
+Compiling these programs on a CPU takes longer than a hundred meta-iterations.
 """
 
 from __future__ import annotations
@@ -10,35 +10,25 @@ from typing import Any
 
 import jax
 
-# LLVM at level 2 spends four times as long on these programs (unrolled random-number rounds above all) and
-# the result is no faster; nor is it with the passes that LLVM calls expensive. Vectors of 512 bits, where
-# there are any, make the update rule a sixth faster.
+# LLVM at level 2 spends four times as long on these programs (unrolled random-number rounds above all) for no
+# gain in speed; nor do the passes that LLVM calls expensive gain any. Vectors of 512 bits, where they exist,
+# make the update rule a sixth faster.
 CPU_OPTIONS = {
     "xla_backend_optimization_level": 1,
     "xla_llvm_disable_expensive_passes": True,
     "xla_cpu_prefer_vector_width": 512,
 }
-# At level 0 a program is compiled soonest, and several times slower.
+# Level 0 compiles fastest and runs several times slower.
 ONCE_OPTIONS = {"xla_backend_optimization_level": 0}
 
 
 def jit(function: Callable[..., Any], **kwargs: Any) -> Any:
-    """`jax.jit` with `CPU_OPTIONS` where the default backend is the CPU.
-
-    Args:
-        function: the function to compile.
-        kwargs: passed on to `jax.jit`.
-    """
+    """`jax.jit` with `CPU_OPTIONS` where the default backend is the CPU; ``kwargs`` go to `jax.jit`."""
     return _jit(function, CPU_OPTIONS, kwargs)
 
 
 def jit_once(function: Callable[..., Any], **kwargs: Any) -> Any:
-    """The same with `ONCE_OPTIONS`, for a function that is called once.
-
-    Args:
-        function: the function to compile.
-        kwargs: passed on to `jax.jit`.
-    """
+    """`jit` with `ONCE_OPTIONS`, for a function that is called once."""
     return _jit(function, ONCE_OPTIONS, kwargs)
 
 

@@ -1,8 +1,7 @@
-"""Training one problem from its first step to its last, as a pure function of the optimizer and a random key.
+"""Training a task from its first step to its last, as a pure function of the optimizer and a random key.
 
-Where `celo.meta.estimators.unroll` trains truncated stretches with resets, this is what a user does: draw initial parameters,
-take ``num_steps`` steps, look at the loss. It is one `jax.lax.scan`, so it goes under `jax.vmap` over keys,
-learning rates and meta-parameters.
+It is one `jax.lax.scan`, so it works under `jax.vmap` over keys, learning rates and meta-parameters. For
+truncated training with resets see `celo.meta.estimators.unroll`.
 """
 
 from __future__ import annotations
@@ -26,13 +25,7 @@ FINAL_BATCHES = 10
 
 
 class Position(NamedTuple):
-    """Where a training is.
-
-    Attributes:
-        params: parameters, as the optimizer trains them.
-        model_state: state of the model.
-        opt_state: state of the optimizer.
-    """
+    """State of a training: parameters as the optimizer trains them, of the model, and of the optimizer."""
 
     params: PyTree
     model_state: PyTree
@@ -44,9 +37,8 @@ class Curve(NamedTuple):
 
     Attributes:
         loss: (num_steps,) float32 training loss of each step's batch, before that step.
-        eta: (num_steps,) float32 step size at each step as `step_size` reads it from the optimizer's state, 1
-            where that has none.
-        params: parameters after the last step, as the optimizer trains them; judge them by `evaluate_end`.
+        eta: (num_steps,) float32 step size at each step, see `celo.meta.step_size`.
+        params: parameters after the last step, as the optimizer trains them; see `evaluate_end`.
         model_state: state of the model after the last step.
         opt_state: state of the optimizer after the last step.
     """
@@ -62,7 +54,7 @@ def check_num_steps(num_steps: int) -> int:
     """Returns ``num_steps`` as an int.
 
     Raises:
-        TypeError: if it is not a whole number (it is the length of a loop, hence never traced).
+        TypeError: if it is not a whole number; it is the length of a loop, so it cannot be traced.
         ValueError: if it is below 1.
     """
     if isinstance(num_steps, bool) or not isinstance(num_steps, int | np.integer):
@@ -75,11 +67,11 @@ def check_num_steps(num_steps: int) -> int:
 def train(task: Task, optimizer: optax.GradientTransformation, key: Array, num_steps: int) -> Curve:
     """Trains a task from fresh parameters.
 
-    The key alone decides initial parameters and batches: optimizers given equal keys meet the same problem.
+    The key alone decides initial parameters and batches, so optimizers with equal keys train alike.
 
     Args:
         task: what to train, see `celo.meta.tasks.base`.
-        optimizer: an optax optimizer; its ``update`` gets the loss as ``value=`` if it takes extra arguments.
+        optimizer: an optax optimizer; its ``update`` gets the loss as ``value=``.
         key: random key.
         num_steps: number of steps.
 
@@ -109,7 +101,7 @@ def train(task: Task, optimizer: optax.GradientTransformation, key: Array, num_s
 
 
 def begin(task: Task, optimizer: optax.GradientTransformation, key: Array) -> Position:
-    """Where a training begins: initial parameters of a random key, and the optimizer's state for them."""
+    """The state before the first step: initial parameters of a random key, and the optimizer's state."""
     params, model_state = task.init(key)
     return Position(params, model_state, optimizer.init(params))
 
@@ -122,12 +114,12 @@ def take_step(
     Args:
         task: what to train.
         optimizer: an optax optimizer.
-        position: where the training is.
-        sample: what decides the batch, see `celo.meta.tasks.base.Task.sample`.
+        position: the state before.
+        sample: decides the batch, see `celo.meta.tasks.base.Task.sample`.
         key: random key of the loss.
 
     Returns:
-        Where it is then; and () float32 the loss of the batch before the step, and `step_size` after it.
+        The state after; and () float32 the loss of the batch before the step, and `step_size` after it.
     """
     params, model_state, opt_state = position
 
@@ -154,7 +146,7 @@ def evaluate(
 
     Args:
         task: what was trained.
-        params: parameters to judge; for schedule-free methods those of `celo.baselines.eval_params`.
+        params: parameters to evaluate; for schedule-free methods those of `celo.baselines.eval_params`.
         model_state: state of the model.
         key: random key of the batches.
         split: "train", "inner_valid", "outer_valid" or "test".
@@ -176,16 +168,7 @@ def evaluate(
 def evaluate_on(
     task: Task, params: PyTree, model_state: PyTree, split: str, samples: PyTree, keys: Array
 ) -> tuple[Array, Aux]:
-    """`evaluate` on given batches.
-
-    Args:
-        task: what was trained.
-        params: parameters to judge.
-        model_state: state of the model.
-        split: as for `evaluate`.
-        samples: what decides the batches, leading axis (batches,).
-        keys: (batches,) random keys of their losses.
-    """
+    """`evaluate` on given batches: their samples, leading axis batches, and (batches,) keys of the losses."""
 
     def one(drawn: tuple[PyTree, Array]) -> tuple[Array, Aux]:
         sample, key = drawn
@@ -198,24 +181,23 @@ def evaluate_on(
 def evaluate_end(
     task: Task, curve: Curve, key: Array, split: str = "train", batches: int = FINAL_BATCHES
 ) -> tuple[Array, Aux]:
-    """`evaluate` at the end of a training, at the parameters its optimizer asks to be judged by.
+    """`evaluate` at the end of a training, at the parameters that its optimizer recommends for evaluation.
 
-    With the defaults this is the final loss that scores are made of: the mean over 10 training batches after
-    the last step.
+    The default is the final loss of the scores: the mean over 10 training batches after the last step.
     """
     params = eval_params(curve.opt_state, curve.params)
     return evaluate(task, params, curve.model_state, key, split, batches)
 
 
 def draw_samples(task: Task, key: Array, split: str, count: int) -> PyTree:
-    """What decides ``count`` batches, drawn at once: random bits cost mostly their number of calls."""
+    """Samples of ``count`` batches, drawn at once: the cost of random bits is mostly the number of calls."""
     return jax.vmap(lambda k: task.sample(k, split))(jax.random.split(key, count))
 
 
 def smooth(losses: np.typing.ArrayLike, coefficient: float = SMOOTHING) -> np.ndarray:
     """Exponential moving average along the last axis: ``s_0 = L_0``, ``s_t = a s_{t-1} + (1 - a) L_t``.
 
-    A loss that is not finite stays in every average after it, so a diverged curve is not drawn as a good one.
+    A loss that is not finite makes every later average not finite.
 
     Args:
         losses: (..., steps) losses.

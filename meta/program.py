@@ -1,4 +1,4 @@
-"""One stage of meta-training as two compiled programs: its beginning, and several whole meta-iterations."""
+"""One stage of meta-training as two compiled programs: its initial state, and several meta-iterations."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class MetaState(NamedTuple):
 
 
 class Measures(NamedTuple):
-    """What the meta-iterations of one call did; leading axis meta-iterations.
+    """Measurements of the meta-iterations of one call; leading axis meta-iterations.
 
     Attributes:
         gradient_norm: (iterations,) norm of the meta-gradient.
@@ -49,9 +49,9 @@ class Measures(NamedTuple):
 
 
 def group_tasks(tasks: Sequence[Any]) -> list[list[int]]:
-    """Numbers of the tasks that can be stacked and trained in one batch, first come first.
+    """Indices of the tasks that can be stacked and trained in one batch, in order of first appearance.
 
-    Tasks belong together if their configuration, parameters and batches have the same structure and shapes.
+    Tasks form a group if their configuration, parameters and batches have the same structure and shapes.
     """
     groups: dict[Any, list[int]] = {}
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -64,7 +64,7 @@ def group_tasks(tasks: Sequence[Any]) -> list[list[int]]:
 
 
 class StageProgram:
-    """A stage, ready to run on the devices there are.
+    """A stage, ready to run on the devices of this process, or of all processes.
 
     Attributes:
         learned: the learned optimizer.
@@ -86,7 +86,7 @@ class StageProgram:
         groups = group_tasks(tasks)
         self.names = tuple(tasks[i].name for group in groups for i in group)
         stacked = tuple(stack_tasks([tasks[i] for i in group]) for group in groups)
-        # Typed keys cannot be put on devices of other processes; the numbers they are made of can.
+        # Typed keys cannot be put on devices of other processes; their key data can.
         self._tasks, data = sharding.replicate((stacked, jax.random.key_data(key)), self.mesh)
         self._key = jax.random.wrap_key_data(data)
         self.learned, self._stage, self._most = learned, stage, most_iterations
@@ -98,9 +98,9 @@ class StageProgram:
         self._run: Future[Any] | None = None
 
     def prepare(self) -> None:
-        """Starts to compile `begin` and `run`, in threads: XLA holds no Python lock, and theta can be drawn.
+        """Starts to compile `begin` and `run` in threads; XLA releases the lock of Python.
 
-        `begin` calls it; call it before whatever else can be done meanwhile.
+        `begin` calls it. Call it earlier to do something else meanwhile.
         """
         if self._begin is not None:
             return
@@ -127,7 +127,7 @@ class StageProgram:
         """
         self.prepare()
         trained, frozen = self._split(theta)
-        # `run` uses its state up, and placing an array where it already is makes no copy.
+        # `run` donates its state, and placing an array where it already is makes no copy.
         theta = jax.tree.map(jnp.array, theta)
         theta, trained, frozen = sharding.replicate((theta, trained, frozen), self.mesh)
         outer = self._outer.init(ravel_pytree(trained)[0])
@@ -136,7 +136,7 @@ class StageProgram:
         return MetaState(theta, outer, estimator, iteration)
 
     def run(self, state: MetaState, iterations: int) -> tuple[MetaState, Measures]:
-        """Does meta-iterations in one compiled call; the state passed in is used up.
+        """Runs meta-iterations in one compiled call, which donates the state passed in.
 
         Args:
             state: state before.
@@ -172,7 +172,7 @@ class StageProgram:
     def _iterate(
         self, tasks: PyTree, key: Array, state: MetaState, count: Array
     ) -> tuple[MetaState, Measures]:
-        """``count`` meta-iterations; measures are written into buffers of the most there can be."""
+        """``count`` meta-iterations; measures are written into buffers of the largest size."""
         sizes = [(self._most, len(jax.tree.leaves(task)[0]), self._stage.problems) for task in tasks]
         # Spelled out: tracing a meta-iteration for the shapes of its measures would take seconds.
         buffers = Measures(
@@ -200,7 +200,7 @@ class StageProgram:
 
 
 def _wait(compiled: Future[Any] | None) -> Any:
-    """The program that `StageProgram.prepare` has begun to compile."""
+    """The program that `StageProgram.prepare` compiles."""
     if compiled is None:
         raise RuntimeError("prepare was not called")
     return compiled.result()

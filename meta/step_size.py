@@ -1,4 +1,4 @@
-"""The step size a learned scheduler chose, read from the state of any optimizer."""
+"""The step size of a learned scheduler, read from the state of any optimizer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ PyTree = Any
 
 
 def step_size(opt_state: PyTree) -> Array:
-    """The step size ``eta`` that a learned scheduler set last, from an optimizer's state at any depth.
+    """The last step size ``eta`` of a learned scheduler, from an optimizer's state at any depth.
 
     Returns:
-        () float32: the state's ``eta``; where each of n tensors has its own, the geometric mean of their
-        magnitudes ``exp(1/n sum_i log |eta_i|)``, for step sizes differ by factors; 1 if the state has no
-        ``eta``, or several, which are no one step size.
+        () float32: the state's ``eta``; with one per tensor, their geometric mean ``exp(1/n sum_i log
+        |eta_i|)``; 1 if the state has no ``eta``, or several.
     """
     found = optax.tree_utils.tree_get_all_with_path(opt_state, "eta")
     if len(found) != 1:

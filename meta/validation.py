@@ -1,6 +1,6 @@
-"""Meta-validation: how well the current meta-parameters train fixed problems from the first step to the last.
+"""Meta-validation: how well meta-parameters train fixed problems from the first step to the last.
 
-The meta-loss sees truncated stretches under random augmentation and horizons; this sees what a user sees.
+The meta-loss comes from truncated trainings under random augmentation and horizons; this is what users get.
 """
 
 from __future__ import annotations
@@ -28,19 +28,17 @@ TAIL = 0.1
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Validation:
-    """Fixed problems to judge meta-parameters by: tasks, seeds, and a horizon in steps.
+    """Fixed problems to evaluate meta-parameters on: tasks, seeds, and a horizon in steps.
 
     A problem's value is the mean of its normalised training loss over the last tenth of its steps, without
-    augmentation. The training loss, because scores are made of it (final loss, speed-up) and because the
-    steps have computed it already; a tenth of the steps, because that averages away most of the noise of
-    batches. The normaliser makes a diverged training as bad as its ceiling, not infinitely bad.
+    augmentation. Scores use the training loss too, and the steps compute it anyway; a tenth of the steps
+    averages most of the noise of batches away. The normaliser limits the value of a diverged training.
 
-    All tasks and seeds are trained in one compiled call; tasks of equal structure and shapes share its code.
-    Data and meta-parameters are arguments of that call: it compiles once for each configuration of a learned
-    optimizer.
+    All tasks and seeds are trained in one compiled call, compiled once per configuration of a learned
+    optimizer; tasks of equal structure and shapes share its code.
 
     Attributes:
-        tasks: the tasks, of different names.
+        tasks: the tasks, with different names.
         num_steps: steps of each training; the optimizer's horizon.
         seeds: trainings per task.
 
@@ -84,8 +82,8 @@ class Validation:
         Args:
             learned: the learned optimizer.
             theta: its meta-parameters.
-            key: decides initial parameters and batches of all problems; give the same one each time, and
-                differences between scores are differences between meta-parameters.
+            key: decides initial parameters and batches of all problems; with the same key, scores differ
+                only because meta-parameters do.
 
         Returns:
             The mean over tasks, lower is better, and each task's mean over seeds by its name.
@@ -93,7 +91,7 @@ class Validation:
         Raises:
             ValueError: if ``theta`` does not fit ``learned``.
         """
-        # From wherever meta-training has it, copies on many devices included, onto the one this runs on.
+        # Meta-training keeps copies on many devices; this runs on one.
         theta = jax.tree.map(np.asarray, theta)
         check_theta(learned, theta)
         keys = [jax.random.split(jax.random.fold_in(key, i), self.seeds) for i in range(len(self.tasks))]
@@ -110,7 +108,7 @@ class Validation:
 
 @functools.lru_cache(maxsize=16)
 def _program(learned: LearnedOptimizer, num_steps: int) -> Any:
-    """The call for a configuration: theta, stacks of tasks and keys to (tasks, seeds) values per stack."""
+    """Compiled, for a configuration: theta, stacks of tasks and keys to (tasks, seeds) values per stack."""
     tail = max(1, round(TAIL * num_steps))
 
     def value(theta: PyTree, task: Task, key: Array) -> Array:

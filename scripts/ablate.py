@@ -31,10 +31,10 @@ from celo.evaluation.settings import Settings
 from celo.evaluation.store import Store
 from celo.evaluation.suites import tasks_of
 from celo.evaluation.summary import summarise
-from celo.meta.estimators.signals import stop_on_signals
+from celo.meta.presets import preset
 from celo.meta.recipe import Recipe
+from celo.meta.runs.signals import stop_on_signals
 from celo.meta.trainer import Settings as TrainerSettings
-from celo.meta.tuned import tuned_preset
 from celo.scripts.devices import Devices, set_up
 from celo.scripts.errors import exit_with
 from celo.scripts.evaluate import conclude
@@ -97,14 +97,8 @@ class Ablate:
 
     def base(self, optimizer: str) -> Recipe:
         """The recipe an optimizer starts from."""
-        found = tuned_preset(self.preset, optimizer)
-        if not self.iterations:
-            return found
-        stages = {
-            name: dataclasses.replace(getattr(found, name), iterations=self.iterations)
-            for name in ("stage1", "stage2")
-        }
-        return dataclasses.replace(found, **stages)
+        found = preset(self.preset, optimizer)
+        return found.change_stages({"iterations": self.iterations}) if self.iterations else found
 
     def settings(self) -> TrainerSettings:
         """How meta-training is carried out."""
@@ -190,7 +184,7 @@ def planned(command: Ablate) -> Table:
     """The rows asked for: what they change, for how many meta-iterations, and the paper's score."""
     lines = []
     for trial in command.trials():
-        iterations = " + ".join(f"{stage.iterations:,}" for stage in trial.recipe(command.base).plan())
+        iterations = " + ".join(f"{stage.iterations:,}" for stage in trial.recipe(command.base).stages)
         row = trial.row
         lines.append((trial.label, TABLES[row.table], row.change, iterations, f"{row.published:.2f}"))
     return Table(("row.seed", "table", "change", "meta-iterations", "paper: IQM"), tuple(lines))

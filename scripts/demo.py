@@ -19,7 +19,7 @@ from celo.evaluation.comparison import Comparison, Entry, compare
 from celo.evaluation.report.table import described
 from celo.evaluation.report.write import write_report
 from celo.meta.full_training import check_num_steps
-from celo.meta.recipe import preset
+from celo.meta.presets import preset
 from celo.meta.runs.metrics import read_metrics
 from celo.meta.tasks import make
 from celo.meta.trainer import Settings, meta_train

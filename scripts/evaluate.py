@@ -31,7 +31,7 @@ from celo.evaluation.settings import Settings
 from celo.evaluation.store import CellName, Store
 from celo.evaluation.suites import tasks_of
 from celo.meta.data.source import DATA_VARIABLE
-from celo.meta.estimators.signals import StopRequest, stop_on_signals
+from celo.meta.runs.signals import StopRequest, stop_on_signals
 from celo.scripts.devices import Devices, set_up
 from celo.scripts.errors import exit_with
 from celo.scripts.evaluate_progress import Progress

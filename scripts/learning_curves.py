@@ -1,7 +1,7 @@
 """Does every learned optimizer learn? `python -m scripts.learning_curves --run-dir runs/curves --out report`.
 
 Meta-trains each for a few hundred meta-iterations on the preset quick, with the outer settings that
-`celo.meta.tuned` has for it, in a run folder each: stopped, the same command goes on. Celo's two stages are two
+`celo.meta.presets` has for it, in a run folder each: stopped, the same command goes on. Celo's two stages are two
 runs. Then the first and the last meta-parameters train the same problems from first step to last: unlike the
 meta-loss along the way, which also moves because problems grow older, their difference is what was learned.
 Writes a figure and prints a table; exit code 1 if a meta-loss was not finite.
@@ -26,11 +26,11 @@ from celo.evaluation.report import style
 from celo.evaluation.report.learning_curves import LearningCurve, figure, table
 from celo.meta.estimators.paired import meta_losses
 from celo.meta.initial_theta import initial_theta
+from celo.meta.presets import preset
 from celo.meta.recipe import Recipe, Stage
 from celo.meta.runs.metrics import read_metrics
 from celo.meta.tasks import make
 from celo.meta.trainer import THETA_FILE, Result, Settings, meta_train
-from celo.meta.tuned import tuned_preset
 from celo.scripts.devices import Devices, set_up
 from celo.scripts.errors import exit_with
 
@@ -76,13 +76,12 @@ class LearningCurves:
 
     def recipe(self, optimizer: str, part: int) -> Recipe:
         """One stage of the preset for an optimizer; the second begins where the first ended."""
-        preset = tuned_preset("quick", optimizer)
+        quick = preset("quick", optimizer)
         init = str(self.folder(optimizer, 1) / THETA_FILE) if part == 2 else ""
-        stage = preset.plan()[part - 1]
+        stage = quick.stages[part - 1]
         return dataclasses.replace(
-            preset,
-            stage1=dataclasses.replace(stage, iterations=self.iterations, init=init),
-            stages=1,
+            quick,
+            stages=(dataclasses.replace(stage, iterations=self.iterations, init=init),),
             seed=self.seed,
             validate_every=0,
             iterations_per_call=self.per_row,
@@ -131,14 +130,14 @@ class LearningCurves:
         key = jax.random.fold_in(jax.random.key(recipe.seed), PROBLEMS_KEY)
         thetas = [initial_theta(recipe), result.theta]
         task = make(recipe.tasks[0])
-        found = meta_losses(result.learned, recipe.stage1, thetas, task, key, self.problems)
+        found = meta_losses(result.learned, recipe.stages[0], thetas, task, key, self.problems)
         write_atomically(path, json.dumps(found.tolist()).encode())
         return found
 
 
 def settings(recipe: Recipe) -> str:
     """What was set otherwise than in the preset, in words, and the outer learning rate."""
-    stage, plain = recipe.stage1, tuned_preset("quick", "celo").stage1
+    stage, plain = recipe.stages[0], preset("quick").stages[0]
     said = [f"rate {stage.learning_rate:g}", *recipe.options]
     said += _differing(stage, plain, ("sigma", "augmentation", "problems"))
     return ", ".join(said)

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from celo.meta.estimators.antithetic import Antithetic, EstimatorState, Summary, Weights
-from celo.meta.estimators.full_es import FullES
-from celo.meta.estimators.pes import PES, pes_weights
-from celo.meta.estimators.truncated_es import TruncatedES
+from celo.meta.estimators.es import PES, FullES, TruncatedES, pes_weights
 
 ESTIMATORS: Mapping[str, type[Antithetic]] = MappingProxyType(
     {"pes": PES, "truncated_es": TruncatedES, "full_es": FullES}

@@ -1,8 +1,8 @@
-"""What the evolution-strategies estimators share: antithetic pairs of trainings over many inner problems.
+"""Base of the evolution-strategies estimators: antithetic pairs of trainings over many inner problems.
 
-Each of N problems per task family has its own perturbation ``e ~ N(0, sigma^2)`` of the trained part of
-theta, drawn anew at every estimate, and is trained twice, with theta + e and theta - e, on the same
-randomness. The estimators differ in how the two loss curves, the perturbation and its past become a gradient.
+Each of N problems per task family has a perturbation ``e ~ N(0, sigma^2)`` of the trained part of theta,
+drawn again at every estimate, and is trained twice, with theta + e and theta - e, on the same randomness.
+Estimators differ in how they turn the two loss curves, the perturbation and past ones into a gradient.
 """
 
 from __future__ import annotations
@@ -39,10 +39,9 @@ class EstimatorState(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """One problem's part of the gradient, ``past xi + new e``; each ().
+    """One problem's contribution to the gradient, ``past xi + new e``; each ().
 
-    Only these numbers differ in what estimators do with perturbations, so that the mean over problems is two
-    products of a vector with a matrix instead of a sum of large vectors.
+    With these two numbers per problem, the mean over problems is two products of a vector with a matrix.
 
     Attributes:
         past: weight of the accumulator as it was before this estimate.
@@ -56,7 +55,7 @@ class Weights(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What happened in one estimate, per family and problem: every field is (families, problems).
+    """Record of one estimate, per family and problem: every field is (families, problems).
 
     Attributes:
         loss: mean normalised loss over the unmasked steps and both members: the meta-loss of the problem.
@@ -76,7 +75,7 @@ class Summary(NamedTuple):
 
     @classmethod
     def zeros(cls, shape: tuple[int, ...]) -> Summary:
-        """A summary of zeros, each field of this shape: room for the summaries of several estimates."""
+        """A summary of zeros, each field of this shape."""
         zeros = jnp.zeros(shape, jnp.float32)
         return cls(zeros, zeros, zeros, zeros, zeros, jnp.zeros(shape, jnp.int32))
 
@@ -125,32 +124,19 @@ class Antithetic(abc.ABC):
 
     @abc.abstractmethod
     def weigh(self, steps: Steps) -> Weights:
-        """How one problem's part of the gradient is made of its perturbation and of those before it.
+        """The weights of one problem's perturbation and of its accumulator in the gradient.
 
         Args:
-            steps: what the pair did, members ordered (theta + e, theta - e).
+            steps: record of the pair, members ordered (theta + e, theta - e).
         """
 
     def accumulate(self, weights: Weights, e: Array, xi: Array) -> Array:
-        """The accumulator after an estimate; without a memory it stays zero.
-
-        Args:
-            weights: of this estimate.
-            e: (size,) this estimate's perturbation of the raveled theta.
-            xi: (size,) sum of the perturbations before it.
-        """
+        """The accumulator after an estimate with perturbation ``e``, (size,); zero for most estimators."""
         del weights, e
         return xi
 
     def init(self, trained: PyTree, frozen: PyTree, tasks: Sequence[Any], key: Array) -> EstimatorState:
-        """State before the first estimate.
-
-        Args:
-            trained: trained part of theta, see `celo.meta.estimators.partition`.
-            frozen: the rest of theta.
-            tasks: one stacked task per group of families of equal shape, leading axis families.
-            key: random key.
-        """
+        """State before the first estimate; arguments as of `estimate`."""
         size = ravel_pytree(trained)[0].size
         pair = self.pair(trained, jnp.zeros((size,), jnp.float32))
         start = jnp.zeros((), jnp.int32)
@@ -177,9 +163,9 @@ class Antithetic(abc.ABC):
         """One estimate of the meta-gradient.
 
         Args:
-            trained: trained part of theta.
+            trained: trained part of theta, see `celo.meta.estimators.partition`.
             frozen: the rest of theta.
-            tasks: as in `init`.
+            tasks: one stacked task per group of families of equal shape, leading axis families.
             state: state before.
             key: random key of this estimate.
             iteration: () int32 meta-iteration.
@@ -262,8 +248,8 @@ class Antithetic(abc.ABC):
 def _normal(key: Array, size: int) -> Array:
     """(size,) standard normal numbers.
 
-    By the generator's older numbering of blocks, which uses both words of a block: half the work, where the
-    other uses one so that an array can be drawn in parts on several devices, as one problem's never is.
+    The generator's older numbering of blocks uses both words of a block, which is half the work. The newer
+    one lets several devices draw parts of one array, which one problem never needs.
     """
     with jax.threefry_partitionable(False):
         return jax.random.normal(key, (size,), jnp.float32)

@@ -28,9 +28,9 @@ class Augmentation:
 
     Attributes:
         level: "none"; "global": one tau for all parameters; "tensor": one per tensor; "parameter": one per
-            number; "mixed": level and range drawn anew for each problem.
+            number; "mixed": level and range drawn for each problem, whatever ``low`` and ``high``.
         low: smallest tau.
-        high: largest tau; tau is log-uniform between them. Mixed draws its own range and ignores both.
+        high: largest tau; tau is log-uniform between them.
     """
 
     level: str = "global"

@@ -1,4 +1,4 @@
-"""Two or more meta-parameters on the same inner problems: how much the meta-loss differs, and how surely."""
+"""Meta-losses of several meta-parameters on the same inner problems, with standard errors of differences."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from jax import Array
 
 from celo.learned.base import LearnedOptimizer, check_theta
 from celo.meta.compile import jit
-from celo.meta.estimators.augmentation import Augmentation
 from celo.meta.estimators.unroll import InnerTraining, Steps
 from celo.meta.recipe import Stage
 
@@ -36,10 +35,9 @@ def meta_losses(
 ) -> np.ndarray:
     """The meta-loss of several meta-parameters on the same problems, each trained from first step to last.
 
-    Problems are drawn as a stage of meta-training draws them: initial parameters, augmentation, horizon and
-    batches. All meta-parameters get the same ones, so differences are differences between meta-parameters.
-    Unlike the meta-loss of a truncated unroll, which depends on how far the problems have come and so falls
-    at the start whatever theta does, this one stands still when theta does.
+    Problems are drawn as in a stage of meta-training: initial parameters, augmentation, horizon and batches,
+    the same for all meta-parameters. The meta-loss of a truncated unroll also depends on the age of the
+    problems and falls at the start of meta-training even if theta does not change; this one does not.
 
     Args:
         learned: the learned optimizer.
@@ -68,16 +66,15 @@ def meta_losses(
         raise ValueError(f"problems is {problems}; expected at least 1")
     for theta in thetas:
         check_theta(learned, theta)
-    augmentation = Augmentation(stage.augmentation, stage.augmentation_low, stage.augmentation_high)
-    inner = InnerTraining(learned, augmentation, stage.horizons())
+    inner = InnerTraining(learned, stage.augmentations(), stage.horizons())
     stacked = jax.tree.map(lambda *leaves: jnp.stack(jax.tree.map(jnp.asarray, leaves)), *thetas)
 
     def one(thetas: PyTree, task: Any, key: Array) -> Array:
         frozen = jax.tree.map(lambda _: None, thetas)
-        end = jnp.asarray(stage.iterations, jnp.int32)  # of a curriculum: where it leads
+        end = jnp.asarray(stage.iterations, jnp.int32)  # where a curriculum ends
         key_begin, key_unroll = jax.random.split(key)
         problem = inner.begin(thetas, frozen, task, key_begin, end, offset=False)
-        _, steps = inner.unroll(thetas, frozen, task, problem, key_unroll, inner.horizon.maximum, end)
+        _, steps = inner.unroll(thetas, frozen, task, problem, key_unroll, inner.horizon.high, end)
         return mean_of_first_training(steps)
 
     over_problems = jit(jax.vmap(one, in_axes=(None, None, 0)))

@@ -1,4 +1,4 @@
-"""Where arrays lie: theta on every device, inner problems divided among the devices of one mesh axis."""
+"""Placement of arrays: theta on every device, inner problems divided over one mesh axis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BY_PROBLEM = PartitionSpec(None, AXIS)
 
 
 def problem_mesh(problems: int) -> Mesh:
-    """A mesh of one axis over as many devices, of all processes, as divide the problems of a family evenly.
+    """A mesh of one axis over the most devices, of all processes, that divide the problems evenly.
 
     Args:
         problems: inner problems per task family.
@@ -47,12 +47,6 @@ def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
 
 
 def shapes(tree: PyTree, spec: PartitionSpec, mesh: Mesh) -> PyTree:
-    """The shapes and types of a tree's arrays, all to be divided over the mesh in the same way.
-
-    Args:
-        tree: arrays, or anything else with a shape and a dtype.
-        spec: how each array will be divided.
-        mesh: the devices.
-    """
+    """Shapes and types of a tree's arrays (anything with a shape and a dtype), all with the same sharding."""
     sharding = NamedSharding(mesh, spec)
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)

@@ -1,8 +1,12 @@
-"""A stretch of inner training under several meta-parameters at once: truncated, with resets, as one scan.
+"""Truncated inner training under several meta-parameters at once, with resets, as one scan.
 
-This is the inside of every gradient estimator. One inner problem is trained for K steps by each *member* (for
-an antithetic pair: theta + e and theta - e). Members share everything random: batches, keys, initial
-parameters, tau, horizon and the moments at which the problem is drawn anew.
+Every gradient estimator uses it. One inner problem is trained for K steps by each *member* (for an antithetic
+pair: theta + e and theta - e). Members share everything random: batches, keys, initial parameters, tau,
+horizon and the steps at which the problem is reset.
+
+Throughout, ``trained`` is the part of theta in which members differ, with a leading axis of members, and
+``frozen`` the part they share (see `celo.meta.estimators.partition`); ``iteration`` is the meta-iteration, ()
+int32, which a curriculum of horizons follows; ``task`` is as in `celo.meta.tasks.base`.
 """
 
 from __future__ import annotations
@@ -48,8 +52,8 @@ class Problem(NamedTuple):
         members: `Member` whose leaves have a leading axis, one entry per meta-parameters.
         tau: scales of the augmentation.
         step: () int32, steps done, plus a random offset in a problem's first life.
-        horizon: () int32, steps after which it is drawn anew; the optimizer's ``num_steps``.
-        done: () bool, true if the next step draws it anew.
+        horizon: () int32, steps after which it is reset; the optimizer's ``num_steps``.
+        done: () bool, true if the next step resets it.
     """
 
     members: Member
@@ -60,12 +64,12 @@ class Problem(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """What happened in each of K steps; losses and eta carry an axis of members after the step axis.
+    """Record of K steps; losses and eta carry an axis of members after the step axis.
 
     Attributes:
         loss: (K, members) normalised loss, zero where masked.
         raw_loss: (K, members) loss as the optimizer saw it.
-        mask: (K,) bool, false at the steps that drew the problem anew.
+        mask: (K,) bool, false at the steps that reset the problem.
         done: (K,) bool, true at the last step of a training.
         eta: (K, members) step size of the optimizer's scheduler, see `celo.meta.step_size`.
         horizon: (K,) int32, horizon in force.
@@ -88,13 +92,7 @@ class InnerTraining:
     horizon: Horizon
 
     def start(self, task: Any, key: Array, iteration: Array) -> Start:
-        """Draws an inner problem.
-
-        Args:
-            task: see `celo.meta.tasks.base`.
-            key: random key.
-            iteration: () int32 meta-iteration, for horizons that follow a curriculum.
-        """
+        """Draws an inner problem."""
         key_init, key_tau, key_horizon = jax.random.split(key, 3)
         params, model_state = task.init(key_init)
         tau = self.augmentation.sample(key_tau, params)
@@ -111,21 +109,14 @@ class InnerTraining:
     ) -> Problem:
         """A problem before its first step.
 
-        Args:
-            trained: the part of theta in which members differ; leaves have a leading axis of members.
-            frozen: the part they share, see `celo.meta.estimators.partition`.
-            task: see `celo.meta.tasks.base`.
-            key: random key.
-            iteration: () int32 meta-iteration.
-            offset: whether the step counter starts at a random point of [0, longest horizon), so that
-                problems that start together do not end together; the optimizer's own count starts at 0 all
-                the same.
+        With ``offset`` the step counter starts at a random point of [0, longest horizon), so that problems
+        that start together do not end together; the optimizer's own count still starts at 0.
         """
         key_start, key_offset = jax.random.split(key)
         start = self.start(task, key_start, iteration)
         step = jnp.zeros((), jnp.int32)
         if offset:
-            step = jax.random.randint(key_offset, (), 0, self.horizon.maximum, jnp.int32)
+            step = jax.random.randint(key_offset, (), 0, self.horizon.high, jnp.int32)
         members = jax.vmap(lambda part: self.member(partition.merge(part, frozen), start))(trained)
         return Problem(members, start.tau, step, start.horizon, jnp.zeros((), bool))
 
@@ -154,21 +145,12 @@ class InnerTraining:
         length: int,
         iteration: Array,
     ) -> tuple[Problem, Steps]:
-        """Trains a problem for ``length`` steps, drawing it anew where it is done.
+        """Train a problem for ``length`` steps, and reset it where it is done.
 
-        A step at which the problem is done starts it afresh instead of training and is masked out.
-
-        Args:
-            trained: the part of theta in which members differ; leaves have a leading axis of members.
-            frozen: the part they share, see `celo.meta.estimators.partition`.
-            task: see `celo.meta.tasks.base`.
-            problem: state before.
-            key: random key.
-            length: number of steps K.
-            iteration: () int32 meta-iteration.
+        A step at which the problem is done resets it instead of training and is masked out.
 
         Returns:
-            The state after, and what happened at each step.
+            The state after, and a record of each step.
         """
         key_start, key_batch, key_loss = jax.random.split(key, 3)
         starts = self.starts(task, key_start, length, iteration)
@@ -180,10 +162,9 @@ class InnerTraining:
     def starts(self, task: Any, key: Array, length: int, iteration: Array) -> Start:
         """Fresh inner problems for all resets that ``length`` steps can hold, along a leading axis.
 
-        A problem of at least `minimum` steps ends at most this often in K steps: its fresh starts are drawn
-        once.
+        The shortest horizon bounds how often a problem ends in K steps.
         """
-        resets = -(-length // (self.horizon.minimum + 1))
+        resets = -(-length // (self.horizon.low + 1))
         return jax.vmap(lambda k: self.start(task, k, iteration))(jax.random.split(key, resets))
 
     def unroll_samples(
@@ -196,19 +177,19 @@ class InnerTraining:
         samples: PyTree,
         keys: Array,
     ) -> tuple[Problem, Steps]:
-        """`unroll` with everything random given: one step per entry of ``samples`` and ``keys``.
+        """`unroll` with everything random given.
 
         Args:
-            trained: the part of theta in which members differ; leaves have a leading axis of members.
-            frozen: the part they share, see `celo.meta.estimators.partition`.
-            task: see `celo.meta.tasks.base`.
+            trained: see the module.
+            frozen: see the module.
+            task: see the module.
             problem: state before.
-            starts: what the problem is drawn anew to, see `starts`.
+            starts: the problems that resets lead to, see `starts`.
             samples: samples of training batches, leading axis steps.
-            keys: random keys of the losses, (steps,).
+            keys: (steps,) random keys of the losses.
 
         Returns:
-            The state after, and what happened at each step.
+            The state after, and a record of each step.
         """
         resets = starts.horizon.shape[0]
 

@@ -1,4 +1,4 @@
-"""Digests of what decides a result: arrays, and configurations with arrays in them."""
+"""Digests of arrays, and of configurations with arrays in them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def fingerprint(**inputs: Any) -> str:
-    """A digest of named inputs: equal digests mean that the same was asked for.
+    """A digest of named inputs: equal inputs have equal digests.
 
     Args:
         inputs: numbers, strings, configurations, and pytrees of arrays (tasks with their data, theta).
@@ -22,7 +22,7 @@ def fingerprint(**inputs: Any) -> str:
         SHA-256 in hexadecimal.
 
     Raises:
-        TypeError: an input says nothing but where it is in memory, as functions do.
+        TypeError: an input is described by its address in memory alone, as functions are.
 
     Example:
         >>> fingerprint(num_steps=10, rate=np.float32(0.1)) == fingerprint(rate=np.float32(0.1), num_steps=10)
@@ -40,16 +40,13 @@ def fingerprint(**inputs: Any) -> str:
                 total.update(_described(name, f"\n{leaf!r}"))
             else:
                 total.update(f"\n{array.dtype.str}{array.shape}".encode())
-                # As bytes in place: datasets are large, and a copy of one takes as long as its digest.
+                # A view, because copying a large dataset takes as long as its digest.
                 total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return total.hexdigest()
 
 
 def arrays_fingerprint(tree: Any) -> str:
-    """A digest of the arrays of a pytree, in their order, and of nothing else.
-
-    Unlike that of `fingerprint` it stays the same when fields are renamed or classes get new ones, as between
-    two versions of the code that read the same data.
+    """A digest of the arrays of a pytree, in their order, whatever the names of its fields and classes.
 
     Args:
         tree: a task with its data, or theta.

@@ -1,4 +1,4 @@
-"""What a result was made with: versions, revision of the code, devices, numerical settings."""
+"""Circumstances of a result: versions, revision of the code, devices, numerical settings."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _SETTINGS = (
 
 
 def provenance() -> dict[str, Any]:
-    """Collect what, besides its configuration, decides what a run computes.
+    """Collect what a run's numbers depend on besides its configuration.
 
-    It asks JAX for its devices, so `jax.distributed` must be initialized before, where it is used at all.
+    It asks JAX for its devices, so initialize `jax.distributed` before.
 
     Returns:
         ``created`` (UTC), ``versions``, ``git`` (``revision`` and ``dirty``, or None outside a checkout),
@@ -62,7 +62,7 @@ def _git() -> dict[str, Any] | None:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    # An installed copy may lie inside somebody else's checkout, whose revision says nothing about this code.
+    # An installed copy may lie inside the checkout of another project, whose revision is not ours.
     if ask("ls-files", "--error-unmatch", here.name) is None:
         return None
     changed = ask("status", "--porcelain", "--untracked-files=no")

@@ -13,7 +13,7 @@ from celo.learned import LearnedOptimizer, learned_optimizer
 from celo.meta.estimators import PES
 from celo.meta.estimators.antithetic import summarise
 from celo.meta.estimators.augmentation import Augmentation
-from celo.meta.estimators.horizons import Constant
+from celo.meta.estimators.horizons import Horizon
 from celo.meta.estimators.unroll import InnerTraining
 from celo.meta.tasks.base import Batch, Loss, ModelState, Params, Task, inner_label, pytree, static
 from celo.meta.tasks.convnet import CONV_TASKS
@@ -163,7 +163,7 @@ class PESTraining(Task):
 
     @property
     def _estimator(self) -> PES:
-        inner = InnerTraining(self.learned, Augmentation(level="none"), Constant(self.horizon))
+        inner = InnerTraining(self.learned, Augmentation(level="none"), Horizon(self.horizon, self.horizon))
         return PES(inner, self.problems, self.length, self.sigma)
 
     def init(self, key: jax.Array) -> tuple[Params, ModelState]:

@@ -2,29 +2,30 @@
 
 import dataclasses
 import json
+import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from celo.meta.recipe import PRESETS, preset
+from celo.meta.presets import PRESETS, preset
 from celo.meta.runs.config_file import read_config
 from celo.meta.runs.metrics import read_metrics
 from celo.meta.trainer import Result, Settings
 from celo.scripts import cli, meta_train
-from celo.scripts.devices import Devices, set_up
+from celo.scripts.devices import Devices
 from tests.meta.trainer_child import ROOT, command, environment, options, theta_bytes
 
 
 @pytest.fixture
 def called(monkeypatch):
-    """Instead of training, note what was asked for; `finished` is what training says."""
+    """Instead of training, record the arguments; `finished` is what training returns."""
     seen = {"finished": True}
 
     def train(recipe, run_dir, settings):
         seen.update(recipe=recipe, run_dir=run_dir, settings=settings)
-        return Result(None, None, Path(run_dir), seen["finished"])  # type: ignore[arg-type]  # not looked at
+        result = Result(None, None, Path(run_dir), seen["finished"])  # type: ignore[arg-type]  # not used
+        return result._replace(best=(1250, 0.41239))
 
     monkeypatch.setattr(meta_train, "meta_train", train)
     monkeypatch.setattr(meta_train, "set_up", lambda devices: seen.update(devices=devices))
@@ -38,7 +39,13 @@ def test_a_preset_alone(called, name, capsys):
     assert called["run_dir"] == Path("runs") / name
     assert called["settings"] == Settings()
     assert called["devices"] == Devices()
-    assert capsys.readouterr().out == f"theta: runs/{name}/theta.safetensors\n"
+    theta = f"runs/{name}/theta.safetensors"
+    assert re.sub(r"\d+ s\n", "0 s\n", capsys.readouterr().out) == (
+        f"theta: {theta}\n"
+        f"best:  runs/{name}/theta_best.safetensors (validation 0.4124 after 1250 iterations)\n"
+        "time:  0 s\n"
+        f"next:  celo evaluate --suite quick --optimizers adam {theta} --out results\n"
+    )
 
 
 def test_quick_is_the_default(called):
@@ -59,25 +66,30 @@ def test_overrides_take_effect(called):
         "--preset cpu --run-dir mine --stage1.iterations 5 --stage2.learning-rate 0.5 "
         "--stage1.horizon constant --stage2.estimator truncated_es "
         "--tasks ImageMLP_Digits8_Relu32_bs64 ImageMLP_Digits8_Tanh32_bs64 "
-        "--stage2.tasks ImageMLP_Digits8_Relu16_bs64 --options form=linear --seed 3 --stages 1 --init there "
+        "--stage2.tasks ImageMLP_Digits8_Relu16_bs64 --options form=linear --seed 3 --stages 3 --init there "
+        "--stage3.trains both --stage3.iterations 7 "
         "--tracker wandb --tracker-mode offline --data-dir data --keep 2 --no-progress "
         "--host-devices 3 --coordinator 127.0.0.1:1234 --num-processes 2 --process-id 1"
     )
     assert meta_train.main(list(line.split())) == 0
     cpu = preset("cpu")
-    assert called["recipe"] == dataclasses.replace(
-        cpu,
-        stage1=dataclasses.replace(cpu.stage1, iterations=5, horizon="constant"),
-        stage2=dataclasses.replace(
-            cpu.stage2,
+    first, second = cpu.stages
+    stages = (
+        dataclasses.replace(first, iterations=5, horizon="constant"),
+        dataclasses.replace(
+            second,
             learning_rate=0.5,
             estimator="truncated_es",
             tasks=("ImageMLP_Digits8_Relu16_bs64",),
         ),
+        dataclasses.replace(second, trains="both", iterations=7),
+    )
+    assert called["recipe"] == dataclasses.replace(
+        cpu,
+        stages=stages,
         tasks=("ImageMLP_Digits8_Relu32_bs64", "ImageMLP_Digits8_Tanh32_bs64"),
         options=("form=linear",),
         seed=3,
-        stages=1,
         init="there",
     )
     assert called["run_dir"] == Path("mine")
@@ -85,10 +97,26 @@ def test_overrides_take_effect(called):
     assert called["devices"] == Devices(3, "127.0.0.1:1234", 2, 1)
 
 
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_the_number_of_stages(called, count):
+    """From the first; those beyond the preset's repeat its last one."""
+    assert meta_train.main(["--stages", str(count)]) == 0
+    first, second = preset("quick").stages
+    assert called["recipe"].stages == (first, second, second, second)[:count]
+
+
+def test_the_optimizer_decides_the_defaults(called):
+    assert meta_train.main(["--optimizer", "nn_adam", "--stage2.sigma", "0.5"]) == 0
+    first, second = preset("quick", "nn_adam").stages
+    assert called["recipe"].stages == (first, dataclasses.replace(second, sigma=0.5))
+    assert meta_train.main(["--optimizer=velo_s", "--options", "ff_mult=1.0"]) == 0
+    assert called["recipe"].options == ("ff_mult=1.0",)
+
+
 def test_a_stopped_run_is_said(called, capsys):
     called["finished"] = False
     assert meta_train.main(["--run-dir", "mine"]) == 0
-    text = "stopped by a signal; a checkpoint is in mine, the same command goes on from it\n"
+    text = "stopped by a signal; a checkpoint is in mine, the same command resumes from it\n"
     assert capsys.readouterr().out == text
 
 
@@ -116,43 +144,45 @@ def failed(argv, capsys):
         ("--optimizer cello", "Unknown optimizer 'cello'. Did you mean 'celo'"),
         ("--options from=linear", "celo has no option 'from'. Did you mean 'form'"),
         ("--tasks ImageMLP_Digit8_Relu32_bs64", "Did you mean 'ImageMLP_Digits8_Relu32_bs64'"),
-        ("--stage1.estimator pess", "Unknown estimator 'pess'. Did you mean 'pes'?"),
-        ("--stage2.horizon constnt", "Unknown horizon 'constnt'. Did you mean 'constant'?"),
-        ("--stage2.schedule cosin", "Unknown schedule 'cosin'. Did you mean 'cosine'?"),
-        ("--stage1.augmentation globl", "Unknown augmentation level 'globl'. Did you mean 'global'"),
-        ("--tracker wandbb", "Unknown tracker 'wandbb'. Did you mean 'wandb'?"),
-        ("--tracker-mode of", "Unknown wandb mode 'of'."),
-        ("--stage1.iterations 0", "iterations is 0; expected at least 1"),
-        ("--stage1.problems 0", "problems is 0; expected at least 1"),
-        ("--stage2.truncation 0", "truncation is 0; expected at least 1"),
-        ("--stage2.sigma 0", "sigma is 0.0; expected a positive number"),
-        ("--stage1.learning-rate -0.1", "learning_rate is -0.1; expected a positive number"),
+        ("--stage1.estimator pess", "invalid choice 'pess'"),
+        ("--stage2.horizon constnt", "invalid choice 'constnt'"),
+        ("--stage1.trains all", "invalid choice 'all'"),
+        ("--tracker wandbb", "invalid choice 'wandbb'"),
+        ("--tracker-mode of", "invalid choice 'of'"),
+        ("--stage1.iterations 0", "iterations is 0; expected a whole number from 1 to 1000000000"),
+        ("--stage2.iterations 1e3", "1e3"),
+        ("--stage2.iterations 2.5", "2.5"),
+        (
+            f"--stage1.iterations {10**30}",
+            "iterations is a whole number of 100 bits; expected",
+        ),
+        (
+            "--stage1.truncation 1000000000",
+            "truncation is 1000000000; expected a whole number",
+        ),
+        (f"--keep {10**40}", "keep is a whole number of 133 bits"),
+        ("--stage2.sigma 0", "sigma is 0.0; expected a number above 0"),
+        ("--stage2.sigma inf", "sigma is inf; expected a number above 0"),
+        ("--stage1.clip-norm nan", "clip_norm is nan; expected a number of at least 0"),
+        ("--stage1.learning-rate -0.1", "learning_rate is -0.1; expected a number above 0"),
         ("--stage1.horizon-low 900", "horizon range is [900, 500]; expected 1 <= low <= high"),
-        ("--seed -1", "seed is -1; expected 0 to 2**32 - 1"),
+        ("--seed -1", "seed is -1; expected a whole number from 0 to 4294967295"),
+        ("--stages 0", "stages is 0; expected a whole number from 1 to 99"),
+        ("--stages 1000000000", "stages is 1000000000; expected a whole number from 1 to 99"),
+        ("--stages 1e3", "invalid int value: '1e3'"),
+        ("--stages 1 --stage2.sigma 0.1", "Unrecognized options: --stage2.sigma"),
         ("--stage1.iterations many", "invalid literal for int() with base 10: 'many'"),
         ("--stage1.lerning-rate 1", "Unrecognized options: --stage1.lerning-rate"),
+        ("--run-dir=", "run_dir is ''; expected the name of a folder"),
+        ("--project=", "project is ''; expected a string that is not empty"),
+        ("--tasks=", "tasks[0] is ''; expected a string that is not empty"),
+        ("--host-devices -1", "host_devices is -1; expected a whole number from 0 to"),
+        ("--num-processes 2", "num_processes is 2; several processes need a coordinator"),
     ],
 )
 def test_bad_command_lines(called, capsys, line, message):
     assert message in failed(line.split(), capsys)
     assert "recipe" not in called
-
-
-@pytest.mark.parametrize(
-    ("devices", "message"),
-    [
-        (Devices(host_devices=-1), r"host_devices is -1; expected 0 \(one per core\) or more"),
-        (
-            Devices(coordinator="127.0.0.1:1", num_processes=2, process_id=2),
-            "process_id is 2 and num_processes 2",
-        ),
-        (Devices(coordinator="127.0.0.1:1", num_processes=0), "num_processes 0"),
-        (Devices(num_processes=2), "num_processes is 2; several processes need a coordinator"),
-    ],
-)
-def test_bad_devices(devices, message):
-    with pytest.raises(ValueError, match=message):
-        set_up(devices)
 
 
 def test_errors_of_training_are_one_line(called, capsys, monkeypatch, tmp_path):
@@ -180,20 +210,49 @@ def test_help_shows_every_field_with_its_default(capsys):
         "--coordinator",
     ):
         assert part in text
-    assert f"meta-iterations. (default: {preset('cpu').stage1.iterations})" in text
+    assert f"meta-iterations. (default: {preset('cpu').stages[0].iterations})" in text
+    assert "--stage1.estimator {pes,truncated_es,full_es}" in text
 
 
-def test_real_process_with_bad_input_leaves_nothing(tmp_path):
-    """As a user sees it: exit code 2, one line, no folder."""
+@pytest.fixture
+def real(monkeypatch):
+    """Meta-training for real, but on the devices of this process and never as far as compiling."""
+    monkeypatch.setattr(meta_train, "set_up", lambda devices: None)
+    monkeypatch.setattr("celo.meta.trainer.StageProgram", lambda *args: pytest.fail("a stage was built"))
+
+
+@pytest.mark.parametrize(
+    ("run_dir", "message"),
+    [
+        ("file", "file is a file; expected a folder"),
+        ("file/below", "cannot be created: "),
+        ("/".join(["deep"] * 300), "levels; expected at most 100"),
+        ("long" * 100, "File name too long"),
+        ("full", "is not a run: it has no config.json, but holds thesis.tex"),
+        ("nested", "config.json is not readable: its JSON is nested too deep"),
+    ],
+)
+@pytest.mark.usefixtures("real")
+def test_run_folders_that_cannot_be(tmp_path, capsys, run_dir, message):
+    (tmp_path / "file").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").touch()
+    (tmp_path / "nested").mkdir()
+    (tmp_path / "nested" / "config.json").write_text("[" * 100_000)
+    before = sorted(tmp_path.rglob("*"))
+    assert message in failed(["--run-dir", str(tmp_path / run_dir), *SMALL], capsys)
+    assert [path for path in sorted(tmp_path.rglob("*")) if path.name != ".lock"] == before
+
+
+SMALL = ("--tasks", "ImageMLP_Digits8_Relu16_bs64", "--no-progress")
+
+
+def test_a_refused_command_leaves_no_folder(tmp_path):
+    """As a user sees it: exit code 2, one line, and the corrected command finds nothing in its way."""
     run_dir = tmp_path / "run"
-    arguments = ["--run-dir", str(run_dir), "--init", str(tmp_path / "none.safetensors"), "--no-progress"]
+    argv = ["--run-dir", str(run_dir), "--init", str(tmp_path / "none.safetensors"), "--no-progress"]
     done = subprocess.run(
-        [sys.executable, "-m", "celo.scripts.meta_train", *arguments],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
+        command(argv), cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
     assert done.stderr == f"error: no file {tmp_path / 'none.safetensors'}.\n"

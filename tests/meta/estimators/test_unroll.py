@@ -12,7 +12,7 @@ from celo.meta.compile import jit
 from celo.meta.estimators import partition
 from celo.meta.estimators.antithetic import summarise
 from celo.meta.estimators.augmentation import Augmentation
-from celo.meta.estimators.horizons import Constant, LogUniform
+from celo.meta.estimators.horizons import Horizon
 from celo.meta.estimators.unroll import InnerTraining
 from celo.meta.tasks import Quadratic
 from celo.meta.tasks.base import pytree, static
@@ -72,7 +72,7 @@ def test_members_share_all_that_is_random():
     """Batches, keys, starts and resets: losses of pure chance are the same for theta + e and theta - e."""
     task = Lottery(jnp.zeros(()))
     pair, frozen = pair_of(LearnableSGD().init(jax.random.key(0)), 0.5)
-    begun, ended, steps = unrolled(sgd(LogUniform(2, 5)), 12, True, task, pair, frozen)
+    begun, ended, steps = unrolled(sgd(Horizon(2, 5)), 12, True, task, pair, frozen)
     np.testing.assert_array_equal(steps.raw_loss[..., 0], steps.raw_loss[..., 1])
     assert len(set(steps.raw_loss[..., 0].ravel().tolist())) == PROBLEMS * 12, "some randomness is shared"
     for problem in (begun, ended):
@@ -86,7 +86,7 @@ def test_members_share_all_that_is_random():
 def test_equal_members_do_the_same(learned):
     """With e = 0 every delta is exactly zero, and with e it is not."""
     task = Quadratic.of([0.5, 2.0], noise=0.3, target=1.0)
-    inner = InnerTraining(learned, Augmentation("global", 0.5, 2.0), LogUniform(3, 6))
+    inner = InnerTraining(learned, Augmentation("global", 0.5, 2.0), Horizon(3, 6))
     theta = learned.init(jax.random.key(1))
     _, _, steps = unrolled(inner, 8, True, task, *pair_of(theta, 0.0))
     np.testing.assert_array_equal(steps.loss[..., 0], steps.loss[..., 1])
@@ -101,7 +101,7 @@ def test_equal_members_do_the_same(learned):
 @pytest.mark.parametrize(("shortest", "length"), [(1, 7), (2, 9), (3, 9)])
 def test_resets(shortest, length):
     """A problem that comes in done is drawn anew as often as can be, each time with a start of its own."""
-    inner, task = sgd(Constant(shortest)), Lottery(jnp.zeros(()), noise=0.0)
+    inner, task = sgd(Horizon(shortest, shortest)), Lottery(jnp.zeros(()), noise=0.0)
     pair, frozen = pair_of(LearnableSGD().init(jax.random.key(0)), 0.1)
 
     def one(key):
@@ -124,7 +124,7 @@ def test_resets(shortest, length):
 
 
 def test_every_reset_of_an_unroll_has_its_own_start():
-    inner = sgd(Constant(2), "none")
+    inner = sgd(Horizon(2, 2), "none")
     task = Quadratic.of([1.0])
     pair, frozen = pair_of(LearnableSGD().init(jax.random.key(0)), 0.0)
     _, _, steps = unrolled(inner, 12, False, task, pair, frozen)
@@ -141,7 +141,7 @@ def test_every_reset_of_an_unroll_has_its_own_start():
 def test_offset_spreads_the_first_ends():
     """Steps begin anywhere in [0, longest horizon), the optimizer's count at 0."""
     pair, frozen = pair_of(LearnableSGD().init(jax.random.key(0)), 0.1)
-    horizon = LogUniform(5, 1000)
+    horizon = Horizon(5, 1000)
     begun, ended, steps = unrolled(sgd(horizon), 3, True, Quadratic.of([1.0]), pair, frozen)
     assert np.all((begun.step >= 0) & (begun.step < 1000))
     assert np.ptp(begun.step) > 300
@@ -157,7 +157,7 @@ def test_offset_spreads_the_first_ends():
 
 
 def test_horizon_reaches_the_optimizer():
-    inner = InnerTraining(Celo(), Augmentation("global", 0.5, 2.0), LogUniform(3, 6))
+    inner = InnerTraining(Celo(), Augmentation("global", 0.5, 2.0), Horizon(3, 6))
     theta = Celo().init(jax.random.key(1))
     task = Quadratic.of([0.5, 2.0], noise=0.3, target=1.0)
     _, problem, _ = unrolled(inner, 8, True, task, *pair_of(theta, 0.0))
@@ -170,7 +170,7 @@ def test_hand_computed_training():
     curvature = np.array([0.5, 2.0])
     task = Quadratic.of(curvature)
     theta = LearnableSGD().init(jax.random.key(2))
-    inner = sgd(Constant(40), "tensor")
+    inner = sgd(Horizon(40, 40), "tensor")
     begun, _, steps = unrolled(inner, 4, False, task, *pair_of(theta, 0.2))
     for problem in range(PROBLEMS):
         for member, e in enumerate((0.2, -0.2)):
@@ -190,7 +190,7 @@ def test_divergence_is_bounded_and_counted(prize):
     """Raw losses that are not finite become the ceiling for both members; the training ends as any other."""
     task = Lottery(jnp.float32(prize))
     pair, frozen = pair_of(LearnableSGD().init(jax.random.key(0)), 0.1)
-    _, problem, steps = unrolled(sgd(Constant(3)), 9, True, task, pair, frozen)
+    _, problem, steps = unrolled(sgd(Horizon(3, 3)), 9, True, task, pair, frozen)
     assert np.all(np.isfinite(steps.loss))
     raw = np.asarray(steps.raw_loss)[np.asarray(steps.mask)]
     assert not np.isfinite(raw).any()
@@ -204,7 +204,7 @@ def test_divergence_is_bounded_and_counted(prize):
 
 def test_summary_counts_unmasked_steps_alone():
     steps = unrolled(
-        sgd(Constant(2)),
+        sgd(Horizon(2, 2)),
         5,
         False,
         Lottery(jnp.zeros(())),

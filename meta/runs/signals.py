@@ -1,4 +1,4 @@
-"""Stopping cleanly when asked to."""
+"""SIGTERM and SIGINT as requests to stop at the next checkpoint."""
 
 from __future__ import annotations
 
@@ -13,25 +13,21 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """What the signals of a process have asked for so far.
-
-    Attributes:
-        signal: the first signal received, or None.
-    """
+    """The first signal received, in ``signal``, or None."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
 
     @property
     def requested(self) -> bool:
-        """Whether the work should stop at the next point where it can be taken up again."""
+        """Whether to stop at the next point from which the work can resume."""
         return self.signal is not None
 
     @property
     def exit_code(self) -> int:
         """128 plus the number of the signal, as shells have it (SIGINT 130, SIGTERM 143), or 0 without one.
 
-        For callers to whom a stopped run must not look like a finished one.
+        For callers that must tell a stopped run from a finished one.
         """
         return 0 if self.signal is None else 128 + self.signal
 
@@ -40,7 +36,7 @@ class StopRequest:
             raise KeyboardInterrupt
         if not self.requested:
             self.signal = signal.Signals(number)
-            # print() is not safe here: the signal may have come in the middle of another print().
+            # print() is not safe here: the signal may interrupt another print().
             os.write(
                 2, f"\n{self.signal.name}: stopping at the next checkpoint; Ctrl-C stops at once\n".encode()
             )
@@ -50,10 +46,10 @@ class StopRequest:
 def stop_on_signals() -> Iterator[StopRequest]:
     """Turn the first SIGTERM or SIGINT into a request to stop; a Ctrl-C after it interrupts at once.
 
-    The handlers found on entry are put back on exit.
+    The previous handlers return on exit.
 
     Yields:
-        A `StopRequest`: ask ``requested`` in the loop, exit with ``exit_code`` after the last checkpoint.
+        A `StopRequest`: check ``requested`` in the loop, exit with ``exit_code`` after the last checkpoint.
 
     Raises:
         RuntimeError: not called from the main thread, the only one Python lets handle signals.

@@ -16,13 +16,13 @@ from celo.meta.data.images import ImageData, ImageSplit
 from celo.meta.estimators import PES, partition
 from celo.meta.estimators.antithetic import summarise
 from celo.meta.estimators.augmentation import Augmentation, unscale
-from celo.meta.estimators.horizons import Constant
+from celo.meta.estimators.horizons import Horizon
 from celo.meta.estimators.unroll import InnerTraining, Problem, Start, Steps
 from celo.meta.recipe import Stage
 from celo.meta.tasks import ImageMLP, Quadratic
 from tests.meta.learnable_sgd import LearnableSGD
 
-INNER = InnerTraining(LearnableSGD(), Augmentation("none"), Constant(100))
+INNER = InnerTraining(LearnableSGD(), Augmentation("none"), Horizon(100, 100))
 
 
 def below(arrays, prefix):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from celo.meta.estimators.horizons import Constant, Curriculum, LogUniform, _log_uniform
+from celo.meta.estimators.horizons import Horizon, _log_uniform
 
 KEYS = jax.random.split(jax.random.key(0), 2000)
 LIMITS = st.tuples(st.integers(1, 5000), st.integers(0, 5000)).map(lambda x: (x[0], x[0] + x[1]))
@@ -36,40 +36,40 @@ def test_log_uniform_stays_in_range(limits):
 def test_log_uniform_is_log_uniform():
     """Whole numbers of a floored continuous draw: P(T <= n) = log((n + 1) / low) / log(high / low)."""
     low, high = 100, 2000
-    found = sampled(LogUniform(low, high))
+    found = sampled(Horizon(low, high))
     below = [(found <= n).mean() for n in range(low, high)]
     expected = [math.log((n + 1) / low) / math.log(high / low) for n in range(low, high)]
     assert np.max(np.abs(np.subtract(below, expected))) < 1.95 / math.sqrt(len(found))
 
 
 def test_constant():
-    assert np.all(sampled(Constant(7)) == 7)
-    assert (Constant(7).minimum, Constant(7).maximum) == (7, 7)
+    assert np.all(sampled(Horizon(7, 7)) == 7)
+    assert (Horizon(7, 7).low, Horizon(7, 7).high) == (7, 7)
 
 
 def test_curriculum_grows_from_start_to_high():
     """The bound is log-linear in the meta-iteration; no horizon of a key ever shrinks."""
-    horizon = Curriculum(low=10, start=20, high=2000, over=100)
+    horizon = Horizon(10, 2000, start=20, over=100)
     found = np.stack([sampled(horizon, i) for i in (0, 10, 50, 90, 100, 1000)])
     assert np.all(np.diff(found, axis=0) >= 0)
     bounds = [20 * 100 ** (i / 100) for i in (0, 10, 50, 90, 100, 100)]
     assert np.all(found.max(axis=1) <= np.multiply(bounds, 1 + 1e-5))
     np.testing.assert_allclose(found.max(axis=1), bounds, rtol=0.06)
-    assert found.min() == horizon.minimum == 10
+    assert found.min() == horizon.low == 10
     np.testing.assert_array_equal(found[4], found[5])
-    np.testing.assert_array_equal(found[5], sampled(LogUniform(10, 2000)))
-    assert horizon.maximum == 2000
+    np.testing.assert_array_equal(found[5], sampled(Horizon(10, 2000)))
+    assert horizon.high == 2000
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: LogUniform(0, 5), r"\[0, 5\]; expected 1 <= low <= high"),
-        (lambda: LogUniform(6, 5), r"\[6, 5\]"),
-        (lambda: Constant(0), r"\[0, 0\]"),
-        (lambda: Curriculum(low=5, start=4), r"\[5, 4\]"),
-        (lambda: Curriculum(low=5, start=50, high=40), r"\[50, 40\]"),
-        (lambda: Curriculum(over=0), "0 meta-iterations; expected at least 1"),
+        (lambda: Horizon(0, 5), r"\[0, 5\]; expected 1 <= low <= high"),
+        (lambda: Horizon(6, 5), r"\[6, 5\]"),
+        (lambda: Horizon(0, 0), r"\[0, 0\]"),
+        (lambda: Horizon(5, 40, start=4, over=1), "starts at 4; expected a bound from 5 to 40"),
+        (lambda: Horizon(5, 40, start=50, over=1), "starts at 50; expected a bound from 5 to 40"),
+        (lambda: Horizon(over=-1), "-1 meta-iterations; expected at least 0"),
     ],
 )
 def test_bad_input(make, message):

@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 from celo.meta.estimators import ESTIMATORS, PES, Antithetic, FullES, TruncatedES, Weights, partition
 from celo.meta.estimators.augmentation import Augmentation
-from celo.meta.estimators.horizons import Constant, LogUniform
+from celo.meta.estimators.horizons import Horizon
 from celo.meta.estimators.unroll import InnerTraining
 from celo.meta.tasks import Quadratic, stack_tasks
 from tests.meta.learnable_sgd import LearnableSGD
@@ -25,7 +25,7 @@ THETA = {
     "rule": {"log_rate": jnp.log(jnp.float32(RATE))},
     "scheduler": {"slope": jnp.zeros((), jnp.float32)},
 }
-FAR = Constant(1_000_000)  # no training ends
+FAR = Horizon(1_000_000, 1_000_000)  # no training ends
 ZERO = jnp.zeros((), jnp.int32)
 
 
@@ -97,7 +97,7 @@ def test_truncated_es_mean_lacks_the_past():
 
 def test_pes_where_trainings_end():
     """Six steps and a reset: the last loss counts for its own truncation alone, as upstream has it."""
-    samples = gradients(PES(inner(Constant(6)), problems=100, length=LENGTH), 5, jax.random.key(2))
+    samples = gradients(PES(inner(Horizon(6, 6)), problems=100, length=LENGTH), 5, jax.random.key(2))
     ending = (slope_of_loss(4, 4) + slope_of_loss(5, 1)) / 2
     first_loss_of_the_next = 0.0
     assert_mean(
@@ -108,14 +108,14 @@ def test_pes_where_trainings_end():
 
 @pytest.mark.slow
 def test_full_es_mean_is_the_gradient():
-    samples = gradients(FullES(inner(Constant(6)), problems=100, length=1), 2, jax.random.key(3))
+    samples = gradients(FullES(inner(Horizon(6, 6)), problems=100, length=1), 2, jax.random.key(3))
     assert_mean(samples, [true_gradient(0, 6)] * 2)
 
 
 @pytest.mark.slow
 def test_full_es_over_random_horizons():
     """Each training counts up to its own end: P(T = n) is log-uniform, floored."""
-    samples = gradients(FullES(inner(LogUniform(2, 6)), problems=100, length=1), 2, jax.random.key(4))
+    samples = gradients(FullES(inner(Horizon(2, 6)), problems=100, length=1), 2, jax.random.key(4))
     chances = [math.log((n + 1) / n) / math.log(3) for n in range(2, 6)]
     expected = sum(p * true_gradient(0, n) for p, n in zip(chances, range(2, 6), strict=True))
     assert_mean(samples, [expected] * 2)
@@ -127,7 +127,7 @@ def test_pes_is_full_es_when_the_truncation_is_the_horizon(stage):
     horizon, task = 5, tasks(noise=0.5)[0]
     task = jax.tree.map(lambda x: x[0], task)
     trained, frozen = parts(stage)
-    settings = (inner(Constant(horizon), stage), 1, horizon, 0.1)
+    settings = (inner(Horizon(horizon, horizon), stage), 1, horizon, 0.1)
 
     def both(key):
         key_e, key_full = jax.random.split(key)
@@ -152,7 +152,7 @@ def test_pes_is_full_es_when_the_truncation_is_the_horizon(stage):
 @pytest.mark.parametrize("kind", ESTIMATORS.values(), ids=ESTIMATORS)
 def test_contract(kind):
     """State keeps structure, types and shapes; equal keys give equal estimates, other keys others."""
-    estimator = kind(inner(LogUniform(3, 6)), problems=3, length=4)
+    estimator = kind(inner(Horizon(3, 6)), problems=3, length=4)
     both = (stack_tasks([Quadratic.of([1.0, 2.0], noise=0.1), Quadratic.of([3.0, 1.0], noise=0.1)]),)
     trained, frozen = parts()
     state = jax.jit(estimator.init)(trained, frozen, both, jax.random.key(0))

@@ -16,7 +16,7 @@ import optax
 
 from celo.meta.estimators import PES, TruncatedES
 from celo.meta.estimators.augmentation import Augmentation
-from celo.meta.estimators.horizons import Constant
+from celo.meta.estimators.horizons import Horizon
 from celo.meta.estimators.unroll import InnerTraining
 from celo.meta.tasks import stack_tasks
 from celo.meta.tasks.base import pytree
@@ -75,7 +75,7 @@ def settled_loss(theta):
 @functools.partial(jax.jit, static_argnums=0)
 def descend(kind):
     """Meta-training by plain gradient descent: theta at every meta-iteration."""
-    inner = InnerTraining(LinearSystem(), Augmentation("none"), Constant(200))
+    inner = InnerTraining(LinearSystem(), Augmentation("none"), Horizon(200, 200))
     estimator = kind(inner, problems=200, length=5, sigma=0.1)
     groups = (stack_tasks([FirstEntry(jnp.ones(SIZE))]),)
     frozen = {"theta": None}

@@ -16,7 +16,7 @@ import jax
 
 from celo._core.names import unknown_name
 from celo.evaluation.optimizers import GRIDS, Optimizer, check_different, parse, source_digest
-from celo.evaluation.results import PROTOCOL, Meaning, Pair, Requested
+from celo.evaluation.results import PROTOCOL, Meaning, Pair, Requested, check_folder
 from celo.evaluation.training import EvaluatedTraining
 from celo.meta.data.cache import cache_folder
 from celo.meta.data.catalog import TEXT_DATASETS
@@ -213,6 +213,11 @@ def sweep(request: Request, tasks: Tasks | None = None, device: str | None = Non
     """
     optimizers = [parse(text, request.grid, request.seed) for text in request.optimizers]
     check_different(optimizers)
+    by_label = {one.label: one for one in optimizers}
+    kind = device or jax.local_devices()[0].device_kind
+    # Before the data are read, which takes long.
+    asked = Sweep(request, by_label, {}, {}, kind).requested
+    check_folder(request.folder, asked, new_labels=request.new_labels)
     tasks = tasks or Tasks(request)
     digests: dict[str, str] = {}
     absent: dict[str, str] = {}
@@ -224,8 +229,7 @@ def sweep(request: Request, tasks: Tasks | None = None, device: str | None = Non
     if absent and not (digests and request.skip_missing_data):
         advice = "" if request.skip_missing_data else "\nPass skip_missing_data to skip these tasks."
         raise DatasetNotFoundError(f"{missing_data(absent)}{advice}")
-    kind = device or jax.local_devices()[0].device_kind
-    return Sweep(request, {one.label: one for one in optimizers}, digests, absent, kind)
+    return Sweep(request, by_label, digests, absent, kind)
 
 
 class Tasks:

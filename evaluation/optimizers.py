@@ -250,9 +250,9 @@ def load_labelled(label: str, place: str) -> tuple[LearnedOptimizer, PyTree]:
 
 
 def source_digest(thing: Any) -> str:
-    """SHA-256 of the file that a user's function or class is defined in; "" for this package's and libraries'.
+    """SHA-256 of the file that defines a user's function or class; "" for this package's and libraries'.
 
-    So a row of a user's own task or optimizer is not taken for one of its code after a change.
+    After a change of a user's own task or optimizer, its old rows no longer fit.
     """
     module = sys.modules.get(getattr(thing, "__module__", "") or "")
     file = getattr(module, "__file__", None)

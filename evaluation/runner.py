@@ -1,7 +1,7 @@
 """Trains what a request lacks: on all devices of this process, sharing the work with other processes.
 
-Each device takes the trainings of one optimizer on one task, compiles their program once, and trains them batch by
-batch. A training is locked while it runs; the lock ends with the process. Finished batches are files in the
+Each device takes the trainings of one optimizer on one task, compiles their program once, and trains them
+batch by batch. A training is locked while it runs; the lock ends with the process. Finished batches are files in the
 folder, so the same command continues after any interruption.
 """
 
@@ -86,8 +86,8 @@ def run(
         stopped: called between device calls; true to stop. What is finished stays.
 
     Returns:
-        What is missing: nothing, unless it was stopped or something failed. A failure stops no other optimizer
-        or task.
+        What is missing: nothing, unless it was stopped or something failed. A failure stops no other
+        optimizer or task.
 
     Raises:
         ValueError, FileNotFoundError, FileExistsError, DatasetNotFoundError: as
@@ -249,7 +249,7 @@ class _Board:
                     job.devices -= 1
 
     def _next(self) -> _Job | None:
-        """A job that no device works on, else the one with most left; waits for other processes' trainings."""
+        """A job that no device works on, else the one with most left."""
         while not self._stopped():
             with self._lock:
                 ready = [job for job in self._jobs if job.waiting]

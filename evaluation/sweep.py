@@ -8,7 +8,7 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ import jax
 from celo._core.names import unknown_name
 from celo.evaluation.optimizers import GRIDS, Optimizer, check_different, parse, source_digest
 from celo.evaluation.results import PROTOCOL, Meaning, Pair, Requested, check_folder
+from celo.evaluation.suites import check_task
 from celo.evaluation.training import EvaluatedTraining
 from celo.meta.data.cache import cache_folder
 from celo.meta.data.catalog import TEXT_DATASETS
@@ -95,9 +96,8 @@ class Request:
         if self.grid not in GRIDS:
             raise unknown_name("grid of learning rates", self.grid, GRIDS)
         if not self.tasks or not self.optimizers:
-            raise ValueError(
-                f"an evaluation needs a task and an optimizer, got {len(self.tasks)} and {len(self.optimizers)}"
-            )
+            found = f"{len(self.tasks)} and {len(self.optimizers)}"
+            raise ValueError(f"an evaluation needs a task and an optimizer, got {found}")
         for name in self.tasks:
             check_task(name)
         if self.lm_corpus is not None and self.lm_corpus not in TEXT_DATASETS:
@@ -251,14 +251,6 @@ class Tasks:
             while len(self._loaded) > jax.local_device_count():
                 self._loaded.popitem(last=False)
             return self._loaded[name]
-
-
-def check_task(name: str) -> None:
-    """Refuse the name of a task that does not exist; a user's ``module:object`` is looked up when loaded."""
-    from celo.meta.tasks.registry import find
-
-    if ":" not in name:
-        find(name)
 
 
 def task_digest(task: Task) -> str:

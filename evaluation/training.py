@@ -1,8 +1,8 @@
 """One compiled program: a batch of trainings of one optimizer on one task, evaluated along the way.
 
-`celo.meta.full_training.train` is one call from the first step to the last. `EvaluatedTraining` takes the same steps
-from one evaluation to the next, any number of them per call, so that a program reports its progress and stops
-between calls. The bounds of a call are traced: all calls use one compiled program, for every setting and seed.
+`celo.meta.full_training.train` is one call from the first step to the last. `EvaluatedTraining` takes the
+same steps from one evaluation to the next, any number per call, so that a program reports its progress and
+stops between calls. The bounds of a call are traced: one program serves all calls, settings and seeds.
 """
 
 from __future__ import annotations
@@ -389,8 +389,12 @@ def fitting_program(
     """Compile the program for ``count`` trainings: in equal batches of at most ``batch``.
 
     Args:
-        optimizer, task, plan, key, device: as for `Program`.
+        optimizer: the optimizer.
+        task: the task.
+        plan: the training.
+        key: the key that the number of a seed is folded into.
         count: number of trainings.
+        device: a `jax.Device`.
         batch: trainings per call; 0 = one on a CPU, elsewhere as many as 0.8 of the free memory holds,
             by the memory analysis of the compiled program.
 

@@ -43,7 +43,7 @@ class Observer:
     """Receives progress; this one does nothing. Calls come from several threads."""
 
     def declared(self, trainings: int, found: int) -> None:
-        """So many trainings are requested, and so many of them are in the folder already."""
+        """Gets the number of requested trainings, and of those in the folder already."""
 
     def compiling(self, device: int, task: str, optimizer: str) -> None:
         """A device, by number, compiles the program of an optimizer on a task."""

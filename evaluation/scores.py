@@ -124,7 +124,9 @@ class Result(NamedTuple):
         A better value may lie outside the grid. None for a random search, and for fewer than three values.
         """
         tried = [runs.setting for runs in self.settings]
-        values = {name: {one.get(name) for one in tried} for name in sorted({n for one in tried for n in one})}
+        values = {
+            name: {one.get(name) for one in tried} for name in sorted({n for one in tried for n in one})
+        }
         varied = [name for name in values if len(values[name]) > 1]
         if len(varied) != 1 or len(values[varied[0]]) < 3 or None in values[varied[0]]:
             return None
@@ -291,6 +293,7 @@ class ScoreTable:
         requested: what was requested.
         results: by label, then by task: the trainings of every finished pair; Adam's under `NOISE`.
         tasks: the scored tasks: finished by every optimizer on the same data, with a best Adam.
+        missing: by task and label the number of trainings that a requested pair lacks.
         mixed: tasks whose data or definition are known to differ among the optimizers, each with the groups.
         unscorable: finished tasks that cannot be scored, each with the reason.
         references: what the best Adam reaches, by task, wherever there is one.
@@ -302,6 +305,7 @@ class ScoreTable:
     requested: Requested
     results: Mapping[str, Mapping[str, Result]]
     tasks: tuple[str, ...]
+    missing: Mapping[tuple[str, str], int]
     mixed: Mapping[str, str]
     unscorable: Mapping[str, str]
     references: Mapping[str, Reference]
@@ -421,7 +425,16 @@ def score_table(
     velo = envelopes is not None and len(no_envelope) < len(scored)
     kinds = tuple(one for one in SCORES if scored and (one.of or velo))
     return ScoreTable(
-        requested, results, scored, mixed, refused, references, kinds, envelopes, no_envelope
+        requested,
+        results,
+        scored,
+        requested.missing(rows),
+        mixed,
+        refused,
+        references,
+        kinds,
+        envelopes,
+        no_envelope,
     )
 
 

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from celo.evaluation.report import figures, style, tables
-from celo.evaluation.report.escape import file_name, markdown_text
+from celo.evaluation.report.escape import file_name, markdown_text, plain
 from celo.evaluation.report.table import Cell, Table
 from celo.evaluation.scores import NOISE, ScoreTable
 from celo.evaluation.statistics import Summary
@@ -232,11 +232,13 @@ def html_page(title: str, subtitle: str, notes: Sequence[str], parts: Sequence[S
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
+        finalize=lambda value: value if isinstance(value, Markup) else plain(str(value)),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"breakable": _breakable, "code": _code, "interval": _interval, "key": _key}
+    environment.filters["verbatim"] = escape
     colours = {"light": style.variables(dark=False), "dark": style.variables(dark=True)}
     template = environment.get_template("page.html.jinja")
     return template.render(title=title, subtitle=subtitle, notes=notes, sections=parts, **colours)
@@ -265,17 +267,17 @@ def _markdown(section: Section, level: int) -> list[str]:
 
 def _breakable(text: str) -> Markup:
     """Text whose long words, names of tasks and paths, may be broken where they are joined."""
-    return Markup(re.sub(r"(?<=\w)([_/:])(?=\w)", r"\1<wbr>", str(escape(str(text)))))
+    return Markup(re.sub(r"(?<=\w)([_/:])(?=\w)", r"\1<wbr>", str(escape(plain(str(text))))))
 
 
 def _code(text: str) -> Markup:
     """A sentence with what stands in backticks as code."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(plain(str(text))))))
 
 
 def _interval(text: str) -> Markup:
     """A cell's text, the interval at its end in a ``span``."""
-    value, bracket, interval = str(text).partition(" [")
+    value, bracket, interval = plain(str(text)).partition(" [")
     if not (bracket and interval.endswith("]")):
         return _breakable(text)
     return Markup('{} <span class="interval">[{}</span>').format(value, interval)

@@ -230,8 +230,13 @@ def inline(svg: str) -> str:
     Returns:
         The element, with every colour of this module as ``var(--figure-N)`` and coordinates of two decimals.
     """
-    for i, colour in enumerate(DARK):
-        svg = re.sub(rf'(?i)(?<=style=")([^"]*?){colour}\b', rf"\1var(--figure-{i})", svg)
+    names = {colour.lower(): f"var(--figure-{i})" for i, colour in enumerate(DARK)}
+    known = re.compile("|".join(names), re.IGNORECASE)
+    svg = re.sub(
+        r'(?<=style=")[^"]+',
+        lambda found: known.sub(lambda colour: names[colour.group().lower()], found.group()),
+        svg,
+    )
     svg = re.sub(r'(?<= d=")[^"]+', lambda path: re.sub(r"(\d\.\d\d)\d+", r"\1", path.group()), svg)
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     return svg[svg.index("<svg") :]

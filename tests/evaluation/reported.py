@@ -1,6 +1,5 @@
 """Hand-made trainings for tests of reports."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -52,8 +51,3 @@ def _training(final, seed, setting, task, optimizer, steps, scheduled, changes):
         "versions": {"jax": "0.0"},
     }
     return Training(**(fields | changes))
-
-
-def replaced(rows, **changes):
-    """The rows with other values in some fields."""
-    return [dataclasses.replace(row, **changes) for row in rows]

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-
 from celo.evaluation.cell import CellResult
 from celo.evaluation.corpora import corpus_of
+
 from celo.evaluation.envelope import SMOOTHING, Envelope, envelope_of
 from celo.evaluation.report.table import Table
 from celo.evaluation.scores import REFERENCE

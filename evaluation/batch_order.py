@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from celo.evaluation.cell import CellResult
+from celo.evaluation.loss_units import loss_unit
 from jax import Array
 
 from celo.baselines import eval_params, hand_designed
-from celo.evaluation.cell import CellResult
-from celo.evaluation.loss_units import loss_unit
 from celo.evaluation.scores import REFERENCE
 from celo.meta.compile import jit
 from celo.meta.full_training import Position, begin, evaluate_on, take_step

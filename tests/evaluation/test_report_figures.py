@@ -22,7 +22,7 @@ from celo.evaluation.report.figures import (
 from celo.evaluation.scores import NOISE, score_table
 from celo.evaluation.statistics import summarise
 from celo.meta.full_training import smooth
-from tests.evaluation.reported import trainings
+from tests.evaluation.rows import rows as trainings
 
 ADAM = [[2, 2], [0.4, 0.6], [1, 1]]
 LOOK = style.looks(NOISE, {NOISE: False, "sgd": False, "celo": True})
@@ -31,7 +31,7 @@ LOOK = style.looks(NOISE, {NOISE: False, "sgd": False, "celo": True})
 @pytest.fixture(scope="module")
 def table():
     rows = [*trainings(ADAM), *trainings(ADAM, optimizer="sgd")]
-    return score_table([*rows, *trainings([0.25, 1.0], optimizer="celo", scheduled=True)])
+    return score_table([*rows, *trainings([0.25, 1.0], optimizer="celo", eta=np.linspace(0.1, 1, 40))])
 
 
 @pytest.fixture(scope="module")

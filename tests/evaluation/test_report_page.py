@@ -21,7 +21,7 @@ from celo.evaluation.report.escape import csv_text, file_name, markdown_text, pl
 from celo.evaluation.report.page import Section, html_page, markdown_page
 from celo.evaluation.scores import NOISE, score_table
 from celo.evaluation.statistics import summarise
-from tests.evaluation.reported import trainings
+from tests.evaluation.rows import rows as trainings
 
 CELO = "celo <1>"
 VOID = {"meta", "img", "br", "wbr"}
@@ -169,7 +169,8 @@ def test_any_label_and_task_passes_through_every_output(page, tmp_path):
         some += trainings([[2, 2], [0.4, 0.6], [1, 1]], task, corpus=task, vocabulary=task, loss_unit=task)
     for i, label in enumerate(NASTY):
         for task in NASTY[:6]:
-            some += trainings([0.25 + 0.1 * i, 1.0], task, label, scheduled=i == 0, versions={label: label})
+            eta = np.linspace(0.1, 1.0, 40, dtype=np.float32) if i == 0 else None
+            some += trainings([0.25 + 0.1 * i, 1.0], task, label, eta=eta, versions={label: label})
     table = score_table(some)
     summaries = summarise(table, 20)
     html = Checker(report.write(tmp_path, table, summaries).read_text())

@@ -1,6 +1,7 @@
 """Tables and data frames of a report, cell by cell, and how they become text."""
 
 import csv
+import functools
 import io
 import math
 
@@ -12,9 +13,10 @@ from celo.evaluation.report import described, records, tables
 from celo.evaluation.report.table import Cell, Table
 from celo.evaluation.scores import NOISE, score_table
 from celo.evaluation.statistics import summarise
-from tests.evaluation.reported import trainings
+from tests.evaluation.rows import rows
 
 NAN = math.nan
+trainings = functools.partial(rows, step_seconds=0.001, seconds=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +61,10 @@ def test_the_mean_of_ratios_is_the_final_loss_score_of_the_task(table, summaries
 
 
 def test_aggregates_carry_the_noise_row_first_and_its_reading(table, summaries):
-    rows = tables.overview(table, summaries).rows
-    assert [row[0] for row in rows] == [NOISE, "celo"]
-    assert [row[-1] for row in rows] == ["best of 3", "untuned"]
-    assert [row[-2] for row in rows] == ["0 of 4", "1 of 4"]
+    shown = tables.overview(table, summaries).rows
+    assert [row[0] for row in shown] == [NOISE, "celo"]
+    assert [row[-1] for row in shown] == ["best of 3", "untuned"]
+    assert [row[-2] for row in shown] == ["0 of 4", "1 of 4"]
     found = tables.aggregates(table, summaries[0])
     assert found.header[1:6] == ("IQM", "median", "mean", "optimality gap", "P(better than Adam*)")
     assert found.rows[0][5].startswith("0.50 [")
@@ -71,17 +73,16 @@ def test_aggregates_carry_the_noise_row_first_and_its_reading(table, summaries):
 
 
 def test_final_losses_and_missing_pairs():
-    rows = [*trainings([[2, 2], [0.4, 0.6], [1, 1]], "a"), *trainings([1.0, 1.0], "b", "celo")]
-    found = tables.final_losses(score_table(rows))
+    some = [*trainings([[2, 2], [0.4, 0.6], [1, 1]], "a"), *trainings([1.0, 1.0], "b", "celo")]
+    found = tables.final_losses(score_table(some))
     assert found.rows == (("a", "0.5 ± 0.14", "–"), ("b", "–", "1 ± 0"))
     assert [cell.key for cell in found.rows[0]] == ["a", pytest.approx(0.5), -math.inf]
 
 
 def test_the_test_split_is_shown_where_it_was_evaluated():
     values = {"test_loss": np.full(3, 0.7), "test_accuracy": np.full(3, 0.912)}
-    rows = [*trainings([1, 1], "a", settings=({"learning_rate": 0.1},)), *trainings([1, 1], "a", "celo")]
-    rows[2:] = trainings([1, 1], "a", "celo", evaluations=values)
-    assert [row[4] for row in tables.score_table(score_table(rows)).rows] == ["–", "0.7, 91.2%"]
+    some = [*trainings([1, 1], "a"), *trainings([1, 1], "a", "celo", evaluations=values)]
+    assert [row[4] for row in tables.score_table(score_table(some)).rows] == ["–", "0.7, 91.2%"]
 
 
 def test_run_time_and_its_ratio_to_adam(table):
@@ -92,7 +93,7 @@ def test_run_time_and_its_ratio_to_adam(table):
         ("a", "celo", "4.20", "4.20"),
         ("b", "celo", "1.00", "1.00"),
     ]
-    unmeasured = score_table(trainings([1, 1], step_seconds=NAN))
+    unmeasured = score_table(rows([1, 1]))
     assert tables.run_time(records.times(unmeasured)).rows[0][2:4] == ("–", "–")
 
 
@@ -112,7 +113,7 @@ def test_corpora_and_what_trainings_were_made_with(table):
     found = tables.corpora(table)
     assert found is not None
     assert found.rows == (("a", "lm1b", "bytes"),)
-    assert tables.environments(table).rows == (("16", "jax 0.0", "", "cpu", ""),)
+    assert tables.environments(table).rows == (("16", "jax 0.0", "abc", "cpu", ""),)
     assert tables.corpora(score_table(trainings([1, 1]))) is None
 
 

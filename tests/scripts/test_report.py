@@ -11,7 +11,7 @@ from celo.evaluation import results
 from celo.evaluation.report import style
 from celo.evaluation.scores import requested_by
 from celo.scripts.report import main
-from tests.evaluation.reported import trainings
+from tests.evaluation.rows import rows as trainings
 
 ADAM = [[2, 2], [0.4, 0.6], [1, 1]]
 

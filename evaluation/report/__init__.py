@@ -64,8 +64,7 @@ def write(
         "times": records.times(table),
     }
     facts = {"resampling": resampling, "envelopes": envelopes}
-    content = page.Content(table, summaries, frames["runs"], frames["times"], facts, metrics)
-    parts = page.sections(content, folder / "figures", log)
+    parts = page.sections(table, summaries, frames, facts, metrics, folder / "figures", log)
     shown = (title, _subtitle(table), notes(table), parts)
     texts = {f"tables/{name}.csv": records.csv_bytes(frame) for name, frame in frames.items()}
     texts["tables/provenance.json"] = json_bytes(json_ready(records.provenance(table)))

@@ -25,7 +25,7 @@ from celo.meta.full_training import smooth
 from tests.evaluation.rows import rows as trainings
 
 ADAM = [[2, 2], [0.4, 0.6], [1, 1]]
-LOOK = style.looks(NOISE, {NOISE: False, "sgd": False, "celo": True})
+LOOK = style.looks({NOISE: False, "sgd": False, "celo": True})
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +60,13 @@ def test_adam_is_blue_and_learned_optimizers_come_first_among_the_colours():
     assert list(LOOK) == [NOISE, "sgd", "celo"]
     assert [look.colour for look in LOOK.values()] == [style.ADAM, style.OTHERS[1], style.OTHERS[0]]
     assert LOOK[NOISE].name == "Adam*"
-    many = style.looks(NOISE, {f"o{i}": False for i in range(15)})
+    many = style.looks({NOISE: False, **{f"o{i}": False for i in range(15)}})
     assert len({(look.colour, look.line) for look in many.values()}) == 16
 
 
 def test_paths_in_one_folder_have_different_names_in_figures():
     labels = [f"runs/of/mine/theta_{i}.safetensors" for i in (100, 200)] + ["a/" + "x" * 20, "b/" + "x" * 20]
-    names = [look.name for look in style.looks(NOISE, dict.fromkeys(labels, True)).values()]
+    names = [look.name for look in style.looks(dict.fromkeys([NOISE, *labels], True)).values()]
     assert names[1:3] == ["…mine/theta_100", "…mine/theta_200"]
     assert names[3:] == [f"…{'x' * 14} 1", f"…{'x' * 14} 2"]
 
@@ -103,7 +103,7 @@ def test_long_curves_are_thinned_and_a_wide_range_gets_a_logarithmic_axis():
     assert (len(x(line)), x(line)[0], x(line)[-1]) == (style.MOST_POINTS, 0, 899)
     assert axis.get_yscale() == "log"
     low, high = axis.get_ylim()
-    assert 0 < low < smooth(table.best("task", "celo").loss).min()
+    assert 0 < low < smooth(table.results["celo"]["task"].runs.loss).min()
     assert 2.0 < high < 4.0
 
 

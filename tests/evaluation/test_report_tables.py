@@ -37,6 +37,12 @@ def summaries(table):
     return summarise(table, reps=50, seed=3)
 
 
+def keyed(cell):
+    """What a page sorts a cell by."""
+    assert isinstance(cell, Cell)
+    return cell.key
+
+
 def test_the_score_table_names_both_ratios(table):
     found = tables.score_table(table)
     assert found.header == (
@@ -69,14 +75,14 @@ def test_aggregates_carry_the_noise_row_first_and_its_reading(table, summaries):
     assert found.header[1:6] == ("IQM", "median", "mean", "optimality gap", "P(better than Adam*)")
     assert found.rows[0][5].startswith("0.50 [")
     assert found.rows[1][3].startswith("1.13 [")  # (2 + 0.5 + 2 + 0) / 4
-    assert found.rows[1][3].key == pytest.approx(1.125)
+    assert keyed(found.rows[1][3]) == pytest.approx(1.125)
 
 
 def test_final_losses_and_missing_pairs():
     some = [*trainings([[2, 2], [0.4, 0.6], [1, 1]], "a"), *trainings([1.0, 1.0], "b", "celo")]
     found = tables.final_losses(score_table(some))
     assert found.rows == (("a", "0.5 ± 0.14", "–"), ("b", "–", "1 ± 0"))
-    assert [cell.key for cell in found.rows[0]] == ["a", pytest.approx(0.5), -math.inf]
+    assert [keyed(cell) for cell in found.rows[0]] == ["a", pytest.approx(0.5), -math.inf]
 
 
 def test_the_test_split_is_shown_where_it_was_evaluated():
@@ -113,7 +119,7 @@ def test_corpora_and_what_trainings_were_made_with(table):
     found = tables.corpora(table)
     assert found is not None
     assert found.rows == (("a", "lm1b", "bytes"),)
-    assert tables.environments(table).rows == (("16", "jax 0.0", "abc", "cpu", ""),)
+    assert tables.environments(table).rows == (("jax 0.0", "abc", "cpu", "", "16"),)
     assert tables.corpora(score_table(trainings([1, 1]))) is None
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from celo.evaluation.cell import CellResult
-from celo.evaluation.selection import Chosen
+from celo.evaluation.results import Training
+from celo.meta.data.catalog import TEXT_DATASETS
+from celo.meta.data.subwords import T5
 from celo.meta.full_training import smooth
+from celo.meta.tasks import TASKS
 
 SMOOTHING = 0.95
 PIECES = 512
+_PUBLISHED = re.compile(rf"(UTF-8 )?bytes(,|$)|published tokenizer {re.escape(T5)}( |$)")
 
 
 class Envelope(NamedTuple):
@@ -34,9 +39,8 @@ class Envelope(NamedTuple):
 def baseline_steps(envelope: Envelope, losses: np.typing.ArrayLike) -> np.ndarray:
     """Steps the baseline needs to reach each loss: linear between points of the envelope, never beyond it.
 
-    A loss above the envelope's first gives its first step, one below its last gives the horizon. Of a
-    plateau, its own loss gives the first step, the least below it a step after the plateau; below the last
-    plateau there is nothing but the horizon. A loss that is not finite gives 0.
+    A loss above the envelope's first gives its first step; one below its last gives the horizon. On a
+    plateau, take its first step. A loss that is not finite gives 0.
 
     Args:
         envelope: of the task.
@@ -66,50 +70,89 @@ def baseline_steps(envelope: Envelope, losses: np.typing.ArrayLike) -> np.ndarra
     return np.where(np.isfinite(losses), found, 0.0)
 
 
-def velo_speedup_score(runs: Chosen, envelope: Envelope) -> np.ndarray:
-    """Steps that tuned Adam needs to reach each run's final loss, over the run's own number of steps.
+def velo_speedup(
+    final_loss: np.ndarray, diverged: np.ndarray, num_steps: int, envelope: Envelope
+) -> np.ndarray:
+    """Steps that tuned Adam needs to reach each final loss, divided by the training's own number of steps.
 
     Args:
-        runs: trainings of an optimizer, S seeds.
+        final_loss: (S,) final losses.
+        diverged: (S,) bool.
+        num_steps: T of the trainings.
         envelope: of the task.
 
     Returns:
-        (S,) float64, at most the envelope's horizon over T; 0 for a diverged run.
+        (S,) float64, at most the envelope's horizon over T; 0 where a training diverged.
     """
-    losses = np.where(runs.diverged, np.nan, runs.final_loss)
-    return baseline_steps(envelope, losses) / runs.cell.num_steps
+    return baseline_steps(envelope, np.where(diverged, np.nan, final_loss)) / num_steps
 
 
-def envelope_of(cell: CellResult, pieces: int = PIECES) -> Envelope:
+def envelope_of(rows: Sequence[Training], pieces: int = PIECES) -> Envelope:
     """The envelope of an optimizer's own evaluations, built as the published ones are.
 
-    Training losses of the evaluations are averaged over seeds (a diverged seed spoils its learning rate from
-    there on), smoothed over evaluations with coefficient 0.95, the lowest over configurations taken,
-    resampled at equal distances, and its running minimum kept.
+    Average the training losses of the evaluations over seeds (a diverged seed spoils its learning rate from
+    there on), smooth them over evaluations with coefficient 0.95, take the lowest over settings, resample at
+    equal distances, and keep the running minimum.
 
     Args:
-        cell: Adam at all its learning rates, as long as speedups shall reach.
+        rows: Adam at all its learning rates on one task, for as many steps as speedups shall reach.
         pieces: number of points.
 
     Raises:
         ValueError: there are fewer than two evaluations or pieces, no training losses among them, or no
-            configuration with a finite loss at the first.
+            setting with a finite loss at the first.
     """
-    losses, steps = cell.evaluations.get("train_loss"), np.asarray(cell.evaluation_steps, np.float64)
-    if losses is None or len(steps) < 2 or pieces < 2:
+    by_setting: dict[str, list[np.ndarray]] = {}
+    for row in rows:
+        if "train_loss" in row.evaluations:
+            by_setting.setdefault(repr(sorted(row.setting.items())), []).append(row.evaluations["train_loss"])
+    steps = np.asarray(rows[0].evaluation_steps if rows else [], np.float64)
+    if not by_setting or len(steps) < 2 or pieces < 2:
         raise ValueError(
-            f"{cell.optimizer} on {cell.task} has {len(steps)} evaluations of {sorted(cell.evaluations)}, "
-            f"and pieces is {pieces}; an envelope needs two or more of train_loss, and of pieces"
+            f"an envelope needs two or more evaluations of train_loss and two or more pieces; got "
+            f"{len(by_setting)} settings with {len(steps)} evaluations, and {pieces} pieces"
         )
-    smoothed = smooth(losses.astype(np.float64).mean(axis=1), SMOOTHING)
+    losses = np.stack([np.stack(own).astype(np.float64).mean(axis=0) for own in by_setting.values()])
+    smoothed = smooth(losses, SMOOTHING)
     lowest = np.fmin.reduce(np.where(np.isfinite(smoothed), smoothed, np.nan), axis=0)
     if not np.isfinite(lowest[0]):
-        raise ValueError(f"{cell.optimizer} on {cell.task} has no finite loss at the first evaluation")
+        raise ValueError(f"{rows[0].optimizer} on {rows[0].task} has no finite loss at the first evaluation")
     places = np.linspace(0.0, steps[-1], pieces)
-    # After the last finite loss of any configuration the running minimum holds.
+    # After the last finite loss of any setting the running minimum holds.
     known = np.minimum.accumulate(np.where(np.isfinite(lowest), lowest, np.inf))
-    losses = np.minimum.accumulate(np.interp(places, steps, known))
-    return Envelope(places, losses, len(steps), cell.task_digest)
+    bounds = np.minimum.accumulate(np.interp(places, steps, known))
+    return Envelope(places, bounds, len(steps), rows[0].task_digest or None)
+
+
+def without_envelope(rows: Sequence[Training], envelope: Envelope | None) -> str:
+    """Why an envelope says nothing about trainings on its task; "" if it does."""
+    if envelope is None:
+        return "there is no envelope of Adam"
+    if envelope.evaluations is None:
+        if any(substituted(row) for row in rows):
+            return "the envelope is of the published corpus, the trainings are not"
+        if any(retokenized(row) for row in rows):
+            return "the envelope is of the published tokenizer, the trainings are not"
+    elif envelope.task_digest and {row.task_digest for row in rows} - {"", envelope.task_digest}:
+        return "the envelope is of other data or another definition of the task"
+    return ""
+
+
+def own_corpus(task: str) -> str:
+    """The corpus that a published task reads by itself; "" where it reads none."""
+    entry = TASKS.get(task)
+    return (entry.dataset or "") if entry is not None and entry.dataset in TEXT_DATASETS else ""
+
+
+def substituted(row: Training) -> bool:
+    """Whether a training read another corpus than the task's own: its losses are not the published task's."""
+    own = own_corpus(row.task)
+    return bool(row.corpus and own and row.corpus != own)
+
+
+def retokenized(row: Training) -> bool:
+    """Whether a training read other tokens than published tasks, which read bytes or T5's sub-words."""
+    return bool(row.corpus) and _PUBLISHED.match(row.vocabulary) is None
 
 
 def read_envelopes(path: Path) -> dict[str, Envelope]:

@@ -1,12 +1,15 @@
-"""What all figures share: colours that differ for every kind of colour vision, quiet axes, two formats."""
+"""How figures look: colours, quiet axes, one look per optimizer, user text, SVG for light and dark pages."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -15,87 +18,128 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from celo._core.files import write_atomically
+from celo.evaluation.report.escape import figure_text
 
-# Okabe and Ito's palette, which stays apart under every common colour-vision deficiency.
-BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-)
-GREY = "#8A8A8A"
-INK, RULE, FAINT, GRID, PAPER = "#222222", "#444444", "#555555", "#E6E6E6", "#FFFFFF"
+# The palette of Okabe and Ito, which stays distinct under every common colour-vision deficiency.
+BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE, SKY, GREY = "#E69F00", "#56B4E9", "#8A8A8A"
+INK, RULE, GRID, PAPER = "#222222", "#444444", "#E6E6E6", "#FFFFFF"
 ADAM = BLUE
-LEARNED = (VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+OTHERS = (VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 LINES = ("-", "--", ":", "-.")
+# The same hues, lighter, for a dark page.
+DARK: Mapping[str, str] = MappingProxyType(
+    {INK: "#e4e4e4", RULE: "#9a9da5", GRID: "#2e3138", GREY: "#7d818a", BLUE: "#4aa3e0"}
+    | {VERMILLION: "#f0793f", GREEN: "#22c495", PURPLE: "#dd9bc1", ORANGE: "#f0b63a", SKY: "#90d0f5"}
+    | {PAPER: "none"}
+)
 MOST_POINTS = 400
+LONGEST_NAME, LONGEST_TITLE = 16, 44
+DASHED = (0, (4, 3))
 
 _STYLE = {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.color": INK,
+    "axes.axisbelow": True,
     "axes.edgecolor": RULE,
+    "axes.facecolor": PAPER,
+    "axes.grid": True,
     "axes.labelcolor": INK,
-    "xtick.color": RULE,
-    "ytick.color": RULE,
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
     "axes.titlesize": 8.5,
     "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelsize": 9,
-    "axes.grid": True,
-    "axes.axisbelow": True,
+    "figure.facecolor": PAPER,
     "grid.color": GRID,
     "grid.linewidth": 0.6,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
     "legend.frameon": False,
-    "legend.fontsize": 9,
     "lines.linewidth": 1.6,
-    "axes.facecolor": PAPER,
-    "figure.facecolor": PAPER,
     "savefig.facecolor": PAPER,
+    "svg.fonttype": "none",  # letters stay text: small files, legible at any size
     "svg.hashsalt": "celo",
+    "text.color": INK,
+    "text.parse_math": False,  # a dollar sign in a label is a dollar sign
+    "xtick.color": RULE,
+    "xtick.labelsize": 8,
+    "ytick.color": RULE,
+    "ytick.labelsize": 8,
 }
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Figures made inside look alike, whatever the user's own matplotlib settings are."""
+    """Applies the house style inside the block, whatever the user's own matplotlib settings are."""
     settings: dict[Any, Any] = {**mpl.rcParamsDefault, **_STYLE}
     del settings["backend"]
-    with mpl.rc_context(settings):
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         yield
 
 
-def panels(
-    count: int, most_columns: int = 3, width: float = 4.2, height: float = 3.2
-) -> tuple[Figure, list[Axes]]:
-    """A figure of equal panels, row by row; call it inside `style`.
+def new_figure(title: str, width: float = 4.1, height: float = 3.0) -> tuple[Figure, Axes]:
+    """A figure of one panel with a title; call it inside `style`."""
+    # Figures of pyplot would stay alive.
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axis = figure.subplots()
+    axis.set_title(wrapped(figure_text(title)))
+    return figure, axis
+
+
+def wrapped(title: str) -> str:
+    """A title in two lines if it is too long for one, broken at an underscore or a space."""
+    if len(title) <= LONGEST_TITLE:
+        return title
+    places = [found.end() for found in re.finditer(r"[_ /]", title)]
+    middle = min(places, key=lambda place: abs(place - len(title) // 2), default=len(title) // 2)
+    return f"{title[:middle]}\n{title[middle:]}"
+
+
+def shortened(label: str) -> str:
+    """A label that fits beside a line: the beginning of a long label, the end of a long path.
+
+    >>> shortened("celo"), shortened("celo (runs/of/a/long/path/theta)")
+    ('celo', 'celo (runs/of/…')
+    >>> shortened("runs/mine/theta_1000.safetensors")
+    '…ine/theta_1000'
+    """
+    path = "/" in label.partition(" ")[0]
+    label = label.removesuffix(".safetensors") if path else label
+    if len(label) <= LONGEST_NAME:
+        return label
+    return f"…{label[2 - LONGEST_NAME :].lstrip()}" if path else f"{label[: LONGEST_NAME - 2].rstrip()}…"
+
+
+class Look(NamedTuple):
+    """How an optimizer is drawn: a colour, the dashes of its line, and its name in figures."""
+
+    colour: str
+    line: str
+    name: str
+
+
+def looks(noise: str, learned: Mapping[str, bool]) -> dict[str, Look]:
+    """The look of every optimizer: Adam blue, the learned ones first among the other colours.
 
     Args:
-        count: number of panels.
-        most_columns: panels in a row, at most.
-        width: of a panel, in inches.
-        height: of a panel, in inches.
-
-    Returns:
-        The figure, and an axis for each panel.
+        noise: label of Adam's row, the noise reference.
+        learned: whether the optimizer is a learned one, by label; from the sixth on the colours repeat with
+            other dashes.
     """
-    columns = min(count, most_columns)
-    rows = -(-count // columns)
-    # A figure of its own, not of pyplot, which keeps every figure alive.
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for unused in axes[count:]:
-        unused.remove()
-    return figure, axes[:count]
+    others = sorted((label for label in learned if label != noise), key=lambda label: not learned[label])
+    names = [shortened(figure_text(label)) for label in others]
+    found = {noise: Look(ADAM, "-", "Adam*")}
+    for i, (label, name) in enumerate(zip(others, names, strict=True)):
+        dashes, colour = divmod(i, len(OTHERS))
+        if names.count(name) > 1:
+            name = f"{name} {names[: i + 1].count(name)}"
+        found[label] = Look(OTHERS[colour], LINES[dashes % len(LINES)], name)
+    return {label: found[label] for label in dict.fromkeys((noise, *learned))}
 
 
-def thin(length: int) -> np.ndarray:
-    """Positions of at most `MOST_POINTS` evenly spaced points of a curve, first and last among them."""
-    return np.unique(np.linspace(0, length - 1, min(length, MOST_POINTS)).round().astype(int))
+def thin(length: int, most: int = MOST_POINTS) -> np.ndarray:
+    """Positions of at most ``most`` evenly spaced points of a curve, first and last among them."""
+    return np.unique(np.linspace(0, length - 1, min(length, most)).round().astype(int))
 
 
 def fit_y(axis: Axes, low: float, high: float, ratio: float = 10.0) -> None:
@@ -104,10 +148,10 @@ def fit_y(axis: Axes, low: float, high: float, ratio: float = 10.0) -> None:
         return
     if low > 0 and high / low > ratio:
         axis.set_yscale("log")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
         if high / low < 100:
             axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            axis.yaxis.set_major_formatter("{x:g}")
-            axis.yaxis.set_minor_formatter(NullFormatter())
         margin = (high / low) ** 0.06
         axis.set_ylim(low / margin, high * margin)
     else:
@@ -115,8 +159,55 @@ def fit_y(axis: Axes, low: float, high: float, ratio: float = 10.0) -> None:
         axis.set_ylim(low - margin, high + margin)
 
 
+def label_ends(axis: Axes, ends: Sequence[tuple[float, Look]], size: float = 8.0) -> None:
+    """Writes the name of each line at the right of an axis, at the height ``y`` where the line ends.
+
+    Names that would touch move apart. Call it when the limits of the axis are final.
+
+    Args:
+        axis: where.
+        ends: ``y`` and look of each line.
+        size: of the letters, in points.
+    """
+    figure = axis.get_figure(root=True)
+    if figure is None or not ends:
+        return
+    gap = 1.35 * size / (72.0 * 0.72 * figure.get_figheight())
+    to_axes = axis.transScale + axis.transLimits
+    wanted = [float(to_axes.transform((axis.get_xlim()[1], y))[1]) for y, _ in ends]
+    for (_, look), place in zip(ends, spread(np.clip(wanted, 0.0, 1.0), gap), strict=True):
+        axis.annotate(
+            look.name,
+            (1.0, float(place)),
+            xycoords="axes fraction",
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=size,
+            color=look.colour,
+        )
+
+
+def spread(wanted: np.typing.ArrayLike, gap: float) -> np.ndarray:
+    """Places in the order of ``wanted``, at least ``gap`` apart, none above 1.
+
+    >>> spread([0.5, 0.52, 0.9], 0.1).round(2).tolist()
+    [0.5, 0.6, 0.9]
+    >>> spread([0.98, 0.99], 0.1).round(2).tolist()
+    [0.9, 1.0]
+    """
+    wanted = np.asarray(wanted, np.float64)
+    order = np.argsort(wanted, kind="stable")
+    steps = gap * np.arange(len(wanted))
+    pushed = np.maximum.accumulate(wanted[order] - steps)  # each at least `gap` above the one before
+    room = 1.0 - steps[::-1]  # what those above leave
+    found = np.empty_like(wanted)
+    found[order] = np.minimum(pushed + steps, room)
+    return found
+
+
 def save(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG (for looking) and SVG (for print), each as a whole or not at all.
+    """Writes a figure as PNG and SVG, each file whole; equal figures give equal files.
 
     Args:
         figure: the figure.
@@ -125,6 +216,28 @@ def save(figure: Figure, path: Path) -> None:
     with style():
         for kind in ("png", "svg"):
             buffer = io.BytesIO()
-            metadata = {"Date": None} if kind == "svg" else None  # equal figures give equal files
+            metadata = {"Date": None} if kind == "svg" else None
             figure.savefig(buffer, format=kind, dpi=160, metadata=metadata)
             write_atomically(path.with_name(f"{path.name}.{kind}"), buffer.getvalue())
+
+
+def inline(svg: str) -> str:
+    """An SVG file of `save` as an element for a page, whose CSS gives the colours: see `variables`.
+
+    Args:
+        svg: content of the file.
+
+    Returns:
+        The element, with every colour of this module as ``var(--figure-N)`` and coordinates of two decimals.
+    """
+    for i, colour in enumerate(DARK):
+        svg = re.sub(rf'(?i)(?<=style=")([^"]*?){colour}\b', rf"\1var(--figure-{i})", svg)
+    svg = re.sub(r'(?<= d=")[^"]+', lambda path: re.sub(r"(\d\.\d\d)\d+", r"\1", path.group()), svg)
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
+    return svg[svg.index("<svg") :]
+
+
+def variables(dark: bool) -> str:
+    """CSS declarations of the colours that `inline` refers to."""
+    names = DARK.values() if dark else (colour if colour != PAPER else "none" for colour in DARK)
+    return ";".join(f"--figure-{i}:{colour}" for i, colour in enumerate(names))

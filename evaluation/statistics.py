@@ -1,8 +1,8 @@
 """Aggregates of scores over tasks and seeds, with bootstrap intervals, through rliable.
 
-rliable draws its resamples from NumPy's global generator and ignores the seed it is given, so an interval
-would change from call to call. The two classes below are its own with the one line that draws replaced: the
-same seed gives the same interval, and the caller's global generator is not touched.
+rliable draws its resamples from NumPy's global generator and ignores its seed argument, so an interval would
+change from call to call. The two classes below override the one line that draws: the same seed gives the same
+interval, and the global generator stays untouched.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from rliable import library, metrics
 
+from celo.evaluation.scores import NOISE, Score, ScoreTable
+
 AGGREGATES: Mapping[str, Callable[[np.ndarray], Any]] = MappingProxyType(
     {
         "iqm": metrics.aggregate_iqm,
@@ -23,10 +25,11 @@ AGGREGATES: Mapping[str, Callable[[np.ndarray], Any]] = MappingProxyType(
     }
 )
 CONFIDENCE = 0.95
+POINTS = 201
 
 
 class Estimate(NamedTuple):
-    """A number with its interval; the bounds are NaN where one seed leaves nothing to resample."""
+    """A number with its interval; the bounds are NaN with a single seed, which cannot be resampled."""
 
     value: float
     low: float
@@ -49,12 +52,71 @@ class Profile(NamedTuple):
     high: np.ndarray
 
 
+class Summary(NamedTuple):
+    """Aggregates of one kind of score.
+
+    Attributes:
+        score: the kind of score.
+        tasks: the tasks, columns of the scores.
+        scores: by label (S, tasks).
+        aggregates: by label, then by the name of each of `AGGREGATES`.
+        improvement: by label, the probability that a training beats one of the best Adam's.
+        profiles: by label, at the same thresholds.
+    """
+
+    score: Score
+    tasks: tuple[str, ...]
+    scores: Mapping[str, np.ndarray]
+    aggregates: Mapping[str, Mapping[str, Estimate]]
+    improvement: Mapping[str, Estimate]
+    profiles: Mapping[str, Profile]
+
+
+def summarise(table: ScoreTable, reps: int = 2000, seed: int = 0) -> tuple[Summary, ...]:
+    """Aggregate every kind of score, with intervals.
+
+    Every interval is drawn from the seed anew, so it does not depend on the other optimizers.
+
+    Args:
+        table: the scores.
+        reps: number of bootstrap resamples.
+        seed: seed of the resampling.
+
+    Raises:
+        ValueError: reps is below 1.
+    """
+    made = []
+    for kind in table.kinds:
+        scores = table.scores(kind.name)
+        grid = thresholds(scores)
+        made.append(
+            Summary(
+                kind,
+                table.tasks_of(kind.name),
+                scores,
+                {label: aggregates(own, reps, seed) for label, own in scores.items()},
+                {
+                    label: probability_of_improvement(own, scores[NOISE], reps, seed)
+                    for label, own in scores.items()
+                },
+                {label: performance_profile(own, grid, reps, seed) for label, own in scores.items()},
+            )
+        )
+    return tuple(made)
+
+
+def thresholds(scores: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Scores at which profiles are evaluated: from 0 past 95% of the scores, and at least past 1."""
+    pooled = np.concatenate([own.ravel() for own in scores.values()])
+    return np.linspace(0.0, max(1.25, 1.1 * float(np.quantile(pooled, 0.95))), POINTS)
+
+
 def aggregates(scores: np.ndarray, reps: int = 2000, seed: int = 0) -> dict[str, Estimate]:
     """IQM, median, mean and optimality gap, each with its 95% stratified bootstrap interval.
 
     The IQM is the mean of the middle half of all runs; median and mean are over tasks, of the means over
     seeds; the optimality gap is ``mean(1 - min(s, 1))``. Seeds are resampled within every task, tasks are
-    not: an interval tells how the number would vary with other seeds on these same tasks.
+    not: an interval shows how the number varies with other seeds on the same tasks.
 
     Args:
         scores: (S, tasks) finite scores.

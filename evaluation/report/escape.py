@@ -1,0 +1,51 @@
+"""Text that users typed, such as labels and names of tasks, made safe for each output.
+
+HTML is escaped by jinja2, whose template is `page.html.jinja`; everything else is escaped here.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Letters that end a line, drive a terminal, or exist in no file: categories of Unicode.
+_UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
+_MARKDOWN = re.compile(r"""[\\`*|<>~$&]|\](?=[(\[:])|(?<!\w)_|_(?!\w)|^(?=[-+=#]|\d+[.)])""")
+
+
+def plain(text: str) -> str:
+    """One line without control characters, for terminals and as the base of the other forms.
+
+    >>> plain("a\\nb")
+    'a b'
+    """
+    shown = (" " if unicodedata.category(letter) in _UNPRINTABLE else letter for letter in text)
+    return "".join(shown)
+
+
+def figure_text(text: str) -> str:
+    """Text for matplotlib, which hides an entry of a legend that begins with an underscore.
+
+    >>> figure_text("_x"), figure_text("a_b $1")
+    ('＿x', 'a_b $1')
+    """
+    return re.sub(r"^_", "＿", plain(text))
+
+
+def markdown_text(text: str) -> str:
+    r"""Text that Markdown shows as it stands, inside a table too; names with underscores stay legible.
+
+    >>> print(markdown_text("a|b *c* <d> ImageMLP_Digits8"), markdown_text("# no heading"))
+    a\|b \*c\* \<d\> ImageMLP_Digits8 \# no heading
+    """
+    return _MARKDOWN.sub(lambda found: f"\\{found.group()}", plain(text))
+
+
+def csv_text(text: str) -> str:
+    """Text that a spreadsheet does not compute: formulas begin with one of ``= + - @``.
+
+    >>> csv_text("=1+2"), csv_text("adam")
+    ("'=1+2", 'adam')
+    """
+    line = plain(text)
+    return f"'{line}" if line.lstrip().startswith(("=", "+", "-", "@")) else line

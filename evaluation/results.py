@@ -194,9 +194,7 @@ def read_file(path: Path, log: Callable[[str], None] = warnings.warn) -> list[Tr
     try:
         data = path.read_bytes()
         # Without Arrow's threads: a process that ends while they start may abort (arrow #34314).
-        with pq.ParquetFile(
-            pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True
-        ) as file:
+        with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True) as file:
             table = file.read(use_threads=False)
         if absent := sorted({*SCHEMA.names} - {*table.column_names}):
             raise ValueError(f"it has no columns {', '.join(absent)}")

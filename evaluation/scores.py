@@ -124,7 +124,9 @@ class Result(NamedTuple):
         A better value may lie outside the grid. None for a random search, and for fewer than three values.
         """
         tried = [runs.setting for runs in self.settings]
-        values = {name: {one.get(name) for one in tried} for name in sorted({n for one in tried for n in one})}
+        values = {
+            name: {one.get(name) for one in tried} for name in sorted({n for one in tried for n in one})
+        }
         varied = [name for name in values if len(values[name]) > 1]
         if len(varied) != 1 or len(values[varied[0]]) < 3 or None in values[varied[0]]:
             return None
@@ -420,9 +422,7 @@ def score_table(
     no_envelope = {} if envelopes is None else _without_envelope(scored, results, envelopes)
     velo = envelopes is not None and len(no_envelope) < len(scored)
     kinds = tuple(one for one in SCORES if scored and (one.of or velo))
-    return ScoreTable(
-        requested, results, scored, mixed, refused, references, kinds, envelopes, no_envelope
-    )
+    return ScoreTable(requested, results, scored, mixed, refused, references, kinds, envelopes, no_envelope)
 
 
 def requested_by(rows: Sequence[Training]) -> Requested:

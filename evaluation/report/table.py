@@ -55,7 +55,10 @@ class Table(NamedTuple):
         widths = [max(2, *map(len, column)) for column in zip(*lines, strict=True)]
         lines.insert(1, rule(widths))
         return [
-            [cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True))]
+            [
+                cell.rjust(width) if i else cell.ljust(width)
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ]
             for line in lines
         ]
 

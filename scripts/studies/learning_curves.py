@@ -69,7 +69,13 @@ class LearningCurve(NamedTuple):
         last = self.losses[self.steps > self.steps[-1] - ENDS].mean()
         change = difference(self.after, self.before)
         losses = (f"{loss:.3f}" for loss in (first, last, self.before.mean(), self.after.mean()))
-        return (self.label, self.settings, *losses, f"{change.mean:+.4f} ± {change.error:.4f}", f"{self.seconds:.2f}")
+        return (
+            self.label,
+            self.settings,
+            *losses,
+            f"{change.mean:+.4f} ± {change.error:.4f}",
+            f"{self.seconds:.2f}",
+        )
 
 
 def table(curves: Sequence[LearningCurve]) -> str:

@@ -183,9 +183,13 @@ def read(folder: Path, log: Callable[[str], None] = warnings.warn) -> list[Train
     return list(found.values())
 
 
-def files(folder: Path) -> list[Path]:
-    """The files of rows in a folder, by name."""
-    return sorted(path for path in (folder / ROWS).glob("*.parquet") if not path.name.startswith("."))
+def files(folder: Path, tasks: Iterable[str] | None = None) -> list[Path]:
+    """The files of rows in a folder, by name; only those of some tasks, if tasks are given."""
+    found = sorted(path for path in (folder / ROWS).glob("*.parquet") if not path.name.startswith("."))
+    if tasks is None:
+        return found
+    starts = tuple(f"{_slug(task)}--" for task in tasks)
+    return [path for path in found if path.name.startswith(starts)]
 
 
 def read_file(path: Path, log: Callable[[str], None] = warnings.warn) -> list[Training]:

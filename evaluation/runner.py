@@ -1,51 +1,61 @@
-"""Does the cells of an evaluation: on all devices of this process, sharing the work with other processes.
+"""Trains what a request lacks: on all devices of this process, sharing the work with other processes.
 
-A device at a time takes a cell, so that one compiles while another trains; a device without a cell of its own
-helps with the chunks of another's. What is finished is in the folder and is not done again; a cell is locked
-while it is worked on, and the lock ends with the process.
+Each device takes the trainings of one optimizer on one task, compiles their program once, and trains them
+batch by batch. A training is locked while it runs; the lock ends with the process. Finished batches are files in the
+folder, so the same command continues after any interruption.
 """
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
-import gc
+import datetime
+import functools
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import jax
 
-from celo.evaluation.cell import CellResult
-from celo.evaluation.cell_program import StopRequestedError
-from celo.evaluation.memory import bytes_per_device, out_of_memory
-from celo.evaluation.open_cell import OpenCell
-from celo.evaluation.parts import Parts
-from celo.evaluation.plan import Evaluation, Job
-from celo.evaluation.resources import Resources
-from celo.evaluation.settings import code_digest
-from celo.evaluation.store import CellName
+from celo.evaluation.optimizers import Optimizer
+from celo.evaluation.results import LOCKS, Training, declare, files, lock, read_file, write
+from celo.evaluation.sweep import Request, Sweep, Tasks, Wanted, missing_data, numerics, sweep
+from celo.evaluation.training import (
+    Measured,
+    Program,
+    StopRequestedError,
+    advice,
+    fitting_program,
+    out_of_memory,
+)
+from celo.meta.runs.lock import FileLock
+from celo.meta.runs.provenance import provenance
+from celo.meta.tasks.base import Task
 
 _PATIENCE = 1.0  # seconds between two looks at what another process is doing
-_NAP = 0.1  # seconds a device without work sleeps
 
 
 class Observer:
-    """Hears what happens; this one does nothing. Calls come from several threads."""
+    """Receives progress; this one does nothing. Calls come from several threads."""
 
-    def declared(self, cells: int) -> None:
-        """So many cells are asked for and can be done."""
+    def declared(self, trainings: int, found: int) -> None:
+        """So many trainings are requested, and so many of them are in the folder already."""
 
-    def advanced(self, device: int, name: CellName, fraction: float) -> None:
-        """A device (by number) has come so far with a cell; 0 = it has begun."""
+    def compiling(self, device: int, task: str, optimizer: str) -> None:
+        """A device, by number, compiles the program of an optimizer on a task."""
 
-    def finished(self, cell: CellResult, how: str) -> None:
-        """A cell is in the folder; ``how`` is "done", "found" or "baseline" (found among the baselines)."""
+    def advanced(self, device: int, task: str, optimizer: str, fraction: float) -> None:
+        """A device has done a fraction of a batch; 0 = it starts."""
+
+    def finished(self, rows: Sequence[Training], how: str) -> None:
+        """Rows are in the folder; ``how`` is "done", or "reused" from other rows with the same keys."""
 
     def log(self, line: str) -> None:
-        """Something is to be said."""
+        """A line for the user."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,189 +63,351 @@ class Outcome:
     """How a call of `run` ended.
 
     Attributes:
-        missing: cells that are not in the folder.
-        failures: why, for those that were tried.
-        left_out: tasks whose data were not to be had, so that none of their cells were tried.
+        folder: of the results.
+        missing: by task and label the number of requested trainings that are not in the folder.
+        failures: what failed in words, such as "adam on TASK", each with the reason.
+        left_out: tasks skipped as their data are missing, each with the reason.
     """
 
-    missing: tuple[CellName, ...]
-    failures: tuple[tuple[CellName, str], ...]
-    left_out: tuple[str, ...] = ()
+    folder: Path
+    missing: Mapping[tuple[str, str], int]
+    failures: tuple[tuple[str, str], ...] = ()
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def run(
-    evaluation: Evaluation,
-    resources: Resources | None = None,
-    observer: Observer | None = None,
-    stopped: Callable[[], bool] = lambda: False,
+    request: Request, observer: Observer | None = None, stopped: Callable[[], bool] = lambda: False
 ) -> Outcome:
-    """Does all cells of an evaluation that are not done yet.
+    """Train everything requested that is neither in the folder nor in a folder of ``request.reuse``.
 
     Args:
-        evaluation: what is asked for.
-        resources: what the work may take.
-        observer: hears what happens.
-        stopped: asked now and then whether to stop; what is finished stays.
+        request: what is requested; everything is checked before the folder is created.
+        observer: receives progress.
+        stopped: called between device calls; true to stop. What is finished stays.
 
     Returns:
-        What is missing: nothing, unless it was stopped or cells failed. A cell that fails, as for want of
-        memory, stops no other.
+        What is missing: nothing, unless it was stopped or something failed. A failure stops no other
+        optimizer or task.
+
+    Raises:
+        ValueError, FileNotFoundError, FileExistsError, DatasetNotFoundError: as
+            `celo.evaluation.sweep.sweep` and `celo.evaluation.results.declare`.
     """
     observer = observer or Observer()
-    jobs = evaluation.declare()
-    observer.declared(len(jobs))
+    tasks = Tasks(request)
+    asked = sweep(request, tasks)
+    work = begin(asked, observer)
     interrupted = threading.Event()
-    board = _Board(
-        evaluation, jobs, resources or Resources(), observer, lambda: interrupted.is_set() or stopped()
-    )
+    board = _Board(asked, tasks, work, observer, lambda: interrupted.is_set() or stopped())
     devices = jax.local_devices()
     with ThreadPoolExecutor(len(devices)) as pool:
         try:
             for future in [pool.submit(board.work, i, device) for i, device in enumerate(devices)]:
                 future.result()
         except BaseException:
-            interrupted.set()  # or else leaving the block would wait for the end of the work
+            interrupted.set()  # otherwise leaving the block waits for all the work
             raise
-    missing = tuple(job.name for job in jobs if evaluation.store.read(job.name) is None)
-    return Outcome(missing, tuple(board.failures), evaluation.left_out)
+    return conclude(asked, work.rows, board.failures)
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What is left to do after rows were taken over.
+
+    Attributes:
+        rows: the rows in the folder.
+        waiting: the trainings that are not there.
+    """
+
+    rows: Rows
+    waiting: tuple[Wanted, ...]
+
+
+def begin(asked: Sweep, observer: Observer) -> Work:
+    """Record a request in its folder, and take over the rows of other folders that fit."""
+    request = asked.request
+    declare(request.folder, asked.requested, new_labels=request.new_labels)
+    if asked.left_out:
+        observer.log(f"{missing_data(asked.left_out)}\nThese tasks are skipped.")
+    rows = Rows(request.folder, observer.log)
+    before = asked.missing(rows.refresh())
+    observer.declared(len(asked.trainings), len(asked.trainings) - len(before))
+    keys = {one.key for one in before}
+    for folder in dict.fromkeys((*request.reuse, *([request.share] if request.share else []))):
+        for taken in Rows(folder, observer.log).with_keys(keys, set(asked.digests)):
+            for label in {one.optimizer for one in before if one.key in {row.key for row in taken}}:
+                wanted = {one.key for one in before if one.optimizer == label}
+                _take_over(
+                    [row for row in taken if row.key in wanted], asked.optimizers[label], rows, observer
+                )
+    return Work(rows, asked.missing(rows.refresh()))
+
+
+def conclude(asked: Sweep, rows: Rows, failures: Iterable[tuple[str, str]]) -> Outcome:
+    """The outcome of a sweep, by the rows in its folder now."""
+    missing = collections.Counter((one.task, one.optimizer) for one in asked.missing(rows.refresh()))
+    return Outcome(asked.request.folder, dict(missing), tuple(failures), asked.left_out)
+
+
+class Rows:
+    """The keys of the rows in a folder of results; every file is read once, unless it changes."""
+
+    def __init__(self, folder: Path, log: Callable[[str], None]):
+        self.folder, self._log = folder, log
+        self._seen: dict[tuple[Path, int, int], dict[tuple[str, str], Path]] = {}
+        self._lock = threading.Lock()
+
+    def refresh(self) -> Collection[tuple[str, str]]:
+        """Key and label of every row."""
+        with self._lock:
+            return {pair for known in self._known() for pair in known}
+
+    def find(self, key: str) -> tuple[list[str], Training | None]:
+        """The labels that have a row with this key, and one of these rows."""
+        with self._lock:
+            places = {
+                label: path for known in self._known() for (k, label), path in known.items() if k == key
+            }
+        for path in places.values():
+            for row in read_file(path, self._log):
+                if row.key == key:
+                    return list(places), row
+        return [], None
+
+    def with_keys(self, keys: Collection[str], tasks: Collection[str]) -> Iterable[list[Training]]:
+        """The rows of each file whose keys are among those given."""
+        for path in files(self.folder, tasks):
+            if found := [row for row in read_file(path, self._log) if row.key in keys]:
+                yield found
+
+    def _known(self) -> list[dict[tuple[str, str], Path]]:
+        now: dict[tuple[Path, int, int], dict[tuple[str, str], Path]] = {}
+        for path in files(self.folder):
+            with contextlib.suppress(FileNotFoundError):
+                state = path.stat()
+                at = (path, state.st_mtime_ns, state.st_size)
+                now[at] = self._seen.get(at) or {
+                    (row.key, row.optimizer): path for row in read_file(path, self._log)
+                }
+        self._seen = now
+        return list(now.values())
+
+
+def _take_over(rows: Sequence[Training], optimizer: Optimizer, into: Rows, observer: Observer) -> None:
+    """Copy rows with the same keys under the label of an optimizer."""
+    copied = [dataclasses.replace(row, optimizer=optimizer.label, spec=optimizer.spec) for row in rows]
+    write(into.folder, copied)
+    observer.finished(copied, "reused")
+
+
+class _Job:
+    """The trainings of one optimizer on one task that wait."""
+
+    def __init__(self, task: str, optimizer: Optimizer):
+        self.task, self.optimizer = task, optimizer
+        self.waiting: collections.deque[Wanted] = collections.deque()
+        self.elsewhere: list[Wanted] = []
+        self.devices = 0  # that have its program
+
+    @property
+    def words(self) -> str:
+        return f"{self.optimizer.label} on {self.task}"
 
 
 class _Board:
-    """The jobs that wait, and the cells being worked on, for the threads of all devices."""
+    """The jobs, for the threads of all devices."""
 
     def __init__(
-        self,
-        evaluation: Evaluation,
-        jobs: Iterable[Job],
-        resources: Resources,
-        observer: Observer,
-        stopped: Callable[[], bool],
+        self, asked: Sweep, tasks: Tasks, work: Work, observer: Observer, stopped: Callable[[], bool]
     ):
-        self.failures: list[tuple[CellName, str]] = []
-        self._evaluation, self._observer = evaluation, observer
-        self._stopped = stopped
-        self._waiting = collections.deque(jobs)
-        self._elsewhere: list[Job] = []
-        self._open: list[OpenCell] = []
-        self._active, self._look_again = 0, 0.0
+        self.failures: list[tuple[str, str]] = []
+        self._asked, self._tasks, self._rows = asked, tasks, work.rows
+        self._observer, self._stopped = observer, stopped
         self._lock = threading.Lock()
-        self._room = {
-            device: dataclasses.replace(resources, memory=resources.memory or _memory(device))
-            for device in jax.local_devices()
-        }
+        jobs: dict[tuple[str, str], _Job] = {}
+        for one in work.waiting:
+            at = (one.task, one.optimizer)
+            jobs.setdefault(at, _Job(one.task, asked.optimizers[one.optimizer])).waiting.append(one)
+        self._jobs = list(jobs.values())
 
     def work(self, number: int, device: Any) -> None:
-        """What the thread of a device does, until there is nothing left to do."""
+        """What the thread of a device does, until nothing is left."""
+        while not self._stopped() and (job := self._next()) is not None:
+            try:
+                self._do(number, device, job)
+            except StopRequestedError:
+                return
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                with self._lock:
+                    job.waiting.clear()
+                    job.elsewhere.clear()
+                    self.failures.append((job.words, reason))
+                self._observer.log(f"{job.words} failed: {reason}")
+            finally:
+                with self._lock:
+                    job.devices -= 1
+
+    def _next(self) -> _Job | None:
+        """A job that no device works on, else the one with most left."""
         while not self._stopped():
-            job = self._next()
-            if job is not None:
-                self._try(number, device, job)
-            elif not self._help(number, device):
-                return
-
-    def _next(self) -> Job | None:
-        """A job that waits, or else one that another process had a while ago."""
-        with self._lock:
-            if not self._waiting and self._elsewhere and time.monotonic() > self._look_again:
-                self._waiting.extend(self._elsewhere)
-                self._elsewhere.clear()
-            if not self._waiting:
-                return None
-            self._active += 1  # at once, or else another device might believe that all is done
-            return self._waiting.popleft()
-
-    def _help(self, number: int, device: Any) -> bool:
-        """Works on a cell that another device has opened, or waits; False if nothing is to be waited for."""
-        with self._lock:
-            cell = next((cell for cell in self._open if cell.wants(device)), None)
-            going_on = bool(self._active or self._elsewhere)
-        if cell is not None:
-            cell.work(device, self._report(number, cell.name), self._stopped)
-        elif going_on:
-            time.sleep(_NAP)
-        return going_on
-
-    def _try(self, number: int, device: Any, job: Job) -> None:
-        """Finds a cell, or does it unless another process is doing it."""
-        try:
-            if self._found(job):
-                return
-            with self._evaluation.store.lock(job.name.file):
-                if not self._found(job):  # by now another process may have finished it
-                    self._do(number, device, job)
-        except BlockingIOError:
             with self._lock:
-                self._elsewhere.append(job)
-                self._look_again = time.monotonic() + _PATIENCE
-        except StopRequestedError:
-            pass
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            self.failures.append((job.name, reason))
-            self._observer.log(f"{job.name.words} failed: {reason}")
-        finally:
+                ready = [job for job in self._jobs if job.waiting]
+                if ready:
+                    job = max(ready, key=lambda job: (not job.devices, job.devices and len(job.waiting)))
+                    job.devices += 1
+                    return job
+                if not any(job.elsewhere for job in self._jobs):
+                    return None
+            time.sleep(_PATIENCE)
             with self._lock:
-                self._active -= 1
+                for job in self._jobs:
+                    job.waiting.extend(job.elsewhere)
+                    job.elsewhere.clear()
+        return None
 
-    def _found(self, job: Job) -> bool:
-        self._parts(job).clear_earlier(self._evaluation.store.lock)
-        store, baselines = self._evaluation.store, self._evaluation.baselines
-        cell, how = store.read(job.name), "found"
-        if cell is None and baselines is not None and not job.contestant.learned:
-            cell, how = baselines.read(job.name), "baseline"
-            if cell is not None:
-                store.write(cell)
-        if cell is None:
+    def _do(self, number: int, device: Any, job: _Job) -> None:
+        """Train batches of a job until none waits."""
+        program: Program | None = None
+        while not self._stopped():
+            with contextlib.ExitStack() as locks:
+                batch = self._take(job, program.size if program else 1, locks)
+                if not batch:
+                    return
+                task = self._tasks.load(job.task)
+                if program is None:
+                    self._observer.compiling(number, job.task, job.optimizer.label)
+                    program = self._compile(job, task, device, len(batch) + len(job.waiting))
+                    batch += self._take(job, program.size - len(batch), locks)
+                measured = self._train(program, job, batch, number)
+                self._keep(_made(self._asked, job.optimizer, task, program, batch, measured), job)
+                for one in batch:
+                    _unlock(self._asked.request.folder, one)
+
+    def _take(self, job: _Job, count: int, locks: contextlib.ExitStack) -> list[Wanted]:
+        """Up to ``count`` trainings of a job that nobody has done or is doing, locked."""
+        taken: list[Wanted] = []
+        while len(taken) < count:
+            with self._lock:
+                if not job.waiting:
+                    break
+                one = job.waiting.popleft()
+            try:
+                held = locks.enter_context(lock(self._asked.request.folder, _lock_name(one)))
+            except BlockingIOError:
+                with self._lock:
+                    job.elsewhere.append(one)
+                continue
+            if self._found(one, held):
+                continue
+            taken.append(one)
+        return taken
+
+    def _found(self, one: Wanted, held: FileLock) -> bool:
+        """Whether a training is in the folder by now, be it under another label."""
+        labels, row = self._rows.find(one.key)
+        if row is None:
             return False
-        self._parts(job).clear()  # of a process that was killed between the two, or of another folder's cell
-        self._observer.finished(cell, how)
+        if one.optimizer not in labels:
+            _take_over([row], self._asked.optimizers[one.optimizer], self._rows, self._observer)
+        _unlock(self._asked.request.folder, one)
+        held.release()
         return True
 
-    def _do(self, number: int, device: Any, job: Job) -> None:
-        room, result = self._room[device], None
-        while result is None:
-            result, room = self._attempt(number, device, job, room)
-            if result is None:
-                gc.collect()  # the error refers to the frames that hold the arrays, and these to the error
-        evaluation = self._evaluation
-        evaluation.store.write(result)
-        self._parts(job).clear()
-        if evaluation.baselines is not None and not result.learned:
-            evaluation.baselines.write(result)
-        self._observer.finished(result, "done")
+    def _compile(self, job: _Job, task: Task, device: Any, count: int) -> Program:
+        request = self._asked.request
+        key = jax.random.key(request.seed)
+        return fitting_program(job.optimizer, task, request.plan, key, count, device, request.batch)
 
-    def _attempt(
-        self, number: int, device: Any, job: Job, room: Resources
-    ) -> tuple[CellResult | None, Resources]:
-        """The cell, or None and what to begin it again with, as memory was short."""
-        report = self._report(number, job.name)
-        report(0.0)
-        evaluation, log = self._evaluation, self._observer.log
-        task = evaluation.task(job.name.task)
-        cell = OpenCell(job, task, evaluation.settings, room, device, self._parts(job), log)
-        with self._lock:
-            self._open.append(cell)
+    def _train(self, program: Program, job: _Job, batch: Sequence[Wanted], number: int) -> Measured:
+        def advanced(fraction: float) -> None:
+            self._observer.advanced(number, job.task, job.optimizer.label, fraction)
+
+        advanced(0.0)
+        settings, seeds = [one.setting for one in batch], [one.seed for one in batch]
         try:
-            cell.work(device, report, self._stopped)
-            digests = {"task_digest": job.task_digest, "code_digest": code_digest(task)}
-            return dataclasses.replace(cell.result(), **digests), room
+            return program.run(settings, seeds, advanced, self._stopped)
         except jax.errors.JaxRuntimeError as error:
-            if cell.trainings == 1 or not out_of_memory(error):
-                raise
-        finally:
-            with self._lock:
-                self._open.remove(cell)
-        fewer = cell.trainings // 2
-        log(f"{job.name.words}: {cell.trainings} trainings at a time take too much memory; {fewer} are tried")
-        return None, dataclasses.replace(room, trainings_at_once=fewer)
+            if out_of_memory(error):
+                raise MemoryError(
+                    f"{program.size} training(s) at once do not fit; {advice(program.size)}"
+                ) from error
+            raise
 
-    def _parts(self, job: Job) -> Parts:
-        return Parts(self._evaluation.store.folder, job.name, self._observer.log)
+    def _keep(self, rows: list[Training], job: _Job) -> None:
+        """Write rows to the folder, and those of baselines to the shared folder."""
+        write(self._asked.request.folder, rows)
+        if (share := self._asked.request.share) is not None and job.optimizer.baseline:
+            try:
+                write(share, rows)
+            except OSError as error:
+                self._observer.log(f"{share} gets no copy of {job.words} ({error})")
+        self._observer.finished(rows, "done")
 
-    def _report(self, number: int, name: CellName) -> Callable[[float], None]:
-        return lambda fraction: self._observer.advanced(number, name, fraction)
+
+def _lock_name(one: Wanted) -> str:
+    return one.key[:32]
 
 
-def _memory(device: Any) -> int:
-    """Bytes a device has; a byte where none is left, as one training is tried all the same."""
-    return max(1, bytes_per_device(device))
+def _unlock(folder: Path, one: Wanted) -> None:
+    """Delete the lock file of a training whose row is written: whoever holds it afterwards finds the row."""
+    (folder / LOCKS / f"{_lock_name(one)}.lock").unlink(missing_ok=True)
+
+
+@functools.cache
+def _made_with() -> dict[str, Any]:
+    """Versions, revision and numerics of this process."""
+    made = provenance()
+    git = made["git"] or {}
+    return {
+        "versions": {name: version or "" for name, version in made["versions"].items()},
+        "revision": (git.get("revision") or "") + ("+" if git.get("dirty") else ""),
+        "numerics": numerics(),
+    }
+
+
+def _made(
+    asked: Sweep,
+    optimizer: Optimizer,
+    task: Task,
+    program: Program,
+    batch: Sequence[Wanted],
+    measured: Measured,
+) -> list[Training]:
+    """The rows of a finished batch."""
+    request = asked.request
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
+    return [
+        Training(
+            key=one.key,
+            task=one.task,
+            optimizer=optimizer.label,
+            spec=optimizer.spec,
+            learned=optimizer.learned,
+            setting=one.setting,
+            seed=one.seed,
+            steps=request.steps,
+            loss=measured.loss[i],
+            eta=None if measured.eta is None else measured.eta[i],
+            final_loss=float(measured.final_loss[i]),
+            evaluation_steps=request.plan.steps,
+            evaluations={name: values[i] for name, values in measured.evaluations.items()},
+            evaluation_batches=request.eval_batches,
+            random_seed=request.seed,
+            loss_unit=getattr(task, "loss_unit", "loss"),
+            corpus=getattr(task, "corpus", ""),
+            vocabulary=getattr(task, "vocabulary", ""),
+            task_digest=asked.digests[one.task],
+            optimizer_digest=optimizer.digest,
+            parameters=program.parameters,
+            state_bytes=program.state_bytes,
+            step_seconds=measured.step_seconds,
+            seconds=measured.seconds,
+            compile_seconds=program.compile_seconds,
+            trainings_at_once=program.size,
+            device=str(program.device.device_kind),
+            written=now,
+            **_made_with(),
+        )
+        for i, one in enumerate(batch)
+    ]

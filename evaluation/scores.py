@@ -293,6 +293,7 @@ class ScoreTable:
         requested: what was requested.
         results: by label, then by task: the trainings of every finished pair; Adam's under `NOISE`.
         tasks: the scored tasks: finished by every optimizer on the same data, with a best Adam.
+        missing: by task and label the number of trainings that a requested pair lacks.
         mixed: tasks whose data or definition are known to differ among the optimizers, each with the groups.
         unscorable: finished tasks that cannot be scored, each with the reason.
         references: what the best Adam reaches, by task, wherever there is one.
@@ -304,6 +305,7 @@ class ScoreTable:
     requested: Requested
     results: Mapping[str, Mapping[str, Result]]
     tasks: tuple[str, ...]
+    missing: Mapping[tuple[str, str], int]
     mixed: Mapping[str, str]
     unscorable: Mapping[str, str]
     references: Mapping[str, Reference]
@@ -422,7 +424,18 @@ def score_table(
     no_envelope = {} if envelopes is None else _without_envelope(scored, results, envelopes)
     velo = envelopes is not None and len(no_envelope) < len(scored)
     kinds = tuple(one for one in SCORES if scored and (one.of or velo))
-    return ScoreTable(requested, results, scored, mixed, refused, references, kinds, envelopes, no_envelope)
+    return ScoreTable(
+        requested,
+        results,
+        scored,
+        requested.missing(rows),
+        mixed,
+        refused,
+        references,
+        kinds,
+        envelopes,
+        no_envelope,
+    )
 
 
 def requested_by(rows: Sequence[Training]) -> Requested:

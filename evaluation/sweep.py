@@ -8,7 +8,7 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,8 @@ import jax
 
 from celo._core.names import unknown_name
 from celo.evaluation.optimizers import GRIDS, Optimizer, check_different, parse, source_digest
-from celo.evaluation.results import PROTOCOL, Meaning, Pair, Requested
+from celo.evaluation.results import PROTOCOL, Meaning, Pair, Requested, check_folder
+from celo.evaluation.suites import check_task
 from celo.evaluation.training import EvaluatedTraining
 from celo.meta.data.cache import cache_folder
 from celo.meta.data.catalog import TEXT_DATASETS
@@ -95,9 +96,8 @@ class Request:
         if self.grid not in GRIDS:
             raise unknown_name("grid of learning rates", self.grid, GRIDS)
         if not self.tasks or not self.optimizers:
-            raise ValueError(
-                f"an evaluation needs a task and an optimizer, got {len(self.tasks)} and {len(self.optimizers)}"
-            )
+            found = f"{len(self.tasks)} and {len(self.optimizers)}"
+            raise ValueError(f"an evaluation needs a task and an optimizer, got {found}")
         for name in self.tasks:
             check_task(name)
         if self.lm_corpus is not None and self.lm_corpus not in TEXT_DATASETS:
@@ -213,6 +213,11 @@ def sweep(request: Request, tasks: Tasks | None = None, device: str | None = Non
     """
     optimizers = [parse(text, request.grid, request.seed) for text in request.optimizers]
     check_different(optimizers)
+    by_label = {one.label: one for one in optimizers}
+    kind = device or jax.local_devices()[0].device_kind
+    # Before the data are read, which takes long.
+    asked = Sweep(request, by_label, {}, {}, kind).requested
+    check_folder(request.folder, asked, new_labels=request.new_labels)
     tasks = tasks or Tasks(request)
     digests: dict[str, str] = {}
     absent: dict[str, str] = {}
@@ -224,8 +229,7 @@ def sweep(request: Request, tasks: Tasks | None = None, device: str | None = Non
     if absent and not (digests and request.skip_missing_data):
         advice = "" if request.skip_missing_data else "\nPass skip_missing_data to skip these tasks."
         raise DatasetNotFoundError(f"{missing_data(absent)}{advice}")
-    kind = device or jax.local_devices()[0].device_kind
-    return Sweep(request, {one.label: one for one in optimizers}, digests, absent, kind)
+    return Sweep(request, by_label, digests, absent, kind)
 
 
 class Tasks:
@@ -247,14 +251,6 @@ class Tasks:
             while len(self._loaded) > jax.local_device_count():
                 self._loaded.popitem(last=False)
             return self._loaded[name]
-
-
-def check_task(name: str) -> None:
-    """Refuse the name of a task that does not exist; a user's ``module:object`` is looked up when loaded."""
-    from celo.meta.tasks.registry import find
-
-    if ":" not in name:
-        find(name)
 
 
 def task_digest(task: Task) -> str:

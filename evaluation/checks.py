@@ -1,0 +1,235 @@
+"""What a reader must know before any number: what is missing, and what may not be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+from celo.evaluation.envelope import own_corpus, retokenized, substituted
+from celo.evaluation.results import Training
+from celo.evaluation.scores import NOISE, ScoreTable
+
+FEW_EVALUATIONS = 100  # below, an envelope smoothed by 0.95 over evaluations is mostly its beginning
+WIDE = 10.0
+
+
+def notes(table: ScoreTable) -> list[str]:
+    """Sentences about what is missing and what to be careful with; none where all is well.
+
+    Args:
+        table: the scores of an evaluation.
+    """
+    said = _corpora(table) + _missing(table) + _made_differently(table)
+    for reason, tasks in _by_value(table.unscorable).items():
+        said.append(f"Some tasks are not scored, as {reason}: {', '.join(tasks)}.")
+    if not table.kinds:
+        said.append("No task can be scored: the tables and figures below show the finished trainings.")
+    return said + _wide(table) + _edges(table) + _few(table) + _envelopes(table) + _diverged(table)
+
+
+def wide(table: ScoreTable) -> dict[str, tuple[float, float]]:
+    """Scored tasks whose final-loss scores span more than a factor of ten, with the lowest and the highest.
+
+    The seeds of all optimizers count, but for diverged trainings. Such a task, often one whose loss comes
+    near zero, may decide a mean over tasks alone.
+    """
+    if not table.tasks:
+        return {}
+    scores = np.concatenate(list(table.scores("final_loss").values()))
+    found = {}
+    for i, task in enumerate(table.tasks):
+        positive = scores[:, i][scores[:, i] > 0]
+        if positive.size and positive.max() > WIDE * positive.min():
+            found[task] = (float(positive.min()), float(positive.max()))
+    return found
+
+
+def setting_words(setting: Mapping[str, float]) -> str:
+    """A setting in words; a learning rate alone without its name."""
+    if list(setting) == ["learning_rate"]:
+        return f"{setting['learning_rate']:.2g}"
+    return ", ".join(f"{name}={value:.3g}" for name, value in setting.items())
+
+
+def _by_value(reasons: Mapping[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        found.setdefault(reason, []).append(name)
+    return found
+
+
+def _rows(table: ScoreTable, task: str) -> list[Training]:
+    """The scored trainings of a task, those of Adam first."""
+    return [row for own in table.results.values() if task in own for row in own[task].runs.rows]
+
+
+def _name(label: str) -> str:
+    return "Adam" if label == NOISE else label
+
+
+def _corpora(table: ScoreTable) -> list[str]:
+    """A sentence per corpus and tokenizer that are not the published ones."""
+    found: dict[tuple[str, str, str, bool], list[str]] = {}
+    for task in table.all_tasks:
+        for row in _rows(table, task):
+            if substituted(row) or retokenized(row):
+                at = (row.corpus, own_corpus(task), row.vocabulary, substituted(row))
+                found.setdefault(at, []).append(task)
+    said = []
+    for (corpus, own, vocabulary, other), tasks in found.items():
+        instead = f" instead of {own}" if other else ""
+        meaning = (
+            "Losses and scores are not those of the published task."
+            if other
+            else "The published task reads T5's tokens: losses per token do not compare with published ones, "
+            "and no published envelope serves for VeLO's speedup."
+        )
+        names = ", ".join(dict.fromkeys(tasks))
+        said.append(f"Trained on the corpus {corpus}{instead}, tokenizer {vocabulary}: {names}. {meaning}")
+    return said
+
+
+def _missing(table: ScoreTable) -> list[str]:
+    """What is not finished, what was never requested, and the tasks that scores leave out for it."""
+    requested = {pair[:2] for pair in table.requested.pairs}
+    said = []
+    if table.missing:
+        pairs = [
+            f"{label} on {task} ({count} of {table.requested.count(label)} trainings)"
+            for (task, label), count in table.missing.items()
+        ]
+        said.append(f"Not finished: {'; '.join(pairs)}.")
+    never = [
+        f"{_name(label)} on {task}"
+        for task in table.all_tasks
+        for label in table.labels
+        if (task, "adam" if label == NOISE else label) not in requested
+    ]
+    if never:
+        said.append(f"Never requested: {'; '.join(never)}.")
+    said += [
+        f"{task} had other data or another definition for {groups}: nothing compares them."
+        for task, groups in table.mixed.items()
+    ]
+    if said:
+        left = [task for task in table.all_tasks if task not in table.tasks and task not in table.unscorable]
+        kept = f"Scores are over the {len(table.tasks)} of {len(table.all_tasks)} tasks"
+        said.append(f"{kept} that every optimizer finished on the same data; left out: {', '.join(left)}.")
+    return said
+
+
+def _made_differently(table: ScoreTable) -> list[str]:
+    """A sentence per way in which the rows of a task were made differently, with the tasks."""
+    ways: dict[str, Callable[[Training], str]] = {
+        "versions of libraries": lambda row: " ".join(
+            f"{name} {version}" for name, version in sorted(row.versions.items())
+        ),
+        "git revisions": lambda row: row.revision,
+        "kinds of device": lambda row: row.device,
+        "numerical settings of JAX": lambda row: row.numerics or "defaults",
+    }
+    said = []
+    for words, of in ways.items():
+        tasks = [task for task in table.all_tasks if len({of(row) for row in _rows(table, task)}) > 1]
+        if tasks:
+            values = sorted({of(row) or "unknown" for task in tasks for row in _rows(table, task)})
+            shown = values if words != "versions of libraries" else _differing(values)
+            said.append(
+                f"Trainings with different {words} are compared ({'; '.join(shown)}), on: {', '.join(tasks)}. "
+                "Differences may come from that; `celo evaluate` into a new folder makes them equal."
+            )
+    return said
+
+
+def _differing(values: Iterable[str]) -> list[str]:
+    """Lists of "name version" without the names and versions that all of them have."""
+    pairs = [value.split(" ") for value in values]
+    named = [{f"{a} {b}" for a, b in zip(one[::2], one[1::2], strict=False)} for one in pairs]
+    shared = set.intersection(*named)
+    return [", ".join(sorted(one - shared)) or "others unknown" for one in named]
+
+
+def _wide(table: ScoreTable) -> list[str]:
+    return [
+        f"The final-loss scores on {task} span a factor of {high / low:.3g} (from {low:.2g} to {high:.2g}): "
+        "aggregates over tasks may rest on this task alone. Read the scores of each task."
+        for task, (low, high) in wide(table).items()
+    ]
+
+
+def _edges(table: ScoreTable) -> list[str]:
+    """A sentence per optimizer whose best value is at an end of its grid."""
+    said = []
+    for label, own in table.results.items():
+        edges = [(task, *result.edge) for task, result in own.items() if result.edge]
+        if edges:
+            where = ", ".join(f"{task} ({value:.2g})" for task, _, value in edges)
+            said.append(
+                f"{_name(label)}: the best {edges[0][1].replace('_', ' ')} is at an end of the grid; a better "
+                f"one may lie outside, on: {where}."
+            )
+    return said
+
+
+def _few(table: ScoreTable) -> list[str]:
+    said = []
+    if len(table.seeds) == 1:
+        said.append("There is one seed, so there are no intervals: chance cannot be told from effect.")
+    if table.kinds and len(table.tasks) == 1:
+        said.append(f"There is one scored task, {table.tasks[0]}: aggregates are over its seeds.")
+    return said
+
+
+def _envelopes(table: ScoreTable) -> list[str]:
+    """What VeLO's speedup leaves out, and envelopes too coarse or too short to judge the trainings."""
+    said = []
+    if table.no_envelope:
+        reasons = "; ".join(
+            f"{reason}: {', '.join(tasks)}" for reason, tasks in _by_value(table.no_envelope).items()
+        )
+        count = len(table.tasks) - len(table.no_envelope)
+        over = f"over {count} of the {len(table.tasks)} scored tasks" if count else "not scored"
+        said.append(f"VeLO's speedup is {over}; {reasons}.")
+    known = {
+        task: one
+        for task, one in (table.envelopes or {}).items()
+        if task in table.tasks and task not in table.no_envelope
+    }
+    coarse = [
+        f"{task} ({one.evaluations})"
+        for task, one in known.items()
+        if one.evaluations is not None and one.evaluations < FEW_EVALUATIONS
+    ]
+    steps = table.requested.settings["steps"]
+    short = [
+        f"{task} ({one.steps[-1]:,.0f} of {steps:,} steps)"
+        for task, one in known.items()
+        if one.steps[-1] <= steps
+    ]
+    if coarse:
+        said.append(
+            f"The envelope of Adam has fewer than {FEW_EVALUATIONS} evaluations, and smoothing leaves it too "
+            f"high: VeLO's speedup flatters, on: {', '.join(coarse)}."
+        )
+    if short:
+        said.append(
+            "The envelope of Adam is no longer than the trainings, so VeLO's speedup cannot exceed 1, on: "
+            f"{', '.join(short)}."
+        )
+    return said
+
+
+def _diverged(table: ScoreTable) -> list[str]:
+    """A sentence per optimizer with diverged trainings at the setting scored."""
+    said = []
+    for label, own in table.results.items():
+        failed = {task: result.runs for task, result in own.items() if result.runs.diverged.any()}
+        if failed:
+            where = ", ".join(
+                f"{task} ({runs.diverged.sum()} of {len(runs.rows)}"
+                + (f" at {setting_words(runs.setting)})" if runs.setting else ")")
+                for task, runs in failed.items()
+            )
+            said.append(f"{label}: trainings diverged, each scored 0, on: {where}.")
+    return said

@@ -50,22 +50,14 @@ class Row:
     def recipe(self, base: Base) -> Recipe:
         """The recipe of the row, from the one that its optimizer starts from."""
         found = base(self.optimizer)
-        stages = found.plan()
+        stages = found.stages
         if len(self.stages) == 1:
-            total = sum(stage.iterations for stage in stages)
-            stages = (dataclasses.replace(stages[0], iterations=total),)
-        changed = [
-            dataclasses.replace(stage, **change) for stage, change in zip(stages, self.stages, strict=True)
-        ]
-        return with_stages(dataclasses.replace(found, options=(*found.options, *self.options)), changed)
+            stages = (dataclasses.replace(stages[0], iterations=found.ends()[-1]),)
+        options = (*found.options, *self.options)
+        return dataclasses.replace(found, stages=stages, options=options).change_stages(*self.stages)
 
 
-def with_stages(recipe: Recipe, stages: Sequence[Any]) -> Recipe:
-    """A recipe with other stages."""
-    return dataclasses.replace(recipe, stages=len(stages), stage1=stages[0], stage2=stages[-1])
-
-
-BOTH: Changes = {"part": 3}  # one stage that trains the update rule and the scheduler at once
+BOTH: Changes = {"trains": "both"}  # one stage that trains the update rule and the scheduler at once
 
 
 def _augmented(first: str, second: str, published: float) -> Row:
@@ -86,7 +78,7 @@ def _pair(name: str, plain: float, augmented: float) -> tuple[Row, Row]:
 
 GRID: tuple[Row, ...] = (
     Row(CELO, "parts", "Celo as it is", 1.20),
-    Row("no_scheduler", "parts", "no scheduler", 0.99, stages=({"part": 1},)),
+    Row("no_scheduler", "parts", "no scheduler", 0.99, stages=({"trains": "rule"},)),
     Row("one_stage", "parts", "update rule and scheduler at once, in one stage", 0.89, stages=(BOTH,)),
     Row("tensor_features", "parts", "scheduler by tensor", 1.19, options=("tensor_features=True",)),
     Row("linear", "parts", "step size linear in the scheduler", 1.07, options=("form=linear",)),

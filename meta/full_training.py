@@ -1,8 +1,8 @@
 """Training one problem from its first step to its last, as a pure function of the optimizer and a random key.
 
-Where `celo.meta.estimators.unroll` trains truncated stretches with resets, this is what a user does: draw initial parameters,
-take ``num_steps`` steps, look at the loss. It is one `jax.lax.scan`, so it goes under `jax.vmap` over keys,
-learning rates and meta-parameters.
+Where `celo.meta.estimators.unroll` trains truncated stretches with resets, this is what a user does: draw
+initial parameters, take ``num_steps`` steps, look at the loss. It is one `jax.lax.scan`, so it goes under
+`jax.vmap` over keys, learning rates and meta-parameters.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The meta-parameters a stage starts from, whether they fit what it trains, and whether they are the same."""
+"""The meta-parameters a stage starts from, and the checks that they fit and are still the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import celo
 from celo.learned.base import theta_shapes
 from celo.meta.compile import jit_once
 from celo.meta.estimators import partition, sharding
-from celo.meta.recipe import Recipe
+from celo.meta.recipe import Recipe, Stage
 from celo.meta.runs import config_file
 from celo.meta.runs.fingerprint import arrays_fingerprint
 from celo.meta.runs.run import saved_steps
@@ -27,25 +27,25 @@ def initial_theta(recipe: Recipe, number: int = 0, digest: str | None = None) ->
 
     Args:
         recipe: the recipe.
-        number: the stage, counted from 0.
-        digest: of the meta-parameters the checkpoint has to hold, as `starting_points` gives it; None = any.
+        number: index of the stage.
+        digest: expected digest of the meta-parameters, from `starting_points`; None = any.
 
     Raises:
         ValueError: if the checkpoint is damaged, holds numbers that are not finite, is of another optimizer
-            or another configuration of it, or holds other meta-parameters than it has to.
+            or another configuration of it, or has another digest than expected.
         FileNotFoundError: if there is no such checkpoint.
     """
-    learned = recipe.learned(recipe.plan()[number].part)
+    learned = recipe.learned(recipe.stages[number])
     checkpoint = recipe.checkpoint(number)
     if not checkpoint:
         return jit_once(learned.init)(jax.random.fold_in(jax.random.key(recipe.seed), 0))
     loaded, theta = celo.load(checkpoint)
     # A theta is the same whether its scheduler is in use or not.
-    if loaded not in (recipe.learned(1), recipe.learned(2)):
+    if loaded not in (recipe.learned(Stage("rule")), recipe.learned(Stage("scheduler"))):
         raise ValueError(f"{checkpoint} holds meta-parameters of {loaded}, not of {learned}")
     if digest is not None and (found := arrays_fingerprint(theta)) != digest:
         raise ValueError(
-            f"{checkpoint} was changed since the run began: the digest of its meta-parameters is {found}, "
+            f"{checkpoint} has changed since the run started: the digest of its meta-parameters is {found}, "
             f"expected {digest}"
         )
     return theta
@@ -54,31 +54,30 @@ def initial_theta(recipe: Recipe, number: int = 0, digest: str | None = None) ->
 def starting_points(recipe: Recipe, run_dir: str | os.PathLike[str]) -> dict[str, str]:
     """Digests of the meta-parameters in the checkpoints that stages start from, for a run's configuration.
 
-    The checkpoint of a stage that has not begun is read and checked. Of one that has, the run folder holds
-    what came of it: the file may be gone, but if it is there it counts, as it may have been changed. Packaged
-    and published weights change with the package and the hub, which is no reason to give up a run under way.
+    The checkpoint of a stage that has not started is read and checked. Once the stage has started, the file
+    may be gone; if it still exists it is checked too. Packaged and published weights are not checked any more
+    then: they change with the package and the hub, and the run does not need them.
 
     Args:
         recipe: the recipe.
-        run_dir: its run folder, there or not.
+        run_dir: its run folder, which need not exist.
 
     Returns:
-        SHA-256 in hexadecimal by stage, "stage1" and "stage2"; stages that start from no checkpoint are left
-        out.
+        SHA-256 in hexadecimal by stage ("stage1", "stage2", ...), for stages that start from a checkpoint.
 
     Raises:
         ValueError: as `initial_theta`, or the run's ``config.json`` is not readable.
-        FileNotFoundError: a checkpoint that is still needed is not there.
+        FileNotFoundError: a checkpoint that is still needed does not exist.
     """
     steps = saved_steps(run_dir)
-    # Without a configuration it is no run, which is for those to say who open it.
+    # Without a configuration it is not a run, which `RunFolder.open` reports.
     known = bool(steps) and (Path(run_dir) / config_file.NAME).exists()
-    begun = recipe.stage_at(steps[-1]) + 1 if known else 0
+    started = recipe.stage_at(steps[-1]) + 1 if known else 0
     recorded = config_file.read_config(run_dir)["config"].get(CONFIG_KEY, {}) if known else {}
     digests = {}
-    for number in range(len(recipe.plan())):
+    for number in range(len(recipe.stages)):
         stage, checkpoint = stage_name(number), recipe.checkpoint(number)
-        if checkpoint and (number >= begun or Path(checkpoint).is_file()):
+        if checkpoint and (number >= started or Path(checkpoint).is_file()):
             digests[stage] = arrays_fingerprint(initial_theta(recipe, number))
         elif checkpoint and stage in recorded:
             digests[stage] = recorded[stage]
@@ -86,21 +85,21 @@ def starting_points(recipe: Recipe, run_dir: str | os.PathLike[str]) -> dict[str
 
 
 def stage_name(number: int) -> str:
-    """Name of a stage counted from 0, as the recipe calls it."""
+    """Name of a stage by its index: "stage1" is the first."""
     return f"stage{number + 1}"
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Finds out before anything is compiled what would stop a stage, perhaps hours from now.
+    """Check before anything is compiled that every stage can run, also one that starts hours from now.
 
     Args:
-        recipe: what to check against the optimizer and the devices there are.
+        recipe: checked against the optimizer and the devices of this process.
 
     Raises:
         ValueError: if a stage has nothing to train, or its problems do not divide among the processes.
     """
-    for stage in recipe.plan():
-        learned = recipe.learned(stage.part)
+    for stage in recipe.stages:
+        learned = recipe.learned(stage)
         shapes = theta_shapes(learned)
         partition.split(shapes, stage.trainable(learned, shapes))
         sharding.problem_mesh(stage.problems)

@@ -1,4 +1,4 @@
-"""Meta-training: the stages of a recipe, resumable, tracked, validated, in a run folder."""
+"""Meta-training of all stages of a recipe in a run folder: resumable, tracked, validated."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -19,13 +19,15 @@ from celo import checkpoint
 from celo._core import names
 from celo.learned import LEARNED
 from celo.learned.base import LearnedOptimizer
-from celo.meta.estimators.signals import StopRequest, stop_on_signals
+from celo.meta.fields import Range, check_fields
 from celo.meta.initial_theta import CONFIG_KEY, check_recipe, initial_theta, stage_name, starting_points
 from celo.meta.program import Measures, MetaState, StageProgram
 from celo.meta.recipe import Recipe
+from celo.meta.runs.files import number_from_json
 from celo.meta.runs.fingerprint import arrays_fingerprint
-from celo.meta.runs.run import RunFolder, saved_steps
-from celo.meta.runs.trackers import TRACKERS, Tracker, make_tracker
+from celo.meta.runs.run import RunFolder, check_run_folder, saved_steps
+from celo.meta.runs.signals import StopRequest, stop_on_signals
+from celo.meta.runs.trackers import Tracker, make_tracker
 from celo.meta.runs.wandb_tracker import mode_of
 from celo.meta.tasks import make
 from celo.meta.validation import Validation
@@ -37,11 +39,12 @@ BEST_FILE = "theta_best.safetensors"
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How a run is carried out; none of it changes the result.
+    """How a run is carried out; nothing here changes the result.
 
     Attributes:
         data_dir: folder of datasets, see `celo.meta.data`; None = $CELO_DATA, then the hub.
-        tracker: "jsonl" or "none" (the run's own metrics.jsonl, always written), or "wandb".
+        tracker: "wandb", or "jsonl" for metrics.jsonl alone, which every run writes; "none" is another name
+            for "jsonl".
         tracker_mode: of wandb: online, offline or disabled; default the variable WANDB_MODE, then online.
         project: wandb project.
         group: wandb group.
@@ -51,23 +54,19 @@ class Settings:
     """
 
     data_dir: str | None = None
-    tracker: str = "jsonl"
-    tracker_mode: str | None = None
+    tracker: Literal["jsonl", "wandb", "none"] = "jsonl"
+    tracker_mode: Literal["online", "offline", "disabled"] | None = None
     project: str = "celo"
     group: str | None = None
-    checkpoint_every: int = 200
-    keep: int = 3
+    checkpoint_every: Annotated[int, Range(1, 10**9)] = 200
+    keep: Annotated[int, Range(1, 10**6)] = 3
     progress: bool = True
 
     def __post_init__(self) -> None:
-        """Checks names and numbers."""
-        if self.tracker not in TRACKERS:
-            raise names.unknown_name("tracker", self.tracker, TRACKERS)
-        if self.tracker == "wandb" or self.tracker_mode is not None:
+        """Checks every field, and the variable WANDB_MODE where it decides."""
+        check_fields(self)
+        if self.tracker == "wandb":
             mode_of(self.tracker_mode)
-        for name in ("checkpoint_every", "keep"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
 
 
 class Result(NamedTuple):
@@ -77,8 +76,10 @@ class Result(NamedTuple):
         learned: the learned optimizer in the configuration of the last stage.
         theta: meta-parameters after the last meta-iteration done.
         path: the run folder.
-        finished: false if a signal stopped the run; the same call goes on.
-        stopped: whether a signal asked to stop, be it too late to leave anything undone.
+        finished: false if a signal stopped the run; the same call resumes it.
+        stopped: whether a signal asked to stop, even if the run had just finished.
+        best: of the last stage by meta-validation, if the run is finished and validated: after how many
+            meta-iterations, and the score, lower is better.
     """
 
     learned: LearnedOptimizer
@@ -86,15 +87,16 @@ class Result(NamedTuple):
     path: Path
     finished: bool
     stopped: bool = False
+    best: tuple[int, float] | None = None
 
 
 def meta_train(recipe: Recipe, run_dir: str | os.PathLike[str], settings: Settings | None = None) -> Result:
-    """Meta-trains a learned optimizer, or goes on with a run that was interrupted.
+    """Meta-train a learned optimizer, or resume a run that was interrupted.
 
     The run folder gets config.json, metrics.jsonl, checkpoints/, the best theta of each stage by
     meta-validation, and at the end theta.safetensors (the last) and theta_best.safetensors (the best of the
-    last stage). Whatever the moment a run is killed, the same call with the same data and initial checkpoints
-    gives the theta that the uninterrupted run gives, bit for bit, on the same number of devices.
+    last stage). Whenever a run is killed, the same call with the same data and initial checkpoints gives the
+    theta of the uninterrupted run, bit for bit, on the same number of devices.
 
     Args:
         recipe: what to do.
@@ -106,25 +108,27 @@ def meta_train(recipe: Recipe, run_dir: str | os.PathLike[str], settings: Settin
 
     Raises:
         ValueError: the folder holds a run of another recipe, of other data or of other initial checkpoints,
-            or something else.
-        FileNotFoundError: a checkpoint that a stage will start from is not there.
+            or something that is not a run.
+        OSError: the folder cannot be created or written.
+        FileNotFoundError: a checkpoint that a stage starts from does not exist.
         meta.data.DatasetNotFoundError: data are missing.
 
     Example::
 
-        recipe = meta.recipe.preset("quick")
-        result = meta_train(recipe, "runs/mine")  # minutes; the same call goes on where it stopped
+        recipe = celo.meta.preset("quick")
+        result = celo.meta.meta_train(recipe, "runs/mine")  # minutes; the same call resumes
         optimizer = result.learned.optimizer(result.theta, num_steps=1000)
     """
     settings = settings or Settings()
-    # Before there is a folder, nothing is left of a run that cannot be.
+    # Everything is checked before the folder is created.
+    check_run_folder(run_dir)
     check_recipe(recipe)
     starts = starting_points(recipe, run_dir)
     data = {name: make(name, settings.data_dir) for name in recipe.task_names()}
-    # Names and paths stay the same when what they lead to is changed; digests do not.
+    # Names and paths stay the same when the files behind them change; digests do not.
     digests = {"data": {name: arrays_fingerprint(task) for name, task in data.items()}, CONFIG_KEY: starts}
     with RunFolder.open(run_dir, recipe.config() | digests, keep=settings.keep) as run:
-        options = (settings.tracker_mode, settings.project, None, settings.group)
+        options = (settings.tracker_mode, settings.project, settings.group, "meta-train", dashboard_name)
         with make_tracker(settings.tracker, run, *options) as tracker, stop_on_signals() as stop:
             return _Training(recipe, settings, data, run, tracker, stop).go()
 
@@ -146,38 +150,44 @@ class _Training:
         stop: StopRequest,
     ):
         self.recipe, self.settings, self.run = recipe, settings, run
-        self.tracker, self.stop, self.stages = tracker, stop, recipe.plan()
+        self.tracker, self.stop, self.stages = tracker, stop, recipe.stages
         self.ends = recipe.ends()
+        self.last = len(self.stages) - 1
         self.key = jax.random.key(recipe.seed)
         self.data = data
         validated = [data[name] for name in recipe.validation_tasks or recipe.tasks]
         self.validation = Validation(validated, recipe.validation_steps, recipe.validation_seeds)
         self._programs: dict[int, StageProgram] = {}
+        self.bar: tqdm = tqdm(disable=True)
 
     def go(self) -> Result:
-        """Does all that is left of the run."""
+        """Run the meta-iterations that are left."""
         if (before := self.finished_before()) is not None:
             return before
-        found = self.run.restore_latest(lambda step: self.begin(self.recipe.stage_at(step), self.any_theta()))
-        if found is None:
-            self.program(0).prepare()  # compiles while theta is drawn
-        step, state = found if found is not None else (0, self.begin(0, self.initial_theta(0)))
         total = self.ends[-1]
-        bar = tqdm(
-            total=total, initial=step, unit="it", disable=not self.settings.progress, dynamic_ncols=True
-        )
-        with bar:
+        progress = self.settings.progress
+        with tqdm(total=total, unit="it", disable=not progress, dynamic_ncols=True) as self.bar:
+            step, state = self.first_state()
+            self.bar.initial = self.bar.n = step
             while step < total and not self.stopped():
                 done, state = self.advance(step, state)
-                bar.update(done - step)
-                bar.set_postfix_str(self.summary)
+                self.bar.update(done - step)
                 step = done
         self.run.save(step, state)
         return self.finish(state, step == total)
 
+    def first_state(self) -> tuple[int, MetaState]:
+        """Step and state of the last checkpoint, or of the beginning."""
+        found = self.run.restore_latest(lambda step: self.begin(self.recipe.stage_at(step), self.any_theta()))
+        if found is not None:
+            return found.step, found.state
+        self.say(0, "compiling")
+        self.program(0).prepare()  # compiles while theta is drawn
+        return 0, self.begin(0, self.initial_theta(0))
+
     def finished_before(self) -> Result | None:
-        """What a run that has come to its end left, with nothing compiled; None unless all of it is there."""
-        path, number = self.run.path, len(self.stages) - 1
+        """The result of a finished run, with nothing compiled; None unless all its files are intact."""
+        path = self.run.path
         files = [path / file for file in (THETA_FILE, BEST_FILE)[: 2 if self.recipe.validate_every else 1]]
         if saved_steps(path)[-1:] != [self.ends[-1]] or not all(file.exists() for file in files):
             return None
@@ -187,33 +197,40 @@ class _Training:
             return None  # damaged; it is written again from the checkpoint
         if any((one.header or {}).get("provenance", {}).get("recipe") != self.run.config for one in found):
             return None
-        return Result(self.optimizer(number), jax.device_get(found[0].theta), path, True, self.stop.requested)
+        theta, best = jax.device_get(found[0].theta), self.run.best(self.slot(self.last))
+        return Result(self.optimizer(self.last), theta, path, True, self.stop.requested, best)
 
     def initial_theta(self, number: int) -> PyTree:
-        """The meta-parameters a stage starts from, which must still be those its run was begun with."""
+        """The meta-parameters a stage starts from; their digest must be the one the run recorded."""
         return initial_theta(self.recipe, number, self.run.config[CONFIG_KEY].get(stage_name(number)))
 
     def optimizer(self, number: int) -> LearnedOptimizer:
         """The learned optimizer of a stage."""
-        return self.recipe.learned(self.stages[number].part)
+        return self.recipe.learned(self.stages[number])
 
     def program(self, number: int) -> StageProgram:
-        """The compiled programs of a stage."""
+        """The compiled programs of a stage; those of the stage before are dropped."""
         if number not in self._programs:
             key = jax.random.fold_in(self.key, number + 1)
             tasks = [self.data[name] for name in self.recipe.families(number)]
-            self._programs[number] = StageProgram(
+            made = StageProgram(
                 self.stages[number], self.optimizer(number), tasks, key, self.recipe.iterations_per_call
             )
+            self._programs = {number: made}
         return self._programs[number]
 
     def begin(self, number: int, theta: PyTree) -> MetaState:
         """State before the first meta-iteration of a stage."""
+        self.say(number, "compiling")
         return self.program(number).begin(theta)
 
     def any_theta(self) -> PyTree:
         """Meta-parameters of the right shapes, for a state whose values are about to be replaced."""
         return self.optimizer(0).init(self.key)
+
+    def say(self, number: int, text: str) -> None:
+        """Show what a stage is doing."""
+        self.bar.set_postfix_str(f"stage {number + 1}: {text}")
 
     def stopped(self) -> bool:
         """Whether a signal asked any of the processes to stop: they have to stop after the same call."""
@@ -227,15 +244,16 @@ class _Training:
         size = self.recipe.iterations_per_call
         # Calls end at multiples of their size, wherever a run resumed, so that rows of metrics are the same.
         done = min((step // size + 1) * size, self.ends[number])
-        began = time.perf_counter()
+        start = time.perf_counter()
         state, measures = self.program(number).run(state, done - step)
-        seconds = (time.perf_counter() - began) / (done - step)
+        seconds = (time.perf_counter() - start) / (done - step)
         row = {"stage": number + 1, "seconds_per_meta_iteration": seconds}
         row |= describe(measures, self.program(number).names)
-        self.summary = f"stage {number + 1}, meta-loss {row['meta_loss']:.4f}"
         ended = done == self.ends[number]
         if self.due(self.recipe.validate_every, step, done) or (ended and self.recipe.validate_every):
+            self.say(number, "validating")
             row |= self.validate(number, done, state.theta)
+        self.say(number, f"meta-loss {row['meta_loss']:.4f}")
         self.tracker.log(done, row)
         if ended and done < self.ends[-1]:
             chosen = self.recipe.checkpoint(number + 1)
@@ -249,32 +267,44 @@ class _Training:
         """Whether a multiple of ``every`` lies in (step, done]."""
         return every > 0 and done // every > step // every
 
+    def slot(self, number: int) -> str:
+        """The folder of the best theta of a stage."""
+        return f"best_{stage_name(number)}"
+
     def validate(self, number: int, step: int, theta: PyTree) -> dict[str, float]:
         """Meta-validation of a theta; keeps it if it is the best of its stage."""
         theta = jax.device_get(theta)
         score, losses = self.validation.validate(
             self.optimizer(number), theta, jax.random.fold_in(self.key, _VALIDATION)
         )
-        self.run.save_best(step, theta, score, slot=f"best_stage{number + 1}")
+        if self.run.save_best(step, theta, score, slot=self.slot(number)):
+            self.tracker.summarise({"best": score, "best_step": step})
         return {"validation": score} | {f"validation/{name}": loss for name, loss in losses.items()}
 
     def finish(self, state: MetaState, finished: bool) -> Result:
-        """Writes the meta-parameters if the run has come to its end."""
-        number = len(self.stages) - 1
-        theta, learned = jax.device_get(state.theta), self.optimizer(number)
-        best = self.run.restore_best(theta, slot=f"best_stage{number + 1}") if finished else None
+        """Write the meta-parameters if the run is finished."""
+        theta, learned = jax.device_get(state.theta), self.optimizer(self.last)
+        best = self.run.restore_best(theta, slot=self.slot(self.last)) if finished else None
         if finished and self.run.is_writer:
             self.write(THETA_FILE, learned, theta)
             if best is not None:
-                self.write(BEST_FILE, learned, best[1])
-        return Result(learned, theta, self.run.path, finished, self.stop.requested)
+                self.write(BEST_FILE, learned, best.state)
+        score = None if best is None else (best.step, number_from_json(best.notes["metric"]))
+        return Result(learned, theta, self.run.path, finished, self.stop.requested, score)
 
     def write(self, file: str, learned: LearnedOptimizer, theta: PyTree) -> None:
-        """Writes a checkpoint of meta-parameters that says where it comes from."""
+        """Write a checkpoint of meta-parameters with the configuration of the run as its provenance."""
         config = {name: getattr(learned, name) for name in names.options(LEARNED[self.recipe.optimizer])}
-        celo.save(
-            self.run.path / file, self.recipe.optimizer, config, theta, provenance={"recipe": self.run.config}
-        )
+        path, provenance = self.run.path / file, {"recipe": self.run.config}
+        celo.save(path, self.recipe.optimizer, config, theta, provenance=provenance)
+        self.tracker.keep(path, "theta")
+
+
+def dashboard_name(name: str) -> str:
+    """Name of a metric on a dashboard: in the section "train" or "validation"."""
+    if name == "validation":
+        return "validation/mean"
+    return name if name.startswith("validation/") else f"train/{name}"
 
 
 def describe(measures: Measures, families: Sequence[str]) -> dict[str, Any]:
@@ -285,8 +315,8 @@ def describe(measures: Measures, families: Sequence[str]) -> dict[str, Any]:
         families: names of the task families, in the order of the groups.
 
     Returns:
-        Means over the meta-iterations: ``meta_loss``, ``loss/FAMILY``, ``gradient_norm``, ``diverged`` (share
-        of problems); and arrays over meta-iterations, families and problems: ``eta``, ``horizon``.
+        Means over the meta-iterations: ``meta_loss``, ``loss/FAMILY``, ``gradient_norm``, ``diverged`` (the
+        fraction of problems); and arrays over meta-iterations, families and problems: ``eta``, ``horizon``.
     """
     groups = measures.groups
     loss = np.concatenate([np.mean(group.loss, axis=(0, 2)) for group in groups])

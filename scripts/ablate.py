@@ -56,7 +56,7 @@ class Ablate:
         data_dir: folder of datasets; default the variable CELO_DATA, then the hub.
         reps: bootstrap resamples.
         seed: seed of the resampling.
-        tracker: tracker of meta-training.
+        tracker: tracker of meta-training; none and jsonl both mean metrics.jsonl alone.
         host_devices: devices to make of the CPU where there is no accelerator; 0 = one per core.
         plan: print the rows with estimated hours, and do nothing.
     """
@@ -86,12 +86,10 @@ class Ablate:
 
     def base(self, optimizer: str) -> Recipe:
         """The recipe an optimizer starts from."""
-        from celo.ablations.grid import with_stages
-        from celo.meta.tuned import tuned_preset
+        from celo.meta.presets import preset
 
-        found = tuned_preset(self.preset, optimizer)
-        count = {"iterations": self.iterations} if self.iterations else {}
-        return with_stages(found, [dataclasses.replace(stage, **count) for stage in found.plan()])
+        found = preset(self.preset, optimizer)
+        return found.change_stages({"iterations": self.iterations}) if self.iterations else found
 
     def trials(self) -> list[Trial]:
         """What to meta-train; all rows from one seed before the next."""
@@ -193,7 +191,7 @@ def planned(command: Ablate, cores: int) -> Any:
     for trial in command.trials():
         hours = estimated_hours(trial.recipe, command.out / "meta" / trial.label, cores)
         total += hours
-        iterations = " + ".join(f"{stage.iterations:,}" for stage in trial.recipe.plan())
+        iterations = " + ".join(f"{stage.iterations:,}" for stage in trial.recipe.stages)
         row = trial.row
         published = f"{row.published:.2f}"
         lines.append((trial.label, TABLES[row.table], row.change, iterations, f"{hours:.2g}", published))
@@ -210,7 +208,7 @@ def estimated_hours(recipe: Recipe, folder: Path, cores: int) -> float:
     rows = read_metrics(file) if file.is_file() else []
     measured = [row["seconds_per_meta_iteration"] for row in rows if "seconds_per_meta_iteration" in row]
     seconds = 0.0
-    for number, stage in enumerate(recipe.plan()):
+    for number, stage in enumerate(recipe.stages):
         length = stage.horizon_high if stage.estimator == "full_es" else stage.truncation
         steps = 2 * stage.problems * length * len(recipe.families(number))
         each = sum(measured) / len(measured) if measured else CORE_SECONDS_PER_STEP * steps / cores

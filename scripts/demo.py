@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     start = time.perf_counter()
     with exit_with():
         command = checks.parse(Demo, argv, "celo demo", __doc__, ("run_dir", "out"))
-        from celo.meta.recipe import preset
+        from celo.meta.presets import preset
         from celo.meta.runs.metrics import read_metrics
         from celo.meta.trainer import THETA_FILE, Settings, meta_train
         from celo.scripts import pipeline

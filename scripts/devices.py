@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from typing import Annotated
 
 import jax
+
+from celo.meta.fields import Range, check_fields
 
 
 def core_count() -> int:
@@ -19,33 +22,41 @@ class Devices:
 
     Attributes:
         host_devices: devices to make of the CPU where there is no accelerator; 0 = one per core.
-        coordinator: address host:port of the first process, for several processes; "" = one process.
+        coordinator: address HOST:PORT of the first process, for several processes; "" = one process.
         num_processes: number of processes.
         process_id: number of this process.
+
+    Raises:
+        TypeError: a field has another type.
+        ValueError: the numbers are out of range or contradict each other.
     """
 
-    host_devices: int = 0
+    host_devices: Annotated[int, Range(0, 4096)] = 0
     coordinator: str = ""
-    num_processes: int = 1
-    process_id: int = 0
+    num_processes: Annotated[int, Range(1, 10**6)] = 1
+    process_id: Annotated[int, Range(0, 10**6)] = 0
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        check_fields(self)
+        if self.process_id >= self.num_processes:
+            raise ValueError(
+                f"process_id is {self.process_id} and num_processes {self.num_processes}; expected "
+                "process_id < num_processes"
+            )
+        if self.num_processes > 1 and not self.coordinator:
+            raise ValueError(f"num_processes is {self.num_processes}; several processes need a coordinator")
+        host, colon, port = self.coordinator.rpartition(":")
+        if self.coordinator and not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
+            raise ValueError(f"coordinator is {self.coordinator!r}; expected HOST:PORT")
 
 
 def set_up(devices: Devices) -> None:
-    """Configures JAX; call it before anything computes.
+    """Configure JAX; call it before anything computes.
 
     Raises:
-        ValueError: for numbers that make no sense.
         RuntimeError: by JAX, if it has already started its devices.
     """
-    if devices.host_devices < 0:
-        raise ValueError(f"host_devices is {devices.host_devices}; expected 0 (one per core) or more")
-    if not 0 <= devices.process_id < devices.num_processes:
-        raise ValueError(
-            f"process_id is {devices.process_id} and num_processes {devices.num_processes}; expected "
-            "0 <= process_id < num_processes"
-        )
-    if devices.num_processes > 1 and not devices.coordinator:
-        raise ValueError(f"num_processes is {devices.num_processes}; several processes need a coordinator")
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         # Only the CPU's number of devices; an accelerator, where there is one, is used instead.
         jax.config.update("jax_num_cpu_devices", devices.host_devices or core_count())

@@ -38,10 +38,10 @@ def lines(what: str) -> Iterator[tuple[str, str]]:
         yield from ((name, "learned") for name in LEARNED)
         yield from ((name, "hand-designed") for name in HAND_DESIGNED)
     elif what == "presets":
-        from celo.meta.recipe import PRESETS
+        from celo.meta.presets import PRESETS
 
         for name, recipe in PRESETS.items():
-            iterations = " + ".join(f"{stage.iterations:,}" for stage in recipe.plan())
+            iterations = " + ".join(f"{stage.iterations:,}" for stage in recipe.stages)
             yield name, f"{iterations} meta-iterations on {', '.join(recipe.tasks)}"
     else:
         from celo.evaluation.suites import suites

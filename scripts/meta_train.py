@@ -1,71 +1,125 @@
 """Meta-train a learned optimizer.
 
-`celo meta-train --preset quick --run-dir runs/mine` starts a run, or goes on with it where it stopped.
-Presets: quick (embedded digits, minutes), cpu (real datasets, about an hour on two cores), paper (the Celo
-paper's). Every field of the preset can be overridden: `--stage1.iterations 2000 --tasks NAME NAME`.
+`celo meta-train --preset quick --run-dir runs/mine` starts a run; the same command resumes it. Presets: quick
+(embedded digits, minutes), cpu (real datasets, about an hour on two cores), paper (the Celo paper's). Every
+field of the preset can be overridden: `--stage1.iterations 2000 --tasks NAME NAME`. `--stages N` runs N
+stages, `--stage1.FIELD` to `--stageN.FIELD`; those beyond the preset's repeat its last one.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import shlex
 import sys
+import time
+import typing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from celo.meta.recipe import Recipe
-from celo.meta.trainer import Settings, meta_train
-from celo.meta.tuned import tuned_preset
+from celo.learned import LEARNED
+from celo.meta.presets import preset
+from celo.meta.recipe import Recipe, Stage
+from celo.meta.trainer import BEST_FILE, THETA_FILE, Result, Settings, meta_train
 from celo.scripts.devices import Devices, set_up
 from celo.scripts.errors import exit_with
 
 PROGRAM = "celo meta-train"
+_MOST_STAGES = 99
+_STAGES = "the stages, in order; each starts from the theta that the one before ends with."
+_STAGES_OPTION = "number of stages to run, from the first."
 
 
 @dataclasses.dataclass(frozen=True)
 class MetaTrain:
-    """Meta-train a learned optimizer in a run folder; given a run that exists, go on with it.
+    """The options that are not fields of a recipe.
 
     Attributes:
-        recipe: what to do; the preset gives the defaults.
-        settings: how to do it.
+        settings: how to carry the recipe out.
         devices: where.
-        preset: the recipe to start from: quick, cpu or paper.
+        preset: the recipe to start from.
         run_dir: the run folder; default runs/PRESET.
     """
 
-    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
     settings: Annotated[Settings, tyro.conf.arg(name="")]
     devices: Annotated[Devices, tyro.conf.arg(name="")]
-    preset: str = "quick"
-    run_dir: Path | None = None
+    preset: Literal["quick", "cpu", "paper"] = "quick"
+    run_dir: str | None = None
 
 
-def parse(argv: list[str] | None = None) -> MetaTrain:
-    """The command of a command line; preset and optimizer are read first, as they give the defaults."""
+def parse(argv: list[str] | None = None) -> tuple[Recipe, MetaTrain]:
+    """The recipe and the other options of a command line.
+
+    Preset, optimizer and number of stages are read first, as they give the defaults.
+
+    Raises:
+        ValueError: an unknown name or a value out of range.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     first = argparse.ArgumentParser(PROGRAM, f"{PROGRAM} [OPTIONS]", add_help=False, allow_abbrev=False)
     first.add_argument("--preset", default="quick")
     first.add_argument("--optimizer", default="celo")
+    first.add_argument("--stages", type=int)
     chosen = first.parse_known_args(argv)[0]
-    recipe = tuned_preset(chosen.preset, chosen.optimizer)
-    default = MetaTrain(recipe, Settings(), Devices(), preset=chosen.preset)
-    return tyro.cli(MetaTrain, default=default, args=argv, description=__doc__, prog=PROGRAM)
+    recipe = preset(chosen.preset, chosen.optimizer)
+    count = len(recipe.stages) if chosen.stages is None else chosen.stages
+    if not 1 <= count <= _MOST_STAGES:
+        raise ValueError(f"stages is {count}; expected a whole number from 1 to {_MOST_STAGES}")
+    stages = (*recipe.stages, *[recipe.stages[-1]] * count)[:count]
+    options = _options(dataclasses.replace(recipe, stages=stages), chosen.preset)
+    given = vars(tyro.cli(options, args=argv, description=__doc__, prog=PROGRAM))
+    plain = {name: given[name] for name in _hints(Recipe) if name != "stages"}
+    others = {name: given[name] for name in _hints(MetaTrain)}
+    stages = tuple(given[f"stage{i}"] for i in range(1, count + 1))
+    return Recipe(stages=stages, **plain), MetaTrain(**others)
+
+
+def _options(recipe: Recipe, preset_name: str) -> type[Any]:
+    """A dataclass for tyro: the fields of a recipe with its stages one by one, and those of `MetaTrain`."""
+    numbered = {f"stage{i}": stage for i, stage in enumerate(recipe.stages, 1)}
+    hints = _hints(Recipe) | {"optimizer": Literal[tuple(LEARNED)], "stages": int}
+    hints |= dict.fromkeys(numbered, Stage) | _hints(MetaTrain)
+    values = vars(recipe) | numbered | {"stages": len(numbered), "preset": preset_name, "run_dir": None}
+    values |= {"settings": Settings(), "devices": Devices()}
+    about = f"{Recipe.__doc__}".partition("    Raises:")[0].replace(_STAGES, _STAGES_OPTION)
+    about += "".join(f"        {name}: stage {name[5:]}.\n" for name in numbered)
+    about += f"{MetaTrain.__doc__}".partition("Attributes:\n")[2]
+    fields = [(name, hint, dataclasses.field(default=values[name])) for name, hint in hints.items()]
+    return dataclasses.make_dataclass("Options", fields, namespace={"__doc__": about}, frozen=True)
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind, include_extras=True)
+
+
+def conclusion(result: Result, seconds: float) -> str:
+    """What to say at the end: the files, the time, the validation, and a command to continue with."""
+    if not result.finished:
+        return f"stopped by a signal; a checkpoint is in {result.path}, the same command resumes from it"
+    theta = os.path.relpath(result.path / THETA_FILE)
+    lines = [f"theta: {result.path / THETA_FILE}"]
+    if result.best is not None:
+        step, score = result.best
+        lines.append(f"best:  {result.path / BEST_FILE} (validation {score:.4f} after {step} iterations)")
+    lines.append(f"time:  {round(seconds)} s")
+    lines.append(f"next:  celo evaluate --suite quick --optimizers adam {shlex.quote(theta)} --out results")
+    return "\n".join(lines)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; 0 = the run is finished, or a signal stopped it and a checkpoint is written."""
+    start = time.perf_counter()
     with exit_with():
-        command = parse(argv)
+        recipe, command = parse(argv)
+        if command.run_dir == "":
+            raise ValueError("run_dir is ''; expected the name of a folder")
         set_up(command.devices)
-        run_dir = command.run_dir or Path("runs") / command.preset
-        result = meta_train(command.recipe, run_dir, command.settings)
-    if result.finished:
-        print(f"theta: {result.path / 'theta.safetensors'}")
-    else:
-        print(f"stopped by a signal; a checkpoint is in {result.path}, the same command goes on from it")
+        run_dir = Path(command.run_dir or f"runs/{command.preset}")
+        result = meta_train(recipe, run_dir, command.settings)
+    print(conclusion(result, time.perf_counter() - start))
     return 0
 
 

@@ -19,7 +19,7 @@ from celo.evaluation.runner import Observer, Outcome, run
 from celo.evaluation.scores import REFERENCE, ScoreTable, score_table
 from celo.evaluation.statistics import summarise
 from celo.evaluation.sweep import Request, sweep
-from celo.meta.estimators.signals import StopRequest, stop_on_signals
+from celo.meta.runs.signals import StopRequest, stop_on_signals
 
 Run = Callable[[Request, Observer, Callable[[], bool]], Outcome]
 

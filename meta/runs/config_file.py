@@ -1,15 +1,13 @@
-"""``config.json``: what a run was asked to do and with what; read again before it goes on."""
+"""``config.json``: what a run was asked to do and with what; read again before the run resumes."""
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from celo._core.names import unknown_name
 from celo.meta.runs import files
 from celo.meta.runs.provenance import provenance
 
@@ -19,7 +17,7 @@ _ABSENT = "<absent>"
 
 
 class RunWarning(UserWarning):
-    """A run goes on under circumstances that may change its numbers."""
+    """A run resumes under circumstances that may change its numbers, or starts again."""
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -29,81 +27,79 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
         path: the run folder.
 
     Returns:
-        ``config``, ``provenance``, and ``resumed``: one entry per start under other circumstances, what they
-        were.
+        ``config``, ``provenance``, and ``resumed``: one entry per start under other circumstances, with what
+        changed.
 
     Raises:
-        FileNotFoundError: the folder is no run.
+        FileNotFoundError: the folder is not a run.
         ValueError: the file is not readable.
     """
     file = Path(path) / NAME
+    advice = (
+        "The run cannot be checked against its configuration: restore the file, or use another run folder"
+    )
     try:
-        content = json.loads(file.read_bytes())
-        if not all(isinstance(content[key], kind) for key, kind in _SECTIONS.items()):
-            raise TypeError(f"expected the sections {', '.join(_SECTIONS)}")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{file} is not readable ({type(error).__name__}: {error}). The run cannot be checked against "
-            "the configuration asked for: put the file back, or use another run folder"
-        ) from error
+        content = files.parse_json(file.read_bytes(), str(file))
+    except ValueError as error:
+        raise ValueError(f"{error}. {advice}") from error
+    sections = content if isinstance(content, dict) else {}
+    if not all(isinstance(sections.get(key), kind) for key, kind in _SECTIONS.items()):
+        raise ValueError(f"{file} is not readable: expected the sections {', '.join(_SECTIONS)}. {advice}")
     return content
 
 
-def check_mutable(mutable: tuple[str, ...], config: Mapping[str, Any]) -> None:
-    """Check that keys declared free to change are keys of the configuration.
-
-    Raises:
-        ValueError: one is not, nor is it a group of keys.
-    """
-    known = _flat(config)
-    for key in mutable:
-        if not any(_covers(key, name) for name in known):
-            raise unknown_name("mutable key", key, known)
-
-
-def write_or_compare(path: Path, config: dict[str, Any], mutable: tuple[str, ...]) -> None:
-    """Write the ``config.json`` of a new run, or compare that of an old one with what is asked for now.
+def write_or_compare(path: Path, config: dict[str, Any], replace: bool) -> bool:
+    """Write the ``config.json`` of a new run, or compare that of an old run with the present configuration.
 
     Args:
         path: the run folder.
-        config: the configuration asked for, ready for JSON.
-        mutable: dotted keys, or groups of them, that may differ.
+        config: the configuration, ready for JSON.
+        replace: whether to replace another configuration instead of refusing it.
+
+    Returns:
+        Whether another configuration was replaced.
 
     Warns:
-        RunWarning: versions, code, devices or settings differ. What is new about them, and about the mutable
-            keys, is added to the file.
+        RunWarning: versions, code or devices differ, which is recorded in the file; or the configuration was
+            replaced.
 
     Raises:
-        ValueError: another key differs, or the file is not readable.
+        ValueError: a key of the configuration differs, or the file is not readable.
     """
     now = provenance()
     if not (path / NAME).exists():
-        content = {"config": config, "provenance": now, "resumed": []}
-        files.write_atomically(path / NAME, files.json_bytes(content))
-        return
+        _write(path, config, now, [])
+        return False
     content = read_config(path)
-    changed = _differences(content["config"], config)
-    _refuse(path, {k: v for k, v in changed.items() if not any(_covers(allowed, k) for allowed in mutable)})
+    if changed := _differences(content["config"], config):
+        if not replace:
+            raise ValueError(_refusal(path, changed))
+        text = f"{path} has another configuration but no checkpoint yet; it starts with the new one"
+        warnings.warn(text, RunWarning, stacklevel=3)
+        _write(path, config, now, [])
+        return True
     created = now.pop("created")
     circumstances = _differences({k: v for k, v in content["provenance"].items() if k != "created"}, now)
     if circumstances:
         told = "; ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in circumstances.items())
-        warnings.warn(
-            f"{path} goes on under other circumstances, numbers may differ: {told}", RunWarning, stacklevel=3
-        )
-    if changed or circumstances:
-        new_values = {key: new for key, (_, new) in (changed | circumstances).items()}
-        content["resumed"].append({"at": created, "changed": new_values})
-        files.write_atomically(path / NAME, files.json_bytes(content))
+        text = f"{path} resumes under other circumstances, numbers may differ: {told}"
+        warnings.warn(text, RunWarning, stacklevel=3)
+        entry = {"at": created, "changed": {key: new for key, (_, new) in circumstances.items()}}
+        _write(path, config, content["provenance"], [*content["resumed"], entry])
+    return False
 
 
-def _refuse(path: Path, differing: Mapping[str, tuple[Any, Any]]) -> None:
-    if differing:
-        lines = [f"  {key}: {old!r} in the run, {new!r} asked for" for key, (old, new) in differing.items()]
-        raise ValueError(
-            f"{path} is a run of another configuration:\n" + "\n".join(lines) + "\n"
-            "Ask for the same to go on with it, or use another run folder (--run-dir)"
-        )
+def _write(path: Path, config: dict[str, Any], made: dict[str, Any], resumed: list[Any]) -> None:
+    content = {"config": config, "provenance": made, "resumed": resumed}
+    files.write_atomically(path / NAME, files.json_bytes(content))
+
+
+def _refusal(path: Path, differing: Mapping[str, tuple[Any, Any]]) -> str:
+    lines = [f"  {key}: {old!r} in the run, {new!r} requested" for key, (old, new) in differing.items()]
+    return (
+        f"{path} is a run of another configuration:\n" + "\n".join(lines) + "\n"
+        "Repeat its configuration to resume it, or use another run folder (--run-dir)"
+    )
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -121,7 +117,3 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
-
-
-def _covers(allowed: str, key: str) -> bool:
-    return key == allowed or key.startswith(f"{allowed}.")

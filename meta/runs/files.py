@@ -1,4 +1,4 @@
-"""Files that are never seen half-written, and JSON that any parser reads."""
+"""JSON that any parser reads, and what may lie in a folder beside a command's own files."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,22 +15,20 @@ import numpy as np
 from celo._core.files import sync_folder, write_atomically
 
 __all__ = [
-    "REMOVING",
+    "check_folder",
     "digest",
     "foreign",
     "json_bytes",
     "json_ready",
     "number_from_json",
-    "remove_folder",
-    "remove_while_written",
-    "sync_and_digest",
+    "parse_json",
     "sync_folder",
     "write_atomically",
 ]
 
-REMOVING = ".removing-"
 _LOGS = (".log", ".out", ".err")
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_DEEPEST = 100
 
 
 def digest(path: Path) -> str:
@@ -41,18 +37,43 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sync_and_digest(path: Path) -> str:
-    """Force a file's content to disk and return its SHA-256."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def check_folder(path: Path, what: str = "folder") -> None:
+    """Check that a folder exists and can be written, or can be created. Nothing is created.
+
+    Args:
+        path: the folder.
+        what: what to call it in an error.
+
+    Raises:
+        ValueError: the path cannot name a folder: a null byte, or too many levels.
+        NotADirectoryError: the path is a file, or lies below one.
+        PermissionError: the folder, or the nearest one that exists, is not writable.
+        OSError: the path is too long for the file system.
+    """
+    if "\0" in str(path):
+        raise ValueError(f"{what} {str(path)!r} contains a null byte")
+    if len(path.parts) > _DEEPEST:
+        raise ValueError(f"{what} has {len(path.parts)} levels; expected at most {_DEEPEST}")
+    for place in (path, *path.absolute().parents):
+        try:
+            os.stat(place)
+        except FileNotFoundError:
+            continue
+        except NotADirectoryError:  # a file lies further up, and the loop comes to it
+            continue
+        if not place.is_dir():
+            below = "" if place == path else f"{path} cannot be created: "
+            raise NotADirectoryError(f"{what} {below}{place} is a file; expected a folder")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(f"{what} {path} cannot be written: no permission for {place}")
+        return
 
 
 def foreign(folder: Path, own: Sequence[str] = ()) -> list[str]:
-    """Names of what is in a folder, but for hidden files, logs and what the caller calls its own.
+    """Names of the entries of a folder, except hidden files, logs and the caller's own.
 
-    A command that makes a folder refuses one that is something else; where its output goes to a log in that
-    folder, the shell has made both before it starts.
+    A command refuses to write into a folder that holds something else. The shell creates the folder and the
+    log before the command starts when its output is redirected there, so logs are allowed.
     """
     return sorted(
         entry.name
@@ -63,30 +84,22 @@ def foreign(folder: Path, own: Sequence[str] = ()) -> list[str]:
     )
 
 
-def remove_folder(path: Path) -> None:
-    """Delete a folder; a kill in between leaves it under a name beginning with `REMOVING`, not half-empty."""
-    doomed = path.with_name(f"{REMOVING}{path.name}")
-    os.replace(path, doomed)
-    shutil.rmtree(doomed)
+def parse_json(data: bytes | str, where: str) -> Any:
+    """Parse JSON that may come from anybody.
 
+    Args:
+        data: the text.
+        where: what to call the source in an error.
 
-def remove_while_written(path: Path, patience: float = 2.0) -> bool:
-    """Delete a folder that a storage library's threads may still be writing to, after one of them failed.
-
-    Such a thread makes files and folders anew between the look into a folder and its removal, so one removal
-    may leave something behind. It is tried again for ``patience`` seconds.
-
-    Returns:
-        Whether the folder is gone.
+    Raises:
+        ValueError: the text is not JSON, or is nested too deep to be parsed.
     """
-    deadline = time.monotonic() + patience
-    while True:
-        shutil.rmtree(path, ignore_errors=True)
-        if not path.exists():
-            return True
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError(f"{where} is not readable: its JSON is nested too deep") from None
+    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError
+        raise ValueError(f"{where} is not readable: {error}") from error
 
 
 def json_ready(value: Any, where: str = "value") -> Any:
@@ -120,9 +133,9 @@ def json_ready(value: Any, where: str = "value") -> Any:
     if isinstance(value, list | tuple):
         return [json_ready(item, f"{where}[{i}]") for i, item in enumerate(value)]
     if getattr(value, "shape", None) == () and hasattr(value, "dtype"):
-        return json_ready(
-            np.asarray(value).astype(np.float64).item() if _is_extended(value) else value.item(), where
-        )
+        # The item() of extended types (bfloat16, float8) is the NumPy scalar itself.
+        extended = np.dtype(value.dtype).kind == "V"
+        return json_ready(np.asarray(value).astype(np.float64).item() if extended else value.item(), where)
     raise TypeError(
         f"{where} is a {type(value).__name__}, {value!r}; expected None, a bool, number or string, or "
         "lists and dicts of them"
@@ -147,8 +160,3 @@ def _non_finite_name(value: float) -> str:
     if math.isnan(value):
         return "NaN"
     return "Infinity" if value > 0 else "-Infinity"
-
-
-def _is_extended(value: Any) -> bool:
-    """Whether a scalar has one of the types (bfloat16, float8) whose ``item()`` NumPy leaves as they are."""
-    return np.dtype(value.dtype).kind == "V"

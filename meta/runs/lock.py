@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -13,22 +14,25 @@ _LOCK = ".lock"
 class FileLock:
     """An exclusive lock on a file, held from construction until `release` or the end of the process.
 
-    The kernel keeps it (flock) and drops it however the process ends, so nothing stale is ever left to clean
-    up. It is its own context manager.
+    The kernel keeps it (flock) and drops it however the process ends, so no stale lock is left behind. It is
+    its own context manager.
 
     Args:
         path: the file; it is created in an existing folder, and stays there.
         wait: whether to wait until the lock is free.
 
     Raises:
-        BlockingIOError: another process holds the lock, and it was not to be waited for; ``args[0]`` says
-            who, as "process 17 on host".
+        BlockingIOError: another process holds the lock and ``wait`` is false; ``args[0]`` names the holder,
+            as "process 17 on host".
+        OSError: the path is a symbolic link, which is never followed.
     """
 
     def __init__(self, path: Path, wait: bool = False):
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._descriptor = _open(path)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         except BlockingIOError:
             holder = os.read(self._descriptor, 200).decode(errors="replace").strip()
             os.close(self._descriptor)
@@ -36,8 +40,6 @@ class FileLock:
         except BaseException:
             os.close(self._descriptor)
             raise
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
     def release(self) -> None:
         """Give the lock up; a second call does nothing."""
@@ -70,3 +72,12 @@ class FolderLock(FileLock):
             raise BlockingIOError(
                 f"{folder} is in use by {error.args[0]}; wait for it, stop it, or use another folder"
             ) from None
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise OSError(errno.ELOOP, "a lock must not be a symbolic link; delete it", str(path)) from None

@@ -13,29 +13,35 @@ from typing import Any
 import numpy as np
 
 from celo.meta.runs import files
+from celo.meta.runs.trackers import Tracker
 
 _RESERVED = ("step", "time")
 _QUANTILES = np.arange(11) / 10
 
 
-class JsonlTracker:
+class JsonlTracker(Tracker):
     """Appends rows ``{"step": 10, "time": 1.7e9, "meta_loss": 2.1, ...}`` to a file.
 
-    ``time`` is the wall clock in seconds since 1970. It and what else is timed, such as meta-training's
-    ``seconds_per_meta_iteration``, are all in which a resumed run differs from an uninterrupted one.
+    ``time`` is the wall clock in seconds since 1970. A resumed run differs from an uninterrupted one only in
+    ``time`` and in measured durations, such as meta-training's ``seconds_per_meta_iteration``.
     Non-finite numbers are the strings "NaN", "Infinity" and "-Infinity". An array is kept as
     ``{"size", "finite", "mean", "quantiles"}``: how many entries, how many of them finite, and of the finite
     ones the mean and the eleven quantiles 0, 0.1, ..., 1 (None without a finite entry).
 
     Args:
-        path: the file; created if it is not there. An unfinished last line, as a kill leaves it, is dropped.
+        path: the file; created if it does not exist. An unfinished last line, left by a kill, is dropped.
+
+    Attributes:
+        rows: rows in the file.
 
     Raises:
-        ValueError: the file holds lines that are no rows.
+        ValueError: the file holds lines that are not rows.
+        OSError: the path is a symbolic link, which is never followed.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
+        self.rows = 0
         self._descriptor = -1
         self.rewind(sys.maxsize)
 
@@ -48,7 +54,7 @@ class JsonlTracker:
 
         Raises:
             ValueError: ``step`` goes back, the tracker is closed, or a name is "step" or "time".
-            TypeError: a value is no number and no array of numbers.
+            TypeError: a value is neither a number nor an array of numbers.
             OSError: the disk is full; the rows before are intact.
         """
         if self._descriptor < 0:
@@ -62,16 +68,18 @@ class JsonlTracker:
         row |= {name: _value(name, value) for name, value in metrics.items()}
         self._append((json.dumps(row, allow_nan=False) + "\n").encode())
         self._last_step = step
+        self.rows += 1
 
     def rewind(self, step: int) -> None:
-        """Drop the rows after ``step``; logging goes on from there.
+        """Drop the rows after ``step``; logging continues from there.
 
         Raises:
-            ValueError: the file holds lines that are no rows.
+            ValueError: the file holds lines that are not rows.
         """
         self.close()
-        self._last_step = truncate_metrics(self.path, step)
-        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self.rows, self._last_step = truncate_metrics(self.path, step)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+        self._descriptor = os.open(self.path, flags, 0o644)
 
     def sync(self) -> None:
         """Force all rows to disk."""
@@ -90,21 +98,15 @@ class JsonlTracker:
             while line:
                 line = line[os.write(self._descriptor, line) :]
         except OSError as error:
-            # Without this the next row would be glued to the part that found room.
+            # Without this the next row would be appended to a partial one.
             os.ftruncate(self._descriptor, size)
             raise OSError(
                 error.errno, f"a row of metrics could not be written: {error.strerror}", str(self.path)
             ) from error
 
-    def __enter__(self) -> JsonlTracker:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Read a file of metrics, also of a run that is going on.
+    """Read a file of metrics, also while a run writes it.
 
     Args:
         path: the file, as `JsonlTracker` writes it. An unfinished last line is left out.
@@ -114,31 +116,31 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a line other than the last is no row.
+        ValueError: a line other than the last is not a row.
     """
     return [_floats(row) for row, _ in _rows(Path(path))]
 
 
-def truncate_metrics(path: Path, step: int) -> int:
+def truncate_metrics(path: Path, step: int) -> tuple[int, int]:
     """Drop the rows after ``step``, and an unfinished last line, replacing the file as a whole.
 
     Args:
-        path: the file; one that is not there counts as empty.
+        path: the file; a missing file counts as empty.
         step: the last step to keep.
 
     Returns:
-        The step of the last row kept, 0 without one.
+        The number of rows kept, and the step of the last of them, 0 without one.
 
     Raises:
-        ValueError: a line other than the last is no row.
+        ValueError: a line other than the last is not a row.
     """
     if not path.exists():
-        return 0
+        return 0, 0
     kept = [(row, line) for row, line in _rows(path) if row["step"] <= step]
     content = b"".join(line for _, line in kept)
     if content != path.read_bytes():
         files.write_atomically(path, content)
-    return kept[-1][0]["step"] if kept else 0
+    return len(kept), kept[-1][0]["step"] if kept else 0
 
 
 def _rows(path: Path) -> list[tuple[dict[str, Any], bytes]]:
@@ -148,7 +150,7 @@ def _rows(path: Path) -> list[tuple[dict[str, Any], bytes]]:
         if not line.endswith(b"\n"):
             break
         try:
-            row = json.loads(line)
+            row = files.parse_json(line, "it")
             if not isinstance(row["step"], int):
                 raise TypeError(f"step is {row['step']!r}")
         except (ValueError, KeyError, TypeError) as error:

@@ -1,29 +1,33 @@
-"""A run is a folder: what was asked for, what was measured, and where to go on.
+"""A run is a folder: what was requested, what was measured, and where to resume.
 
 config.json         configuration and provenance: everything needed to repeat the run
 metrics.jsonl       one row per logged step
-checkpoints/        the last states, whole ones only
+checkpoints/        the last states, complete ones only
 best_stageN/        the theta of stage N with the lowest meta-validation
 theta.safetensors   the result, written by `celo.save` at the end
-report/             tables and pictures made from it
+report/             tables and figures made from it
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from celo.meta.runs import config_file, files
-from celo.meta.runs.checkpoints import Checkpoints
+from celo.meta.runs.checkpoints import Checkpoints, Found
 from celo.meta.runs.lock import FolderLock
-from celo.meta.runs.metrics import JsonlTracker
-from celo.meta.runs.trackers import NullTracker
+from celo.meta.runs.metrics import JsonlTracker, read_metrics
+from celo.meta.runs.trackers import Tracker
 
+METRICS = "metrics.jsonl"
 _CHECKPOINTS = "checkpoints"
+_BEST = "best*"
+_OWN = (config_file.NAME, METRICS, _CHECKPOINTS, "wandb", "wandb.json")
 
 
 class RunFolder:
@@ -35,9 +39,8 @@ class RunFolder:
     Attributes:
         path: the folder, absolute.
         config: the configuration, as JSON holds it.
-        metrics: tracker that writes ``metrics.jsonl`` (one that drops everything on all processes but the
-            first).
-        is_writer: whether this is the process that writes single files.
+        metrics: tracker that writes ``metrics.jsonl``, on process 0; on others one that does nothing.
+        is_writer: whether this is process 0.
 
     Example:
         >>> import jax.numpy as jnp, tempfile
@@ -46,7 +49,7 @@ class RunFolder:
         ...     run.restore_latest(like=state) is None
         ...     run.metrics.log(5, {"meta_loss": 2.0})
         ...     run.save(5, state)
-        ...     run.restore_latest(like=state)[0]
+        ...     run.restore_latest(like=state).step
         True
         5
     """
@@ -55,52 +58,47 @@ class RunFolder:
         self.path = path
         self.config = dict(config)
         self.is_writer = lock is not None
-        self.metrics = JsonlTracker(path / "metrics.jsonl") if self.is_writer else NullTracker()
+        self.metrics: Tracker = JsonlTracker(path / METRICS) if self.is_writer else Tracker()
         self._lock = lock
         self._checkpoints = Checkpoints(path / _CHECKPOINTS, keep)
 
     @classmethod
-    def open(
-        cls,
-        path: str | os.PathLike[str],
-        config: Mapping[str, Any],
-        mutable_keys: Iterable[str] = (),
-        keep: int = 3,
-    ) -> RunFolder:
-        """Create a run folder, or open one to go on with its run.
+    def open(cls, path: str | os.PathLike[str], config: Mapping[str, Any], keep: int = 3) -> RunFolder:
+        """Create a run folder, or open one to resume its run.
 
         Args:
-            path: the folder; created, with its parents, when it is not there.
-            config: the configuration, nested dicts of JSON values. A folder of another one is refused.
-            mutable_keys: keys (dotted, whole groups too) that may differ, as they do not change the result.
-            keep: checkpoints to hold.
+            path: the folder; created, with its parents, when it does not exist.
+            config: the configuration, nested dicts of JSON values. A folder with another configuration is
+                refused once it holds a checkpoint; before, there is nothing to lose and the run starts again.
+            keep: checkpoints to keep.
 
         Returns:
             The open run; close it, or use it as a context manager.
 
         Warns:
-            RunWarning: versions, code or devices are not those the run began with.
+            RunWarning: versions, code or devices are not those the run started with, or it starts again.
 
         Raises:
             TypeError: ``config`` holds what JSON does not.
-            ValueError: the folder holds another configuration or something that is no run, its
-                ``config.json`` is not readable, or a mutable key is not in ``config``.
-            NotADirectoryError: ``path`` is a file.
+            ValueError: the folder holds another configuration or something that is not a run, or its
+                ``config.json`` is not readable.
+            NotADirectoryError: ``path`` is a file, or lies below one.
             BlockingIOError: another process has the run open.
         """
         path = Path(path).absolute()
         if not isinstance(config, Mapping):
             raise TypeError(f"config is a {type(config).__name__}, {config!r}; expected a dict")
         ready = files.json_ready(config, "config")
-        mutable = tuple(mutable_keys)
-        config_file.check_mutable(mutable, ready)
-        _check_folder(path)
+        check_run_folder(path)
         if jax.process_index() != 0:
             return cls(path, ready, None, keep)
         path.mkdir(parents=True, exist_ok=True)
         lock = FolderLock(path)
         try:
-            config_file.write_or_compare(path, ready, mutable)
+            if config_file.write_or_compare(path, ready, replace=_nothing_done(path)):
+                for best in path.glob(_BEST):
+                    shutil.rmtree(best)
+                (path / "wandb.json").unlink(missing_ok=True)
             return cls(path, ready, lock, keep)
         except BaseException:
             lock.release()
@@ -125,11 +123,13 @@ class RunFolder:
             raise ValueError(
                 f"step is {step}, but {self.path} holds a checkpoint at step {later[-1]}; restore it first"
             )
+        rows = 0
         if isinstance(self.metrics, JsonlTracker):
             self.metrics.sync()
-        self._checkpoints.save(step, state)
+            rows = self.metrics.rows
+        self._checkpoints.save(step, state, rows=rows)
 
-    def restore_latest(self, like: Any) -> tuple[int, Any] | None:
+    def restore_latest(self, like: Any) -> Found | None:
         """Read the last undamaged checkpoint and cut the metrics back to its step.
 
         Args:
@@ -137,21 +137,23 @@ class RunFolder:
                 function from the step to it.
 
         Returns:
-            The step and the state, or None at the beginning of a run.
+            The checkpoint, or None at the beginning of a run.
 
         Warns:
             CheckpointWarning: a later checkpoint, or the best state, is damaged.
 
         Raises:
             CheckpointError: every checkpoint is damaged.
-            ValueError: the checkpoint does not fit ``like``.
+            ValueError: the checkpoint does not fit ``like``, or rows of metrics from before it are missing.
         """
         found = self._checkpoints.restore_latest(like)
+        if found is not None:
+            self._check_metrics(found)
         if isinstance(self.metrics, JsonlTracker):
-            self.metrics.rewind(-1 if found is None else found[0])
-        # Found out now rather than at the end of the run, when the best state is wanted.
-        for slot in self.path.glob("best*"):
-            self._best(slot.name).set_aside_damaged()
+            self.metrics.rewind(-1 if found is None else found.step)
+        # Damage is reported now rather than at the end of the run, when the best state is needed.
+        for slot in sorted(self.path.glob(_BEST)):
+            self._best(slot.name).latest_notes()
         return found
 
     def save_best(self, step: int, state: Any, metric: float, slot: str = "best") -> bool:
@@ -164,24 +166,41 @@ class RunFolder:
             slot: folder of the run that holds it; metrics of different slots are not compared.
 
         Returns:
-            Whether it was kept. A resumed run that comes by the same best again does not write it twice.
+            Whether it was kept. A resumed run that meets the same best again does not write it twice.
         """
         best = self._best(slot)
-        lowest = best.latest_metric()
-        if not metric < (float("inf") if lowest is None else lowest):
+        notes = best.latest_notes()
+        if not metric < (float("inf") if notes is None else files.number_from_json(notes["metric"])):
             return False
-        best.save(step, state, float(metric))
+        best.save(step, state, metric=float(metric))
         return True
 
-    def restore_best(self, like: Any, slot: str = "best") -> tuple[int, Any] | None:
+    def restore_best(self, like: Any, slot: str = "best") -> Found | None:
         """Read the state with the lowest metric; arguments, returns and errors as in `restore_latest`."""
         return self._best(slot).restore_latest(like)
+
+    def best(self, slot: str = "best") -> tuple[int, float] | None:
+        """Step and metric of the state with the lowest metric, or None."""
+        notes = self._best(slot).latest_notes()
+        return None if notes is None else (notes["step"], files.number_from_json(notes["metric"]))
 
     def _best(self, slot: str) -> Checkpoints:
         return Checkpoints(self.path / slot, keep=1)
 
+    def _check_metrics(self, found: Found) -> None:
+        """Compare the rows of metrics with the number that the checkpoint recorded."""
+        path = self.path / METRICS
+        rows = read_metrics(path) if path.exists() else []
+        held = sum(row["step"] <= found.step for row in rows)
+        if held < found.notes["rows"]:
+            raise ValueError(
+                f"{path} has {held} rows up to step {found.step}, but the checkpoint of that step was "
+                f"written after {found.notes['rows']}: rows are missing. Restore the file, or use another "
+                "run folder"
+            )
+
     def close(self) -> None:
-        """Close the metrics and let other processes in; a second call does nothing."""
+        """Close the metrics and release the lock; a second call does nothing."""
         self.metrics.close()
         if self._lock is not None:
             self._lock.release()
@@ -198,17 +217,28 @@ def saved_steps(path: str | os.PathLike[str]) -> list[int]:
     return Checkpoints(Path(path) / _CHECKPOINTS).steps()
 
 
-def _check_folder(path: Path) -> None:
-    """Refuse a file, and a folder with something in it that is no run, before anything is put there."""
-    if path.exists() and not path.is_dir():
-        raise NotADirectoryError(f"{path} is a file; a run needs a folder")
+def check_run_folder(path: str | os.PathLike[str]) -> None:
+    """Check that a path is free for a run, or holds one. Nothing is created.
+
+    Raises:
+        ValueError: it is a folder with something in it that is not a run, or the path cannot be a folder.
+        OSError: as `celo.meta.runs.files.check_folder`.
+    """
+    path = Path(path).absolute()
+    files.check_folder(path, "run folder")
     if not path.is_dir():
         return
-    # Hidden files are those of a start that was killed before it wrote its configuration.
+    # Hidden files are left by a start that was killed before it wrote its configuration.
     others = files.foreign(path)
-    # Looked for after the others, before which it is written: the first of several processes may just begin.
+    # Read after the list of files: the first of several processes may write it in between.
     if others and not (path / config_file.NAME).exists():
         raise ValueError(
             f"{path} is not a run: it has no {config_file.NAME}, but holds {', '.join(others[:5])}; use "
             "another folder"
         )
+
+
+def _nothing_done(path: Path) -> bool:
+    """Whether a run folder holds neither a checkpoint nor a result."""
+    others = [name for name in files.foreign(path, _OWN) if not Path(name).match(_BEST)]
+    return not saved_steps(path) and not others

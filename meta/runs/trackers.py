@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 from celo._core.names import unknown_name
 
@@ -12,86 +13,67 @@ if TYPE_CHECKING:
     from celo.meta.runs.run import RunFolder
 
 TRACKERS = ("jsonl", "wandb", "none")
+"""Names of trackers. A run always writes ``metrics.jsonl``, so "jsonl" and "none" mean the same for a run."""
 
 
-class Tracker(Protocol):
-    """Takes metrics, is closed once, and is its own context manager."""
+class Tracker:
+    """Takes metrics, is closed once, and is its own context manager. This one does nothing."""
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Take the metrics of one step: numbers, or arrays whose distribution is wanted, by name."""
-        ...
+        """Take the metrics of one step by name: numbers, or arrays whose distribution matters."""
+
+    def summarise(self, values: Mapping[str, Any]) -> None:
+        """Take numbers that describe the run as a whole, by name."""
+
+    def keep(self, file: Path, kind: str) -> None:
+        """Take a file that the run produced.
+
+        Args:
+            file: the file.
+            kind: what it is, such as "theta".
+        """
 
     def close(self) -> None:
         """Write out what is pending; a second call does nothing."""
-        ...
 
-    def __enter__(self) -> Tracker: ...
-
-    def __exit__(self, *exception: object) -> None: ...
-
-
-class NullTracker:
-    """Drops everything: for training without a run folder, and for all processes but the first."""
-
-    def log(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-    def __enter__(self) -> NullTracker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
 
 
-class Borrowed:
-    """Logs to a tracker that somebody else closes.
+class RunTracker(Tracker):
+    """The tracker of a run: its ``metrics.jsonl``, which stays open, and dashboards, which are closed.
 
     Args:
-        tracker: stays open when this one is closed.
+        metrics: the run's own file.
+        dashboards: closed with this tracker, each also when closing another one fails.
     """
 
-    def __init__(self, tracker: Tracker):
-        self.log = tracker.log
-
-    def close(self) -> None:
-        """Do nothing."""
-
-    def __enter__(self) -> Borrowed:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-
-class MultiTracker:
-    """Hands every row to several trackers, in order.
-
-    Args:
-        trackers: each is closed with this one, also when closing another of them fails.
-    """
-
-    def __init__(self, *trackers: Tracker):
-        self.trackers = trackers
+    def __init__(self, metrics: Tracker, *dashboards: Tracker):
+        self._metrics, self._dashboards = metrics, dashboards
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Log to each tracker."""
-        for tracker in self.trackers:
+        """Log to the file and to every dashboard."""
+        for tracker in (self._metrics, *self._dashboards):
             tracker.log(step, metrics)
 
+    def summarise(self, values: Mapping[str, Any]) -> None:
+        """Hand the numbers to every dashboard."""
+        for tracker in self._dashboards:
+            tracker.summarise(values)
+
+    def keep(self, file: Path, kind: str) -> None:
+        """Hand the file to every dashboard."""
+        for tracker in self._dashboards:
+            tracker.keep(file, kind)
+
     def close(self) -> None:
-        """Close each tracker."""
+        """Close every dashboard."""
         with contextlib.ExitStack() as stack:
-            for tracker in reversed(self.trackers):
+            for tracker in reversed(self._dashboards):
                 stack.callback(tracker.close)
-
-    def __enter__(self) -> MultiTracker:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
 
 def make_tracker(
@@ -99,23 +81,25 @@ def make_tracker(
     run: RunFolder,
     mode: str | None = None,
     project: str = "celo",
-    run_name: str | None = None,
     group: str | None = None,
+    job_type: str | None = None,
+    rename: Callable[[str], str] = str,
 ) -> Tracker:
-    """Make the tracker of a run: its ``metrics.jsonl``, always, and what ``name`` adds to it.
+    """Make the tracker of a run: its ``metrics.jsonl``, always, and the dashboard that ``name`` adds.
 
     Args:
-        name: "wandb"; or "jsonl" or "none", which add nothing.
+        name: "wandb"; or "jsonl" or "none", which add no dashboard.
         run: the run to log for.
         mode: of wandb: "online", "offline" or "disabled"; by default the variable WANDB_MODE, or "online".
             The other trackers have no modes and do not read it.
         project: of wandb.
-        run_name: of wandb; the run folder's name by default.
-        group: of wandb: what runs to show together.
+        group: of wandb: which runs to show together.
+        job_type: of wandb: the kind of run within a group.
+        rename: from the name of a metric to its name on the dashboard.
 
     Returns:
-        A tracker, to be closed or used as a context manager. The file of metrics stays the run's: it is
-        closed with the run folder.
+        A tracker, to be closed or used as a context manager. The file of metrics is closed with the run
+        folder.
 
     Raises:
         ValueError: an unknown name or mode.
@@ -123,9 +107,10 @@ def make_tracker(
     """
     if name not in TRACKERS:
         raise unknown_name("tracker", name, TRACKERS)
-    metrics = Borrowed(run.metrics)
     if name != "wandb" or not run.is_writer:
-        return metrics
+        return RunTracker(run.metrics)
     from celo.meta.runs.wandb_tracker import WandbTracker
 
-    return MultiTracker(metrics, WandbTracker(run, mode, project, run_name or run.path.name, group))
+    return RunTracker(
+        run.metrics, WandbTracker(run, mode, project, run.path.name, group, job_type=job_type, rename=rename)
+    )

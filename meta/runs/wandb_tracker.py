@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,10 +13,11 @@ import numpy as np
 
 from celo._core.names import unknown_name
 from celo.meta.runs import files
+from celo.meta.runs.trackers import Tracker
 
 MODES = ("online", "offline", "disabled")
 MODE_VARIABLE = "WANDB_MODE"
-_OLD_NAMES = {"run": "online", "dryrun": "offline"}  # which wandb itself still takes
+_OLD_NAMES = {"run": "online", "dryrun": "offline"}  # wandb still accepts them
 _ID_FILE = "wandb.json"
 _START_TIMEOUT = 30.0
 
@@ -27,10 +28,10 @@ def _of_environment() -> str:
 
 
 def mode_of(mode: str | None) -> str:
-    """The mode asked for: the one given, else that of the variable WANDB_MODE, else "online".
+    """The mode to use: the argument, else the variable WANDB_MODE, else "online".
 
     Raises:
-        ValueError: it is none of `MODES`.
+        ValueError: it is not one of `MODES`.
     """
     chosen = mode if mode is not None else _of_environment()
     if chosen not in MODES:
@@ -40,7 +41,7 @@ def mode_of(mode: str | None) -> str:
 
 
 class Run(Protocol):
-    """What is tracked: a run folder, or anything else that has a folder of its own and a configuration."""
+    """What is tracked: a run folder, or anything else with a folder and a configuration."""
 
     @property
     def path(self) -> Path:
@@ -49,18 +50,18 @@ class Run(Protocol):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What it is a run of."""
+        """Its configuration."""
         ...
 
 
-class WandbTracker:
+class WandbTracker(Tracker):
     """Logs to wandb: numbers as they are, arrays as histograms of their finite entries.
 
     The id is drawn once and kept in the run folder's ``wandb.json``. wandb counts its own steps and refuses
     to go back, which a resumed run does: after a kill it repeats the steps since its last checkpoint. So the
-    step is logged as a metric of its own and made the axis of all others; repeated steps lie on top of each
-    other, with equal values. In mode "offline" each start writes its own folder below ``wandb/``; ``wandb
-    sync`` uploads them under the one id.
+    step is logged as a metric and is the axis of all others; repeated steps lie on top of each other, with
+    equal values. In mode "offline" each start writes a folder below ``wandb/``; ``wandb sync`` uploads them
+    under the one id.
 
     Args:
         run: gives the folder, the id and the configuration shown.
@@ -68,16 +69,28 @@ class WandbTracker:
         project: wandb project.
         name: name shown.
         group: runs to show together, or None.
+        job_type: the kind of run within its group, or None.
+        rename: from the name of a metric to its name on wandb, where ``section/name`` makes sections.
 
     Raises:
         ValueError: unknown mode, or ``wandb.json`` is not readable.
         RuntimeError: wandb is not installed or did not start.
     """
 
-    def __init__(self, run: Run, mode: str | None, project: str, name: str, group: str | None):
+    def __init__(
+        self,
+        run: Run,
+        mode: str | None,
+        project: str,
+        name: str,
+        group: str | None,
+        *,
+        job_type: str | None = None,
+        rename: Callable[[str], str] = str,
+    ):
         mode = mode_of(mode)
-        wandb = _import_wandb()
-        self._histogram = wandb.Histogram
+        self._wandb = wandb = _import_wandb()
+        self._rename = rename
         self.id = _stored_id(run)
         try:
             self._run = wandb.init(
@@ -88,36 +101,44 @@ class WandbTracker:
                 project=project,
                 name=name,
                 group=group,
+                job_type=job_type,
                 config=run.config,
                 allow_val_change=True,
-                settings=wandb.Settings(console="off", init_timeout=_START_TIMEOUT),
+                settings=wandb.Settings(console="off", silent=True, init_timeout=_START_TIMEOUT),
             )
         except (wandb.errors.Error, OSError) as error:
             advice = "offline mode needs no network (`wandb sync` uploads later), disabled mode logs nothing"
             reason = " ".join(str(error).split())
             raise RuntimeError(f"wandb did not start in {mode} mode: {reason}; {advice}") from error
+        if mode == "online":
+            print(f"wandb: {self._run.url}", file=sys.stderr)
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Send one row."""
-        self._run.log({"step": int(step)} | {name: self._value(value) for name, value in metrics.items()})
+        row = {self._rename(name): self._value(value) for name, value in metrics.items()}
+        self._run.log({"step": int(step)} | row)
+
+    def summarise(self, values: Mapping[str, Any]) -> None:
+        """Write numbers to the summary of the run."""
+        self._run.summary.update({name: self._value(value) for name, value in values.items()})
+
+    def keep(self, file: Path, kind: str) -> None:
+        """Upload a file as an artifact, named after the run's id and the file."""
+        artifact = self._wandb.Artifact(f"{file.stem}-{self.id}", type=kind)
+        artifact.add_file(str(file))
+        self._run.log_artifact(artifact)
 
     def close(self) -> None:
         """Send what is pending and end; a second call does nothing."""
         self._run.finish()
 
-    def __enter__(self) -> WandbTracker:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
     def _value(self, value: Any) -> Any:
         array = np.asarray(value).astype(np.float64)
         if array.ndim == 0:
             return array.item()
-        return self._histogram(array[np.isfinite(array)])
+        return self._wandb.Histogram(array[np.isfinite(array)])
 
 
 def _import_wandb() -> Any:
@@ -135,9 +156,11 @@ def _stored_id(run: Run) -> str:
     path = run.path / _ID_FILE
     if not path.exists():
         files.write_atomically(path, files.json_bytes({"id": secrets.token_hex(6)}))
+    advice = "without it the run gets a new wandb id: delete it"
     try:
-        return str(json.loads(path.read_bytes())["id"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} is not readable ({error}); without it the run gets a new wandb id: delete it"
-        ) from error
+        content = files.parse_json(path.read_bytes(), str(path))
+    except ValueError as error:
+        raise ValueError(f"{error}; {advice}") from error
+    if not (isinstance(content, dict) and isinstance(content.get("id"), str)):
+        raise ValueError(f"{path} is not readable: expected an object with an id; {advice}")
+    return content["id"]

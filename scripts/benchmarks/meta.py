@@ -98,8 +98,8 @@ def paper_program(number: int, most_iterations: int) -> Any:
     import numpy as np
 
     from celo.meta.data.images import ImageData, ImageSplit
+    from celo.meta.presets import preset
     from celo.meta.program import StageProgram
-    from celo.meta.recipe import preset
     from celo.meta.tasks import ImageMLP
 
     rng = np.random.default_rng(0)
@@ -114,5 +114,5 @@ def paper_program(number: int, most_iterations: int) -> Any:
 
     tasks = [family(name, size) for name, size in FAMILIES.items()]
     recipe = preset("paper")
-    stage = recipe.plan()[number - 1]
-    return StageProgram(stage, recipe.learned(stage.part), tasks, jax.random.key(0), most_iterations)
+    stage = recipe.stages[number - 1]
+    return StageProgram(stage, recipe.learned(stage), tasks, jax.random.key(0), most_iterations)

@@ -27,11 +27,11 @@ from celo.evaluation.report import style
 from celo.evaluation.report.figures import centred_mean
 from celo.meta.estimators.paired import difference, meta_losses
 from celo.meta.initial_theta import initial_theta
+from celo.meta.presets import preset
 from celo.meta.recipe import Recipe
 from celo.meta.runs.metrics import read_metrics
 from celo.meta.tasks import make
 from celo.meta.trainer import THETA_FILE, Result, Settings, meta_train
-from celo.meta.tuned import tuned_preset
 from celo.scripts import checks
 from celo.scripts.devices import Devices, set_up
 from celo.scripts.errors import exit_with
@@ -136,13 +136,12 @@ class LearningCurves:
 
     def recipe(self, optimizer: str, number: int) -> Recipe:
         """One stage of the preset for an optimizer, alone; the second starts from the end of the first."""
-        preset = tuned_preset("quick", optimizer)
+        quick = preset("quick", optimizer)
         init = str(self.folder(optimizer, 1) / THETA_FILE) if number == 2 else ""
-        stage = dataclasses.replace(preset.plan()[number - 1], iterations=self.iterations, init=init)
+        stage = dataclasses.replace(quick.stages[number - 1], iterations=self.iterations, init=init)
         return dataclasses.replace(
-            preset,
-            stage1=stage,
-            stages=1,
+            quick,
+            stages=(stage,),
             seed=self.seed,
             validate_every=0,
             iterations_per_call=self.per_row,
@@ -186,14 +185,14 @@ class LearningCurves:
             return found
         key = jax.random.fold_in(jax.random.key(recipe.seed), PROBLEMS_KEY)
         thetas, task = [initial_theta(recipe), result.theta], make(recipe.tasks[0])
-        found = meta_losses(result.learned, recipe.plan()[0], thetas, task, key, self.problems)
+        found = meta_losses(result.learned, recipe.stages[0], thetas, task, key, self.problems)
         write_atomically(path, json.dumps(found.tolist()).encode())
         return found
 
 
 def settings(recipe: Recipe) -> str:
     """The outer learning rate, and what differs from the preset, in words."""
-    stage, plain = recipe.plan()[0], tuned_preset("quick", "celo").plan()[0]
+    stage, plain = recipe.stages[0], preset("quick").stages[0]
     differing = [
         f"{name} {getattr(stage, name)}"
         for name in ("sigma", "augmentation", "problems")

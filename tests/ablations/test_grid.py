@@ -7,19 +7,19 @@ import pytest
 
 from celo.ablations.grid import CELO, GRID, TABLES, rows
 from celo.meta.initial_theta import check_recipe
-from celo.meta.recipe import PRESETS
-from celo.meta.tuned import tuned_preset
+from celo.meta.presets import PRESETS
+from celo.meta.presets import preset as make_preset
 
 # What differs from Celo's recipe of the preset cpu, by row; one stage has as many meta-iterations as two.
 BOTH = {"stages": 1, "stage1.iterations": 7500}
 CHANGES = {
     "celo": {},
     "no_scheduler": BOTH,
-    "one_stage": {**BOTH, "stage1.part": 3},
+    "one_stage": {**BOTH, "stage1.trains": "both"},
     "tensor_features": {"options": ("tensor_features=True",)},
     "linear": {"options": ("form=linear",)},
     "linear_clip": {"options": ("form=linear_clip",)},
-    "celo_adam": {**BOTH, "stage1.part": 3, "optimizer": "celo_adam"},
+    "celo_adam": {**BOTH, "stage1.trains": "both", "optimizer": "celo_adam"},
     "aug_none_none": {"stage1.augmentation": "none", "stage2.augmentation": "none"},
     "aug_global_none": {"stage2.augmentation": "none"},
     "aug_none_global": {"stage1.augmentation": "none"},
@@ -29,7 +29,7 @@ CHANGES = {
     "aug_tensor_tensor": {"stage1.augmentation": "tensor", "stage2.augmentation": "tensor"},
 }
 for name in ("nn_adam", "rnn_mlp", "adafac_mlp", "velo_s"):
-    CHANGES[name] = {**BOTH, "stage1.part": 3, "optimizer": name}
+    CHANGES[name] = {**BOTH, "stage1.trains": "both", "optimizer": name}
     CHANGES[f"{name}_plain"] = {**CHANGES[name], "stage1.augmentation": "none"}
 
 
@@ -41,7 +41,7 @@ def flat(config, prefix=""):
 
 
 def base(preset):
-    return lambda optimizer: tuned_preset(preset, optimizer)
+    return lambda optimizer: make_preset(preset, optimizer)
 
 
 @pytest.mark.parametrize("row", GRID, ids=lambda row: row.name)
@@ -67,7 +67,7 @@ def test_every_row_can_be_meta_trained(preset):
 
 def test_the_preset_quick_gives_every_optimizer_what_suits_it():
     (row,) = (row for row in GRID if row.name == "velo_s_plain")
-    assert row.recipe(base("quick")).options == tuned_preset("quick", "velo_s").options
+    assert row.recipe(base("quick")).options == make_preset("quick", "velo_s").options
 
 
 @pytest.mark.parametrize(

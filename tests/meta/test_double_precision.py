@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import pytest
 
 import celo
-from celo.meta.recipe import ESTIMATORS, Stage
+from celo.meta.estimators import ESTIMATORS
+from celo.meta.recipe import Stage
 from celo.meta.tasks import Quadratic, stack_tasks
 from tests.double_precision import double_by_default
 

@@ -19,7 +19,7 @@ from tests.meta.learnable_sgd import LearnableSGD
 pytestmark = pytest.mark.lenient(reason="optax raises a Python float to the power of an int32 count")
 
 STAGE = Stage(
-    1,
+    "rule",
     iterations=50,
     learning_rate=0.01,
     schedule="cosine",
@@ -41,7 +41,11 @@ THETA = LearnableSGD().init(jax.random.key(3))
 
 def program(stage=STAGE, tasks=TASKS, most=13, learned=None):
     return StageProgram(
-        stage, learned or LearnableSGD(stage.part), tasks, jax.random.key(7), most_iterations=most
+        stage,
+        learned or LearnableSGD(1 if stage.trains == "rule" else 2),
+        tasks,
+        jax.random.key(7),
+        most_iterations=most,
     )
 
 
@@ -171,14 +175,18 @@ def test_iterations_of_a_call_are_checked(on_two_devices, iterations):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("part", "moving", "still"),
-    [(1, ["mlp"], ["scheduler"]), (2, ["scheduler"], ["mlp"]), (3, ["mlp", "scheduler"], [])],
+    ("trains", "moving", "still"),
+    [
+        ("rule", ["mlp"], ["scheduler"]),
+        ("scheduler", ["scheduler"], ["mlp"]),
+        ("both", ["mlp", "scheduler"], []),
+    ],
 )
-def test_stages_of_celo_train_their_part_alone(part, moving, still):
+def test_stages_of_celo_train_their_part_alone(trains, moving, still):
     """The other part stays bit for bit; eta is 1 without the scheduler."""
-    learned = Celo(stage=min(part, 2))
+    learned = Celo(stage=1 if trains == "rule" else 2)
     theta = learned.init(jax.random.key(0))
-    stage = dataclasses.replace(STAGE, part=part)
+    stage = dataclasses.replace(STAGE, trains=trains)
     made = program(stage, TASKS[:1], 3, learned)
     state, measures = made.run(made.begin(theta), 3)
     for name in still:
@@ -186,4 +194,4 @@ def test_stages_of_celo_train_their_part_alone(part, moving, still):
     for name in moving:
         moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), state.theta[name], theta[name])
         assert all(jax.tree.leaves(moved))
-    assert np.all(measures.groups[0].eta_mean == 1) == (part == 1)
+    assert np.all(measures.groups[0].eta_mean == 1) == (trains == "rule")

@@ -1,20 +1,27 @@
-"""Recipes as data: what presets are, what they build, and what is refused at construction."""
+"""Recipes as data: what presets are, what they build, and which fields are refused at construction."""
 
 import dataclasses
 import json
 import math
+import typing
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from celo.learned import LEARNED
 from celo.learned.celo import Celo
 from celo.learned.learnable import LearnableAdam
-from celo.meta.estimators import PES, FullES, TruncatedES
+from celo.meta.estimators import ESTIMATORS, PES, FullES, TruncatedES
+from celo.meta.estimators.augmentation import LEVELS
 from celo.meta.estimators.horizons import Constant, Curriculum, LogUniform
-from celo.meta.recipe import PRESETS, Recipe, Stage, preset
+from celo.meta.fields import Range, check_fields
+from celo.meta.presets import PAPER_RATES, PRESETS, QUICK, preset
+from celo.meta.recipe import Recipe, Stage
 from celo.meta.tasks import META_TRAINING
+from celo.meta.trainer import Settings
+from celo.scripts.devices import Devices
 
 
 def test_paper_is_the_papers():
@@ -22,9 +29,10 @@ def test_paper_is_the_papers():
     recipe = preset("paper")
     assert recipe.tasks == META_TRAINING
     assert len(recipe.tasks) == 4
-    for part, stage in enumerate(recipe.plan(), 1):
+    assert [stage.trains for stage in recipe.stages] == ["rule", "scheduler"]
+    for stage in recipe.stages:
         assert stage == Stage(
-            part=part,
+            trains=stage.trains,
             iterations=100_000,
             learning_rate=3e-4,
             weight_decay=1e-4,
@@ -44,52 +52,72 @@ def test_paper_is_the_papers():
 
 
 def test_presets_are_two_stages_on_what_their_machine_has():
-    assert all([stage.part for stage in recipe.plan()] == [1, 2] for recipe in PRESETS.values())
+    for recipe in PRESETS.values():
+        assert [stage.trains for stage in recipe.stages] == ["rule", "scheduler"]
     assert all("Digits" in name for name in preset("quick").tasks)
     assert all("Svhn" not in name for name in preset("cpu").tasks)
-    assert sum(stage.iterations for stage in preset("cpu").plan()) >= 7500
+    assert sum(stage.iterations for stage in preset("cpu").stages) >= 7500
 
 
-def test_plan_stops_after_the_first_stage():
-    recipe = dataclasses.replace(preset("quick"), stages=1)
-    assert recipe.plan() == (recipe.stage1,)
+@pytest.mark.parametrize("optimizer", LEARNED)
+@pytest.mark.parametrize("name", PRESETS)
+def test_an_optimizer_changes_what_its_entry_says_and_nothing_else(name, optimizer):
+    entry = dict(QUICK.get(optimizer, {})) if name == "quick" else {}
+    if name == "paper" and optimizer in PAPER_RATES:
+        entry = {"learning_rate": PAPER_RATES[optimizer]}
+    found = preset(name, optimizer)
+    assert found.options == entry.pop("options", ())
+    assert found.stages == tuple(dataclasses.replace(stage, **entry) for stage in PRESETS[name].stages)
+    plain = dataclasses.replace(found, optimizer="celo", options=(), stages=PRESETS[name].stages)
+    assert plain == PRESETS[name] == preset(name)
+    assert {*QUICK, *PAPER_RATES} <= set(LEARNED)
 
 
 def test_stages_follow_one_another():
-    """A state at the border of two stages is the beginning of the second."""
-    recipe = dataclasses.replace(preset("quick"), stage1=Stage(iterations=8), stage2=Stage(2, iterations=6))
-    assert recipe.ends() == (8, 14)
-    assert [recipe.stage_at(step) for step in (0, 7, 8, 13, 14)] == [0, 0, 1, 1, 1]
-    assert dataclasses.replace(recipe, stages=1).stage_at(8) == 0
+    """A state at the border of two stages is the beginning of the later one; there may be any number."""
+    stages = (Stage(iterations=8), Stage("scheduler", iterations=6), Stage("both", iterations=1))
+    recipe = Recipe(stages=stages)
+    assert recipe.ends() == (8, 14, 15)
+    assert [recipe.stage_at(step) for step in (0, 7, 8, 13, 14, 15)] == [0, 0, 1, 1, 2, 2]
+    assert Recipe(stages=stages[:1]).stage_at(8) == 0
 
 
 def tuples(fields: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_configuration_is_json_that_makes_the_recipe_again(name):
-    config = json.loads(json.dumps(preset(name).config()))
-    stages: dict[str, Any] = {part: Stage(**tuples(config.pop(part))) for part in ("stage1", "stage2")}
-    assert Recipe(**tuples(config) | stages) == preset(name)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_configuration_is_json_that_makes_the_recipe_again(count):
+    recipe = preset("quick")
+    recipe = dataclasses.replace(recipe, stages=(*recipe.stages, Stage("both"))[:count])
+    config = json.loads(json.dumps(recipe.config()))
+    numbers = range(1, config.pop("stages") + 1)
+    stages = tuple(Stage(**tuples(config.pop(f"stage{number}"))) for number in numbers)
+    assert Recipe(**tuples(config), stages=stages) == recipe
+
+
+def test_changes_of_stages():
+    recipe = preset("quick")
+    assert [stage.sigma for stage in recipe.change_stages({"sigma": 0.5}).stages] == [0.5, 0.5]
+    assert [stage.sigma for stage in recipe.change_stages({}, {"sigma": 0.5}).stages] == [0.01, 0.5]
 
 
 def test_optimizer_is_configured_by_options():
     """The stage decides whether its scheduler is in use, the options the rest."""
     recipe = Recipe(options=("form=linear",))
-    assert recipe.learned(1) == Celo(stage=1, form="linear")
-    assert recipe.learned(2) == Celo(stage=2, form="linear")
-    assert Recipe(optimizer="learnable_adam").learned(2) == LearnableAdam()
+    assert recipe.learned(Stage("rule")) == Celo(stage=1, form="linear")
+    for trains in ("scheduler", "both"):
+        assert recipe.learned(Stage(trains)) == Celo(stage=2, form="linear")
+    assert Recipe(optimizer="learnable_adam").learned(Stage("scheduler")) == LearnableAdam()
 
 
 def test_stages_choose_families_and_checkpoint():
     names = ("ImageMLP_Digits8_Relu32_bs64", "ImageMLP_Digits8_Tanh32_bs64")
-    recipe = Recipe(
-        tasks=names[:1], init="first", stage2=Stage(2, tasks=names[1:], init="second"), validation_tasks=names
-    )
+    stages = (Stage(), Stage("scheduler", tasks=names[1:], init="second"))
+    recipe = Recipe(tasks=names[:1], init="first", stages=stages, validation_tasks=names)
     assert [recipe.families(n) for n in (0, 1)] == [names[:1], names[1:]]
     assert [recipe.checkpoint(n) for n in (0, 1)] == ["first", "second"]
-    assert set(recipe.task_names()) == set(names)
+    assert recipe.task_names() == names
     plain = Recipe(tasks=names, init="first")
     assert [plain.checkpoint(n) for n in (0, 1)] == ["first", ""]
     assert plain.families(1) == names
@@ -151,64 +179,95 @@ def test_clipping_limits_the_norm_before_adam():
     assert not np.allclose(free, clipped, rtol=1e-2)
 
 
-BAD_STAGES = [
-    ({"part": 4}, r"part is 4; expected 1 \(update rule\), 2 \(scheduler\) or 3 \(both\)"),
-    ({"iterations": 0}, "iterations is 0; expected at least 1"),
-    ({"problems": 0}, "problems is 0; expected at least 1"),
-    ({"truncation": 0}, "truncation is 0; expected at least 1"),
-    ({"learning_rate": -1e-3}, "learning_rate is -0.001; expected a positive number"),
-    ({"learning_rate": 0.0}, "learning_rate is 0.0"),
-    ({"learning_rate": math.nan}, "learning_rate is nan"),
-    ({"learning_rate": math.inf}, "learning_rate is inf"),
-    ({"sigma": 0.0}, "sigma is 0.0; expected a positive number"),
-    ({"sigma": -0.1}, "sigma is -0.1"),
-    ({"weight_decay": -1.0}, "weight_decay is -1.0; expected 0 or a positive number"),
-    ({"weight_decay": math.nan}, "weight_decay is nan"),
-    ({"clip_norm": -1.0}, "clip_norm is -1.0"),
-    ({"schedule": "cosin"}, "Unknown schedule 'cosin'. Did you mean 'cosine'?"),
-    ({"estimator": "PES"}, "Unknown estimator 'PES'. Known: full_es, pes, truncated_es"),
-    ({"estimator": "truncated"}, "Did you mean 'truncated_es'?"),
-    ({"horizon": "loguniform"}, "Unknown horizon 'loguniform'. Did you mean 'log_uniform'"),
-    ({"horizon_low": 0}, r"horizon range is \[0, 2000\]"),
-    ({"horizon_low": 3000}, r"horizon range is \[3000, 2000\]; expected 1 <= low <= high"),
-    ({"horizon": "curriculum", "horizon_low": 3000}, r"\[3000, 2000\]"),
-    ({"augmentation": "tensors"}, "Unknown augmentation level 'tensors'. Did you mean 'tensor'"),
-    ({"augmentation_low": 2e3}, r"augmentation range is \[2000.0, 1000.0\]"),
-]
+FILLED_IN = (Stage, Recipe, Settings, Devices)
+WRONG: dict[str, tuple[Any, ...]] = {
+    "int": (1.5, 2.0, True, math.nan, "3", None, (), -1, 10**30, 10**5000),
+    "float": (True, "0.1", None, (), math.nan, math.inf, -math.inf, -1.0),
+    "str": (1, None, True, ("a",), "a\0b", b"a"),
+    "bool": (1, 0, "yes", None),
+    "tuple": ("name", ["name"], None, 3, (1,), (None,), ("",)),
+    "Literal": (1, None, True, "nonsense", ("a",)),
+}
 
 
-@pytest.mark.parametrize(("fields", "message"), BAD_STAGES)
-def test_bad_stages(fields, message):
+def kind_of(hint: Any) -> str:
+    text = str(hint)
+    return next(kind for kind in ("tuple", "Literal", "int", "float", "bool", "str") if kind in text)
+
+
+@pytest.mark.parametrize("owner", FILLED_IN)
+def test_every_field_is_checked(owner):
+    """Types that look alike, NaN, infinities, numbers beyond what fits, texts where a list is meant."""
+    hints = typing.get_type_hints(owner, include_extras=True)
+    for field in dataclasses.fields(owner):
+        hint = hints[field.name]
+        for value in WRONG[kind_of(hint)]:
+            if value is None and type(None) in typing.get_args(hint):
+                continue
+            with pytest.raises((TypeError, ValueError)) as raised:
+                owner(**{field.name: value})
+            named = field.name in str(raised.value) or field.name.replace("_", " ") in str(raised.value)
+            assert named, f"{field.name} = {str(value)[:50]}: {raised.value}"
+            assert len(str(raised.value)) < 500
+
+
+def test_a_field_may_have_the_ends_of_its_range():
+    @dataclasses.dataclass
+    class Numbers:
+        low: typing.Annotated[int, Range(1, 3)] = 1
+        above: typing.Annotated[float, Range(0, above=True)] = 1
+        maybe: int | None = None
+
+    for good in ({"low": 3}, {"above": 1e-9}, {"maybe": -5}, {}):
+        check_fields(Numbers(**good))
+    for bad in ({"low": 4}, {"above": 0}, {"maybe": 1.0}):
+        with pytest.raises((TypeError, ValueError)):
+            check_fields(Numbers(**bad))
+
+
+DIGITS = "ImageMLP_Digits8_Relu32_bs64"
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Stage("rul"), "Unknown trains 'rul'. Did you mean 'rule'"),  # type: ignore[arg-type]
+        (lambda: Stage(iterations=0), "iterations is 0; expected a whole number from 1 to 1000000000"),
+        (lambda: Stage(iterations=10**30), "iterations is a whole number of 100 bits; expected"),
+        (lambda: Stage(learning_rate=0.0), "learning_rate is 0.0; expected a number above 0"),
+        (lambda: Stage(weight_decay=-1.0), "weight_decay is -1.0; expected a number of at least 0"),
+        (lambda: Stage(schedule="cosin"), "Unknown schedule 'cosin'. Did you mean 'cosine'?"),  # type: ignore
+        (lambda: Stage(horizon_low=3000), r"horizon range is \[3000, 2000\]; expected 1 <= low <= high"),
+        (lambda: Stage(horizon="curriculum", horizon_low=3000), r"\[3000, 2000\]"),
+        (lambda: Stage(augmentation_low=2e3), r"augmentation range is \[2000.0, 1000.0\]"),
+        (lambda: Recipe("cello"), "Unknown optimizer 'cello'. Did you mean 'celo'"),
+        (lambda: Recipe(tasks=("ImageMLP_Digit8_Relu32_bs64",)), f"Did you mean .*'{DIGITS}'"),
+        (lambda: Recipe(validation_tasks=("mnist",)), "Unknown task 'mnist'. .*Known: "),
+        (lambda: Recipe(stages=(Stage(tasks=("mnist",)),)), "Unknown task 'mnist'"),
+        (lambda: Recipe(stages=(Stage(tasks=(DIGITS,) * 2),)), "named twice"),
+        (lambda: Recipe(stages=()), "at least one stage, got none"),
+        (lambda: Recipe(stages=(Stage(iterations=10**9),) * 3), "3000000000 iterations; expected at most"),
+        (lambda: Recipe(options=("form",)), "option 'form' of the optimizer is not of the form NAME=VALUE"),
+        (lambda: Recipe(options=("form=linaer",)), "form is 'linaer'; expected one of"),
+        (lambda: Recipe(options=("stage=3",)), "option 'stage' of the optimizer follows from what a stage"),
+        (lambda: Recipe(tasks=()), "at least one task family, got none"),
+        (lambda: Recipe(tasks=(DIGITS,) * 2), f"named twice: {DIGITS}"),
+        (lambda: Recipe(seed=2**32), "seed is 4294967296; expected a whole number from 0 to 4294967295"),
+        (lambda: Devices(process_id=1), "process_id is 1 and num_processes 1"),
+        (lambda: Devices(num_processes=2), "several processes need a coordinator"),
+        (lambda: Devices(coordinator="somewhere"), "coordinator is 'somewhere'; expected HOST:PORT"),
+    ],
+)
+def test_bad_values(build, message):
     with pytest.raises(ValueError, match=message):
-        Stage(**fields)
+        build()
 
 
-BAD_RECIPES = [
-    ({"optimizer": "cello"}, "Unknown optimizer 'cello'. Did you mean 'celo'"),
-    ({"tasks": ("ImageMLP_Digit8_Relu32_bs64",)}, "Did you mean .*'ImageMLP_Digits8_Relu32_bs64'"),
-    ({"validation_tasks": ("mnist",)}, "Unknown task 'mnist'. .*Known: "),
-    ({"stage2": Stage(2, tasks=("mnist",))}, "Unknown task 'mnist'"),
-    ({"stage1": Stage(1, tasks=("ImageMLP_Digits8_Relu32_bs64",) * 2)}, "named twice"),
-    ({"options": ("form",)}, "option 'form' of the optimizer is not of the form NAME=VALUE"),
-    ({"options": ("form=linaer",)}, "form is 'linaer'; expected one of"),
-    ({"options": ("stage=3",)}, "option 'stage' of the optimizer follows from the part that a stage trains"),
-    ({"tasks": ()}, "at least one task family, got none"),
-    ({"tasks": ("ImageMLP_Digits8_Relu32_bs64",) * 2}, "named twice: ImageMLP_Digits8_Relu32_bs64"),
-    ({"validation_tasks": ("ImageMLP_Digits8_Relu32_bs64",) * 2}, "named twice"),
-    ({"stages": 3}, "stages is 3; expected 1 or 2"),
-    ({"seed": -1}, r"seed is -1; expected 0 to 2\*\*32 - 1"),
-    ({"seed": 2**32}, "seed is 4294967296"),
-    ({"validate_every": -1}, "validate_every is -1; expected 0"),
-    ({"validation_steps": 0}, "validation_steps is 0; expected at least 1"),
-    ({"validation_seeds": 0}, "validation_seeds is 0"),
-    ({"iterations_per_call": 0}, "iterations_per_call is 0"),
-]
-
-
-@pytest.mark.parametrize(("fields", "message"), BAD_RECIPES)
-def test_bad_recipes(fields, message):
-    with pytest.raises(ValueError, match=message):
-        dataclasses.replace(preset("quick"), **fields)
+def test_choices_are_those_there_are():
+    """The annotations, which the command line shows, against the tables they stand for."""
+    hints = typing.get_type_hints(Stage)
+    assert set(typing.get_args(hints["estimator"])) == set(ESTIMATORS)
+    assert typing.get_args(hints["augmentation"]) == LEVELS
 
 
 def test_unknown_options():

@@ -13,7 +13,8 @@ import celo
 from celo._core import safetensors_file, trees
 from celo.meta import trainer
 from celo.meta.data import DatasetNotFoundError
-from celo.meta.recipe import Stage, preset
+from celo.meta.presets import preset
+from celo.meta.recipe import Stage
 from celo.meta.runs.config_file import NAME
 from celo.meta.runs.run import RunFolder
 from celo.meta.trainer import Settings, meta_train
@@ -21,8 +22,7 @@ from celo.meta.trainer import Settings, meta_train
 STAGE = Stage(iterations=2, problems=2, truncation=2, horizon_low=2, horizon_high=4)
 RECIPE = dataclasses.replace(
     preset("quick"),
-    stage1=STAGE,
-    stage2=dataclasses.replace(STAGE, part=2),
+    stages=(STAGE, dataclasses.replace(STAGE, trains="scheduler")),
     tasks=("ImageMLP_Digits8_Relu16_bs64",),
     validate_every=0,
 )
@@ -61,14 +61,21 @@ def refused(tmp_path, error, message, recipe=RECIPE, settings=QUIET):
     ("fields", "message"),
     [
         ({"tracker": "wandbb"}, r"Unknown tracker 'wandbb'\. Did you mean 'wandb'\?"),
-        ({"tracker_mode": "ofline"}, r"Unknown wandb mode 'ofline'\. Did you mean 'offline'"),
-        ({"checkpoint_every": 0}, "checkpoint_every is 0; expected at least 1"),
-        ({"keep": 0}, "keep is 0; expected at least 1"),
+        ({"tracker_mode": "ofline"}, r"Unknown tracker mode 'ofline'\. Did you mean 'offline'"),
+        ({"checkpoint_every": 0}, "checkpoint_every is 0; expected a whole number from 1 to"),
+        ({"keep": 0}, "keep is 0; expected a whole number from 1 to"),
     ],
 )
 def test_bad_settings(fields, message):
     with pytest.raises(ValueError, match=message):
         Settings(**fields)
+
+
+def test_a_variable_that_decides_is_checked(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offlin")
+    Settings()
+    with pytest.raises(ValueError, match="'offlin'"):
+        Settings(tracker="wandb")
 
 
 def test_missing_data(tmp_path, monkeypatch):
@@ -90,17 +97,18 @@ def test_run_folder_of_something_else(tmp_path):
     with pytest.raises(ValueError, match=r"is not a run: it has no config\.json, but holds notes\.txt"):
         meta_train(RECIPE, tmp_path, QUIET)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
-    with pytest.raises(NotADirectoryError, match=r"notes\.txt is a file; a run needs a folder"):
+    with pytest.raises(NotADirectoryError, match=r"notes\.txt is a file; expected a folder"):
         meta_train(RECIPE, tmp_path / "notes.txt", QUIET)
 
 
 def test_run_folder_of_another_recipe(tmp_path):
     run_dir = tmp_path / "run"
-    RunFolder.open(run_dir, RECIPE.config()).close()
+    with RunFolder.open(run_dir, RECIPE.config()) as run:
+        run.save(2, {"x": np.zeros(1)})
     before = (run_dir / NAME).read_bytes()
-    other = dataclasses.replace(RECIPE, stage1=dataclasses.replace(STAGE, sigma=0.02))
+    other = RECIPE.change_stages({"sigma": 0.02}, {})
     with pytest.raises(
-        ValueError, match=r"another configuration:\n  stage1\.sigma: 0\.01 in the run, 0\.02 asked"
+        ValueError, match=r"another configuration:\n  stage1\.sigma: 0\.01 in the run, 0\.02 requested"
     ):
         meta_train(other, run_dir, QUIET)
     assert (run_dir / NAME).read_bytes() == before
@@ -152,8 +160,7 @@ def test_checkpoint_of_another_configuration(tmp_path, theta):
 def test_checkpoint_of_the_second_stage(tmp_path, theta):
     path = tmp_path / "linear.safetensors"
     celo.save(path, "celo", {"form": "linear"}, theta)
-    stage = dataclasses.replace(RECIPE.stage2, init=str(path))
-    refused(tmp_path, ValueError, "form='linear'", dataclasses.replace(RECIPE, stage2=stage))
+    refused(tmp_path, ValueError, "form='linear'", RECIPE.change_stages({}, {"init": str(path)}))
 
 
 @pytest.mark.parametrize(
@@ -190,5 +197,5 @@ class Nothing:
 
 def test_stage_with_nothing_to_train(tmp_path, monkeypatch):
     """Found before the first stage, not after it."""
-    monkeypatch.setattr(type(RECIPE), "learned", lambda self, part: Nothing())
+    monkeypatch.setattr(type(RECIPE), "learned", lambda self, stage: Nothing())
     refused(tmp_path, ValueError, "no leaf of theta is trainable in this stage")

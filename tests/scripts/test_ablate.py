@@ -15,8 +15,9 @@ from celo.evaluation import request
 from celo.evaluation.report import style
 from celo.evaluation.store import Store
 from celo.meta.data import DatasetNotFoundError
-from celo.meta.estimators.signals import StopRequest
-from celo.meta.recipe import Stage, preset
+from celo.meta.presets import preset
+from celo.meta.recipe import Stage
+from celo.meta.runs.signals import StopRequest
 from celo.meta.trainer import THETA_FILE, Result, Settings
 from celo.scripts import ablate
 from celo.scripts.evaluate_progress import Progress
@@ -47,7 +48,7 @@ def calls(monkeypatch):
     def meta_train(recipe, run_dir, settings):
         made[run_dir.name] = recipe
         run_dir.mkdir(parents=True, exist_ok=True)
-        learned = recipe.learned(recipe.plan()[-1].part)
+        learned = recipe.learned(recipe.stages[-1])
         theta = learned.init(jax.random.key(recipe.seed))
         config = {field.name: getattr(learned, field.name) for field in dataclasses.fields(learned)}
         celo.save(run_dir / THETA_FILE, recipe.optimizer, config, theta)
@@ -194,9 +195,9 @@ def test_bad_arguments_are_refused_before_anything_is_done(calls, tmp_path, caps
 def test_with_meta_training_for_real(monkeypatch, tmp_path, capsys):
     """One stage trains update rule and scheduler at once; the same command does nothing again."""
     stage = Stage(problems=2, truncation=2, horizon_low=4, horizon_high=8)
-    changes = {"stage1": stage, "stage2": dataclasses.replace(stage, part=2), "validate_every": 0}
+    changes = {"stages": (stage, dataclasses.replace(stage, trains="scheduler")), "validate_every": 0}
     tiny = dataclasses.replace(preset("quick"), iterations_per_call=1, **changes)
-    monkeypatch.setattr(ablate, "tuned_preset", lambda name, optimizer: tiny)
+    monkeypatch.setattr(ablate, "preset", lambda name, optimizer: tiny)
     command = [*SMALL, "--out", str(tmp_path / "grid"), "--rows", "one_stage", "--iterations", "2"]
     assert ablate.main(command) == 0
     first = (tmp_path / "grid" / "table.md").read_text()

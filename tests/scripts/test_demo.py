@@ -9,7 +9,8 @@ import pytest
 
 import celo
 from celo.learned.celo import Celo
-from celo.meta.recipe import PRESETS, Stage, preset
+from celo.meta.presets import PRESETS, preset
+from celo.meta.recipe import Stage
 from celo.meta.tasks import TASKS, Quadratic
 from celo.meta.trainer import Result
 from celo.scripts import compare, demo
@@ -116,7 +117,7 @@ def test_missing_data_shows_before_meta_training(calls, monkeypatch, tmp_path, c
 @pytest.mark.lenient(reason="optax raises a Python float to the power of an integer array")
 def test_with_meta_training_for_real(monkeypatch, tmp_path, capsys):
     stage = Stage(iterations=2, problems=2, truncation=3, horizon_low=4, horizon_high=8)
-    changes = {"stage1": stage, "stages": 1, "iterations_per_call": 1, "validate_every": 0}
+    changes = {"stages": (stage,), "iterations_per_call": 1, "validate_every": 0}
     tiny = dataclasses.replace(preset("quick"), **changes)
     monkeypatch.setattr(demo, "preset", lambda name: tiny)
     monkeypatch.setattr(demo, "UNSEEN", (TASK,))

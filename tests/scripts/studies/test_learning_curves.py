@@ -7,7 +7,7 @@ import pytest
 
 from celo import LEARNED
 from celo.evaluation.report.learning_curves import LearningCurve, figure, table
-from celo.meta.recipe import preset
+from celo.meta.presets import preset
 from celo.scripts import learning_curves
 from celo.scripts.learning_curves import LearningCurves
 
@@ -45,10 +45,11 @@ def test_every_optimizer_has_a_run_and_celo_one_per_stage(tmp_path):
 def test_recipes_are_the_preset_for_the_optimizer(tmp_path):
     command = LearningCurves(run_dir=tmp_path, iterations=7, seed=3)
     first, second = (command.recipe("celo", part) for part in (1, 2))
-    assert (first.stages, first.seed, first.stage1.iterations, first.stage1.part) == (1, 3, 7, 1)
-    assert second.stage1.part == 2
+    assert [(stage.iterations, stage.trains) for stage in first.stages] == [(7, "rule")]
+    assert first.seed == 3
+    assert [stage.trains for stage in second.stages] == ["scheduler"]
     assert second.checkpoint(0) == str(tmp_path / "celo" / "theta.safetensors")
-    assert first.stage1.horizon_high == preset("quick").stage1.horizon_high
+    assert first.stages[0].horizon_high == preset("quick").stages[0].horizon_high
     assert "ff_mult=30.0" in learning_curves.settings(command.recipe("velo_s", 1))
     assert learning_curves.settings(first) == "rate 0.001"
 

@@ -17,9 +17,9 @@ import pytest
 from celo.meta.runs.checkpoints import Checkpoints
 from celo.meta.runs.lock import FolderLock
 from celo.meta.runs.metrics import read_metrics
-from tests.meta.run_child import is_state, scattered_state, state
+from tests.meta.runs.run_child import is_state, scattered_state, state
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 Start = Callable[..., subprocess.Popen[str]]
 
 
@@ -29,7 +29,7 @@ def start() -> Generator[Start, None, None]:
     children: list[subprocess.Popen[str]] = []
 
     def started(*arguments: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-        command = [*prefix, sys.executable, "-m", "tests.meta.run_child", *arguments]
+        command = [*prefix, sys.executable, "-m", "tests.meta.runs.run_child", *arguments]
         child = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment()
         )
@@ -72,10 +72,9 @@ def _kill_and_check(start: Start, folder: Path, chance: random.Random) -> int:
     if found is None:
         assert promised == 0
         return 0
-    step, restored = found
-    assert step >= promised
-    assert is_state(restored, step)
-    return step
+    assert found.step >= promised
+    assert is_state(found.state, found.step)
+    return found.step
 
 
 @pytest.mark.parametrize(
@@ -122,6 +121,14 @@ def test_lock_names_its_holder_and_ends_with_it(start: Start, tmp_path: Path) ->
     FolderLock(tmp_path).release()
 
 
+def test_a_lock_follows_no_link(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / ".lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match=r"must not be a symbolic link.*\.lock"):
+        FolderLock(tmp_path)
+    assert (tmp_path / "victim").read_text() == "mine"
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signal_stops_at_a_checkpoint(
     start: Start, tmp_path: Path, number: signal.Signals, code: int
@@ -154,7 +161,7 @@ def test_second_interrupt_stops_at_once(start: Start, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_save_one_run_that_one_can_go_on_with(start: Start, tmp_path: Path) -> None:
+def test_two_processes_save_one_run_that_one_can_resume(start: Start, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     for first in (1, 4):
         with socket.socket() as probe:

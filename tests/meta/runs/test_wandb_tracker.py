@@ -60,7 +60,9 @@ def test_offline_runs_resume_under_one_id(tmp_path: Path) -> None:
     for steps in ((1, 2, 3), (3, 4)):  # killed after step 3, resumed from a checkpoint at step 2
         with RunFolder.open(path, {"seed": 5}) as run:
             run.restore_latest(np.int32(0))
-            with make_tracker("wandb", run, "offline", project="lopt", group="seeds") as tracker:
+            with make_tracker(
+                "wandb", run, "offline", "lopt", "seeds", job_type="meta-train", rename="train/{}".format
+            ) as tracker:
                 for step in steps:
                     tracker.log(step, {"loss": 0.5 * step, "eta": np.array([1.0, 3.0, np.nan], np.float32)})
                     if step == 2:
@@ -77,6 +79,7 @@ def test_offline_runs_resume_under_one_id(tmp_path: Path) -> None:
         identities.append(
             (run_record.run_id, run_record.project, run_record.display_name, run_record.run_group)
         )
+        assert run_record.job_type == "meta-train"
         assert run_record.resume, "without it, `wandb sync` would write the second part over the first"
         assert {u.key: u.value_json for u in run_record.config.update}["seed"] == "5"
         axes = {r.metric.glob_name: r.metric.step_metric for r in records if r.metric.glob_name}
@@ -84,15 +87,15 @@ def test_offline_runs_resume_under_one_id(tmp_path: Path) -> None:
         rows += _history(records)
     assert identities[0] == identities[1]
     assert identities[0][1:] == ("lopt", "first-try", "seeds")
-    assert [(row["step"], row["loss"]) for row in rows] == [
+    assert [(row["step"], row["train/loss"]) for row in rows] == [
         ("1", "0.5"),
         ("2", "1"),
         ("3", "1.5"),
         ("3", "1.5"),
         ("4", "2"),
     ]
-    assert rows[0]["eta._type"] == '"histogram"'
-    counts = [int(count) for count in rows[0]["eta.values"].strip("[]").split(",")]
+    assert rows[0]["train/eta._type"] == '"histogram"'
+    counts = [int(count) for count in rows[0]["train/eta.values"].strip("[]").split(",")]
     assert sum(counts) == counts[0] + counts[-1] == 2
     assert [row["step"] for row in read_metrics(path / "metrics.jsonl")] == [1, 2, 3, 4]
 
@@ -104,6 +107,26 @@ def test_arrays_without_a_finite_entry_are_no_error(tmp_path: Path) -> None:
     [file] = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")
     [row] = _history(list(_records(file)))
     assert set(row["eta.values"].strip("[]").split(",")) == {"0"}
+
+
+def test_the_result_is_an_artifact_and_the_best_is_in_the_summary(tmp_path: Path) -> None:
+    with RunFolder.open(tmp_path / "run", {}) as run, make_tracker("wandb", run, "offline") as tracker:
+        (run.path / "theta.safetensors").write_bytes(b"theta")
+        tracker.log(1, {"loss": 1.0})
+        tracker.summarise({"best": 0.5})
+        tracker.keep(run.path / "theta.safetensors", "theta")
+    wandb.teardown()
+    [file] = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")
+    records = list(_records(file))
+    [artifact] = [r.request.log_artifact.artifact for r in records if r.HasField("request")] or [
+        r.artifact for r in records if r.WhichOneof("record_type") == "artifact"
+    ]
+    assert artifact.name.startswith("theta-")
+    assert artifact.type == "theta"
+    assert [entry.path for entry in artifact.manifest.contents] == ["theta.safetensors"]
+    summaries = [r.summary for r in records if r.WhichOneof("record_type") == "summary"]
+    written = {item.key or item.nested_key[0]: item.value_json for s in summaries for item in s.update}
+    assert written["best"] == "0.5"
 
 
 def test_disabled_mode_logs_to_the_file_alone(tmp_path: Path) -> None:
@@ -126,9 +149,10 @@ def test_no_network_is_told_with_the_way_out(tmp_path: Path, monkeypatch: pytest
 
 def test_a_corrupt_id_file_is_told(tmp_path: Path) -> None:
     with RunFolder.open(tmp_path / "run", {}) as run:
-        (tmp_path / "run" / "wandb.json").write_text("{")
-        with pytest.raises(ValueError, match=r"wandb\.json is not readable .*delete it"):
-            make_tracker("wandb", run, "offline")
+        for content in ("{", "[]", "{}", '{"id": 3}', "[" * 100_000):
+            (tmp_path / "run" / "wandb.json").write_text(content)
+            with pytest.raises(ValueError, match=r"wandb\.json is not readable: .*delete it"):
+                make_tracker("wandb", run, "offline")
 
 
 @pytest.mark.parametrize(

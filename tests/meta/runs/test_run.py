@@ -11,7 +11,10 @@ from celo.meta.runs.checkpoints import CheckpointError, CheckpointWarning
 from celo.meta.runs.config_file import read_config
 from celo.meta.runs.metrics import read_metrics
 from celo.meta.runs.run import RunFolder
-from tests.meta.run_folders import open_run
+
+
+def open_run(path: Path) -> RunFolder:
+    return RunFolder.open(path, {"stage": 1})
 
 
 def test_the_log_of_the_command_itself_is_nothing_else(tmp_path: Path) -> None:
@@ -25,7 +28,7 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"is not a run: it has no config\.json, but holds thesis\.tex"):
         open_run(tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
-    with pytest.raises(NotADirectoryError, match=r"thesis\.tex is a file; a run needs a folder"):
+    with pytest.raises(NotADirectoryError, match=r"thesis\.tex is a file; expected a folder"):
         open_run(tmp_path / "thesis.tex")
 
 
@@ -43,6 +46,18 @@ def test_a_run_is_open_once(tmp_path: Path) -> None:
     ):
         open_run(tmp_path / "run")
     open_run(tmp_path / "run").close()
+
+
+def latest(run: RunFolder) -> tuple[int, Any]:
+    found = run.restore_latest(np.int32(0))
+    assert found is not None
+    return found[:2]
+
+
+def best(run: RunFolder) -> tuple[int, Any]:
+    found = run.restore_best(np.int32(0))
+    assert found is not None
+    return found[:2]
 
 
 def _train(run: RunFolder, first: int, last: int) -> None:
@@ -66,10 +81,37 @@ def test_resumed_metrics_equal_uninterrupted_ones(tmp_path: Path) -> None:
     with open(tmp_path / "parts" / "metrics.jsonl", "a") as file:
         file.write('{"step": 8, "time": 1.0, "lo')  # killed while writing
     with open_run(tmp_path / "parts") as run:
-        assert run.restore_latest(np.int32(0)) == (4, 4)
+        assert latest(run) == (4, 4)
         assert [row["step"] for row in read_metrics(tmp_path / "parts" / "metrics.jsonl")] == [1, 2, 3, 4]
         _train(run, 5, 12)
     assert _rows_without_time(tmp_path / "parts") == _rows_without_time(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("kept", [0, 3, None])
+def test_metrics_shorter_than_the_checkpoint_are_refused(tmp_path: Path, kept: int | None) -> None:
+    """Rows that were lost would make a resumed run look like one that never measured them."""
+    with open_run(tmp_path / "run") as run:
+        _train(run, 1, 4)
+    path = tmp_path / "run" / "metrics.jsonl"
+    whole = path.read_bytes()
+    path.unlink()
+    if kept is not None:
+        path.write_bytes(b"".join(whole.splitlines(keepends=True)[:kept]))
+    message = rf"metrics\.jsonl has {kept or 0} rows up to step 4, .* after 4: rows are missing"
+    with open_run(tmp_path / "run") as run, pytest.raises(ValueError, match=message):
+        run.restore_latest(np.int32(0))
+    path.write_bytes(whole)
+    with open_run(tmp_path / "run") as run:
+        assert latest(run) == (4, 4)
+
+
+def test_metrics_follow_no_link(tmp_path: Path) -> None:
+    open_run(tmp_path / "run").close()
+    (tmp_path / "victim").write_bytes(b"")
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    (tmp_path / "run" / "metrics.jsonl").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match=r"symbolic links.*metrics\.jsonl"):
+        open_run(tmp_path / "run")
 
 
 def test_without_a_checkpoint_the_metrics_begin_anew(tmp_path: Path) -> None:
@@ -106,13 +148,14 @@ def test_the_best_state_is_kept_beside_the_last(tmp_path: Path) -> None:
         ]
         run.save(50, np.int32(50))
     with open_run(tmp_path / "run") as run:
-        assert run.restore_latest(np.int32(0)) == (50, 50)
-        assert run.restore_best(np.int32(0)) == (30, 30)
+        assert latest(run) == (50, 50)
+        assert best(run) == (30, 30)
+        assert run.best() == (30, 1.5)
         assert not run.save_best(60, np.int32(60), 1.6)
         assert run.save_best(
             20, np.int32(20), -float("inf")
         )  # a repeated part of the run may find a better one
-        assert run.restore_best(np.int32(0)) == (20, 20)
+        assert best(run) == (20, 20)
 
 
 def test_a_first_metric_of_nan_or_inf_is_no_best(tmp_path: Path) -> None:
@@ -122,11 +165,11 @@ def test_a_first_metric_of_nan_or_inf_is_no_best(tmp_path: Path) -> None:
         assert run.restore_best(np.int32(0)) is None
 
 
-def test_a_damaged_best_state_is_told_on_resuming(tmp_path: Path) -> None:
+def test_a_damaged_best_state_is_reported_on_resuming(tmp_path: Path) -> None:
     with open_run(tmp_path / "run") as run:
         run.save_best(10, np.int32(10), 2.0)
         run.save(12, np.int32(12))
-    (tmp_path / "run" / "best" / "00000010" / "manifest.json").write_bytes(b"")
+    (tmp_path / "run" / "best" / "00000010.safetensors").write_bytes(b"")
     with open_run(tmp_path / "run") as run:
         with pytest.warns(CheckpointWarning, match=r"step 10 in .*best is damaged"):
             run.restore_latest(np.int32(0))
@@ -137,11 +180,11 @@ def test_a_damaged_best_state_is_told_on_resuming(tmp_path: Path) -> None:
 def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_anew(tmp_path: Path) -> None:
     with open_run(tmp_path / "run") as run:
         _train(run, 1, 4)
-    (tmp_path / "run" / "checkpoints" / "00000004" / "manifest.json").unlink()
+    (tmp_path / "run" / "checkpoints" / "00000004.safetensors").write_bytes(b"")
     rows = (tmp_path / "run" / "metrics.jsonl").read_bytes()
     with (
         open_run(tmp_path / "run") as run,
-        pytest.raises(CheckpointError, match=r"step 4: manifest\.json is missing"),
+        pytest.raises(CheckpointError, match="step 4: it was cut short"),
     ):
         run.restore_latest(np.int32(0))
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == rows

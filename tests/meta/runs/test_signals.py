@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from celo.meta.estimators.signals import stop_on_signals
+from celo.meta.runs.signals import stop_on_signals
 
 
 def test_signals_are_requests_and_handlers_come_back() -> None:

@@ -24,14 +24,14 @@ class StopRequest:
 
     @property
     def requested(self) -> bool:
-        """Whether the work should stop at the next point where it can be taken up again."""
+        """Whether the work should stop at the next point where it can resume."""
         return self.signal is not None
 
     @property
     def exit_code(self) -> int:
         """128 plus the number of the signal, as shells have it (SIGINT 130, SIGTERM 143), or 0 without one.
 
-        For callers to whom a stopped run must not look like a finished one.
+        For callers that must tell a stopped run from a finished one.
         """
         return 0 if self.signal is None else 128 + self.signal
 

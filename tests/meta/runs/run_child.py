@@ -12,10 +12,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from celo.meta.estimators.signals import stop_on_signals
 from celo.meta.runs.checkpoints import CheckpointError, Checkpoints
 from celo.meta.runs.lock import FolderLock
 from celo.meta.runs.run import RunFolder
+from celo.meta.runs.signals import stop_on_signals
 
 
 def state(step: int) -> dict[str, Any]:
@@ -34,10 +34,10 @@ def is_state(restored: Any, step: int) -> bool:
 
 
 def save_forever(path: str) -> None:
-    """Go on from the last checkpoint, logging and saving without a pause, until killed."""
+    """Resume from the last checkpoint; log and save without a pause until killed."""
     with RunFolder.open(path, {"seed": 0}, keep=2) as run:
         found = run.restore_latest(state(0))
-        step = 0 if found is None else found[0]
+        step = 0 if found is None else found.step
         while True:
             step += 1
             run.metrics.log(step, {"loss": 1.0 / step})
@@ -57,7 +57,7 @@ def hold(path: str) -> None:
 def run_out_of_room(path: str, limit: str) -> None:
     """Save a state that fits and one that does not; ``limit``: size of a file in bytes, 0 on a small disk.
 
-    Then save one that fits again, which clears away what the failed one may have left.
+    Then save one that fits again.
     """
     checkpoints = Checkpoints(path)
     checkpoints.save(1, state(1))
@@ -72,7 +72,10 @@ def run_out_of_room(path: str, limit: str) -> None:
     assert checkpoints.steps() == [1]
     _assert_restored(checkpoints, 1)
     checkpoints.save(3, state(3))
-    assert sorted(entry.name for entry in Path(path).iterdir()) == ["00000001", "00000003"]
+    assert sorted(entry.name for entry in Path(path).iterdir()) == [
+        "00000001.safetensors",
+        "00000003.safetensors",
+    ]
     _assert_restored(checkpoints, 3)
 
 
@@ -98,14 +101,14 @@ def train_until_stopped(path: str) -> None:
 
 
 def ignore_requests(_path: str) -> None:
-    """Never look at the request to stop, as a program stuck in a long step."""
+    """Never look at the request to stop, like a program stuck in a long step."""
     with stop_on_signals():
         print("ready", flush=True)
         time.sleep(60)
 
 
 def scattered_state(step: int) -> dict[str, jax.Array]:
-    """A vector split over two devices, wherever they are, and one that both hold."""
+    """A vector split over two devices of any process, and one that both hold."""
     mesh = jax.make_mesh((2,), ("problems",), axis_types=(jax.sharding.AxisType.Auto,))
     values = {"problems": np.arange(8, dtype=np.float32) + step, "theta": np.full(5, step, np.float32)}
     specs = {"problems": jax.P("problems"), "theta": jax.P()}
@@ -118,7 +121,7 @@ def scattered_state(step: int) -> dict[str, jax.Array]:
 
 
 def save_together(path: str, port: str, index: str) -> None:
-    """Go on for three steps as one of two processes of one run."""
+    """Run for three more steps as one of two processes of one run."""
     jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=int(index))
     with RunFolder.open(path, {"seed": 0}) as run:
         found = run.restore_latest(scattered_state(0))

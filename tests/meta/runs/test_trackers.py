@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from celo.meta.runs.metrics import JsonlTracker, read_metrics
 from celo.meta.runs.run import RunFolder
-from celo.meta.runs.trackers import MultiTracker, NullTracker, make_tracker
+from celo.meta.runs.trackers import RunTracker, Tracker, make_tracker
 
 
 def test_numbers_come_back_as_they_went(tmp_path: Path) -> None:
@@ -111,7 +111,11 @@ def test_a_half_written_last_line_is_dropped(tmp_path: Path) -> None:
         assert [(row["step"], row["loss"]) for row in read_metrics(path)] == [(1, 1.0), (2, 2.0)]
 
 
-@pytest.mark.parametrize("line", [b"{}\n", b"garbage\n", b'{"step": "x"}\n', b"[1]\n", b"\xff\n"])
+@pytest.mark.parametrize(
+    "line",
+    [b"{}\n", b"garbage\n", b'{"step": "x"}\n', b"[1]\n", b"\xff\n", b"[" * 100_000 + b"\n"],
+    ids=["empty", "garbage", "step", "list", "not text", "deep"],
+)
 def test_damage_in_the_middle_is_told_with_its_line(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "m.jsonl"
     path.write_bytes(b'{"step": 1}\n' + line + b'{"step": 2}\n')
@@ -142,7 +146,7 @@ for step in range(1, 100):
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 300
 
 
-class _Recorder(NullTracker):
+class _Recorder(Tracker):
     def __init__(self, broken: bool = False) -> None:
         self.rows: list[tuple[int, dict[str, Any]]] = []
         self.closed = 0
@@ -159,10 +163,11 @@ class _Recorder(NullTracker):
 
 def test_several_trackers_all_get_everything_and_are_all_closed() -> None:
     first, second, third = _Recorder(), _Recorder(broken=True), _Recorder()
-    with pytest.raises(OSError, match="no network"), MultiTracker(first, second, third) as tracker:
+    file = _Recorder()
+    with pytest.raises(OSError, match="no network"), RunTracker(file, first, second, third) as tracker:
         tracker.log(1, {"loss": 1.0})
-    assert first.rows == second.rows == third.rows == [(1, {"loss": 1.0})]
-    assert [tracker.closed for tracker in (first, second, third)] == [1, 1, 1]
+    assert file.rows == first.rows == second.rows == third.rows == [(1, {"loss": 1.0})]
+    assert [tracker.closed for tracker in (file, first, second, third)] == [0, 1, 1, 1]
 
 
 @pytest.mark.parametrize("name", ["jsonl", "none"])

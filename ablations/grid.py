@@ -1,8 +1,8 @@
 """The grid of the Celo paper as data: a row is one change to the recipe, with the score the paper reports.
 
 Source: Moudgil et al. 2025 (arXiv 2501.12670), tables 1 to 4 and 6; where tables differ, as for two other
-optimizers, tables 1 and 4 count, not 2a. Scores are the interquartile means of the final-loss score over 17 tasks
-and 3 seeds, after 24 hours of meta-training on one GPU.
+optimizers, tables 1 and 4 count, not 2a. Scores are the interquartile means of the final-loss score over 17
+tasks and 3 seeds, after 24 hours of meta-training on one GPU.
 """
 
 from __future__ import annotations

@@ -106,9 +106,16 @@ def summarise(table: ScoreTable, reps: int = 2000, seed: int = 0) -> tuple[Summa
 
 
 def thresholds(scores: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Scores at which profiles are evaluated: from 0 past 95% of the scores, and at least past 1."""
-    pooled = np.concatenate([own.ravel() for own in scores.values()])
-    return np.linspace(0.0, max(1.25, 1.1 * float(np.quantile(pooled, 0.95))), POINTS)
+    """Scores at which profiles are evaluated: from 0 past 95% of the scores, and at least past 1.
+
+    Where the positive scores of one task span more than a factor of ten, the grid is geometric, from the lowest
+    of all positive scores past the highest.
+    """
+    columns = np.concatenate(list(scores.values()))
+    positive = np.where(columns > 0, columns, np.inf)
+    if (columns.max(axis=0) > 10 * positive.min(axis=0)).any():
+        return np.geomspace(min(0.8, 0.9 * positive.min()), max(1.25, 1.1 * columns.max()), POINTS)
+    return np.linspace(0.0, max(1.25, 1.1 * float(np.quantile(columns, 0.95))), POINTS)
 
 
 def aggregates(scores: np.ndarray, reps: int = 2000, seed: int = 0) -> dict[str, Estimate]:

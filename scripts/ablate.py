@@ -1,9 +1,10 @@
 """Run the grid of changes to the recipe: what each part of Celo contributes.
 
 `celo ablate --preset quick --suite quick --out grid` meta-trains every row of the grid (see
-`celo.ablations.grid`), trains the suite with the results and with Adam at every learning rate, and writes a table
-with the paper's numbers beside, and a whole report. The same command resumes. `--rows` and `--tables` select part
-of the grid, so that several processes can share the work; `--plan` prints the rows with estimated hours.
+`celo.ablations.grid`), trains the suite with the results and with Adam at every learning rate, and writes a
+table with the paper's numbers beside, and a whole report. The same command resumes. `--rows` and `--tables`
+select part of the grid, so that several processes can share the work; `--plan` prints the rows with
+estimated hours.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Checks of a command line, made before a command does anything: every argument, number and output path.
 
-`parse` makes all of them. What a name means (a task, an optimizer, a checkpoint) is checked by the package that
-knows it, also before anything is trained or written.
+`parse` makes all of them. What a name means (a task, an optimizer, a checkpoint) is checked by the package
+that knows it, also before anything is trained or written.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The console command ``celo``: it passes the arguments to a program in ``scripts/``.
 
 Every program is a module with ``main(argv: list[str] | None = None) -> int | None`` and also runs as
-``python -m scripts.NAME``. A program is imported only when it is called, so ``celo --help`` is fast and needs no
-extra.
+``python -m scripts.NAME``. A program is imported only when it is called, so ``celo --help`` is fast and
+needs no extra.
 """
 
 import importlib

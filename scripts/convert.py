@@ -1,9 +1,9 @@
 """Convert meta-parameters: `celo convert hf://amoudgl/celo celo.safetensors`.
 
-Reads whatever `celo.load` reads: a file theta.state of the reference implementation, a safetensors file of this
-package, the name of packaged weights, or an address on the Hugging Face hub. Checks it, and writes safetensors
-with the optimizer, its configuration and the origin of the numbers; or, with `--to upstream`, theta.state. Equal
-input gives equal bytes.
+Reads whatever `celo.load` reads: a file theta.state of the reference implementation, a safetensors file of
+this package, the name of packaged weights, or an address on the Hugging Face hub. Checks it, and writes
+safetensors with the optimizer, its configuration and the origin of the numbers; or, with `--to upstream`,
+theta.state. Equal input gives equal bytes.
 """
 
 from __future__ import annotations

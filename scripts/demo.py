@@ -1,8 +1,8 @@
 """Meta-train a small Celo in minutes and test it on problems it has never met.
 
-`make demo` (or `celo demo`) meta-trains both stages on scikit-learn's digits with the preset quick, then trains
-the suite quick with the new optimizer and with Adam at 14 learning rates. It prints a table and writes a report
-with figures. The same command resumes after a stop.
+`make demo` (or `celo demo`) meta-trains both stages on scikit-learn's digits with the preset quick, then
+trains the suite quick with the new optimizer and with Adam at 14 learning rates. It prints a table and
+writes a report with figures. The same command resumes after a stop.
 """
 
 from __future__ import annotations

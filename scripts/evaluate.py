@@ -1,9 +1,9 @@
 """Train optimizers on tasks and store every training.
 
 `celo evaluate --suite quick --optimizers adam celo --out results/quick` trains every task of the suite with
-every optimizer and seed, hand-designed optimizers at every learning rate of the grid; `celo report` turns the
-folder into scores. The same command resumes, several may work on one folder, and more tasks or optimizers may be
-added to it.
+every optimizer and seed, hand-designed optimizers at every learning rate of the grid; `celo report` turns
+the folder into scores. The same command resumes, several may work on one folder, and more tasks or
+optimizers may be added to it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -59,7 +60,7 @@ class Evaluate:
         cpus_per_job: CPUs of a batch on the cluster.
         retries: how often a batch starts again after its worker died.
         print_commands: print a command for every task and optimizer, for a job array, and train nothing.
-        tracker: where to log the evaluation: nowhere else, or wandb.
+        tracker: wandb logs the finished evaluation as one run; none and jsonl store it in the folder alone.
         wandb_mode: mode of wandb; default the variable WANDB_MODE, then online.
         wandb_project: project of wandb.
         wandb_group: group of wandb; default the name of the folder.
@@ -126,8 +127,20 @@ class Evaluate:
             **{name: getattr(self, name) for name in names},
         )
 
+    def track(self, request: Request) -> None:
+        """Logs the finished evaluation to wandb."""
+        from celo.evaluation.results import read, read_requested
+        from celo.evaluation.scores import score_table
+        from celo.evaluation.tracking import track
+
+        rows = read(request.folder, print)
+        table = score_table(rows, read_requested(request.folder))
+        group = self.wandb_group or request.folder.name
+        track(request.folder, table, rows, self.wandb_project, self.wandb_mode, group)
+
     def command_for(self, task: str, optimizer: str) -> str:
         """A command line, in one line, that trains one optimizer on one task into the same folder."""
+        from celo.evaluation.optimizers import anywhere
         from celo.meta.data.source import DATA_VARIABLE
 
         data_dir = self.data_dir or os.environ.get(DATA_VARIABLE)
@@ -135,7 +148,7 @@ class Evaluate:
             self,
             suite=None,
             tasks=(task,),
-            optimizers=(optimizer,),
+            optimizers=(anywhere(optimizer),),
             print_commands=False,
             cluster="none",
             out=_absolute(self.out),
@@ -184,7 +197,8 @@ def main(argv: list[str] | None = None) -> int:
         request = command.request()
         set_up(Devices(command.host_devices))
         if command.print_commands:
-            print("\n".join(command.command_for(task, text) for task, text in jobs(request)))
+            log = partial(print, file=sys.stderr)
+            print("\n".join(command.command_for(task, text) for task, text in jobs(request, log)))
             return 0
         how = pipeline.run
         if command.cluster == "ray":
@@ -194,6 +208,8 @@ def main(argv: list[str] | None = None) -> int:
         code = pipeline.conclude(outcome, stop)
         if not outcome.missing:
             print(f"All trainings are done: {command.out}. Scores: celo report {command.out}")
+            if command.tracker == "wandb":
+                command.track(request)
             if REFERENCE not in pipeline.read_requested(request.folder).optimizers:
                 print(
                     f"Scores are relative to {REFERENCE}, which this folder lacks: run the same command with "

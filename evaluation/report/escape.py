@@ -5,6 +5,7 @@ HTML is escaped by jinja2, whose template is `page.html.jinja`; everything else 
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 
@@ -14,9 +15,9 @@ _MARKDOWN = re.compile(r"""[\\`*|<>~$&]|\](?=[(\[:])|(?<!\w)_|_(?!\w)|^(?=[-+=#]
 
 
 def plain(text: str) -> str:
-    """One line without control characters, for terminals and as the base of the other forms.
+    r"""One line without control characters, for terminals and as the base of the other forms.
 
-    >>> plain("a\\nb")
+    >>> plain("a\nb")
     'a b'
     """
     shown = (" " if unicodedata.category(letter) in _UNPRINTABLE else letter for letter in text)
@@ -49,3 +50,14 @@ def csv_text(text: str) -> str:
     """
     line = plain(text)
     return f"'{line}" if line.lstrip().startswith(("=", "+", "-", "@")) else line
+
+
+def file_name(text: str) -> str:
+    """A name for a file, different for different texts: a digest follows where letters changed.
+
+    >>> file_name("curves_Task"), file_name("schedule_a/b")
+    ('curves_Task', 'schedule_a-b~fcc36d43')
+    """
+    safe = re.sub(r"[^A-Za-z0-9_.@+-]+", "-", text)[:80]
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return safe if safe == text else f"{safe}~{digest}"

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from celo.evaluation.report import style
 from celo.evaluation.report.escape import figure_text
 from celo.evaluation.report.style import Look
-from celo.evaluation.report.tables import AGGREGATES, Summary
-from celo.evaluation.scores import NOISE, Reference, Result, Runs
+from celo.evaluation.report.tables import TITLES
+from celo.evaluation.scores import NOISE, Reference, Result
+from celo.evaluation.statistics import Summary
 from celo.meta.full_training import smooth
 
 FEW_POINTS = 100  # of curves in the background
@@ -25,7 +26,7 @@ def intervals(summary: Summary, aggregate: str, look: Mapping[str, Look]) -> Fig
 
     Args:
         summary: of one kind of score.
-        aggregate: a key of `celo.evaluation.report.tables.AGGREGATES`.
+        aggregate: a key of `celo.evaluation.statistics.AGGREGATES`.
         look: of each optimizer.
 
     Returns:
@@ -56,14 +57,14 @@ def intervals(summary: Summary, aggregate: str, look: Mapping[str, Look]) -> Fig
         axis.spines["left"].set_visible(False)
         axis.set_ylim(len(found) - 0.4, -0.6)
         axis.margins(x=0.08)
-        axis.set_xlabel(f"{AGGREGATES[aggregate]} ({better})")
+        axis.set_xlabel(f"{TITLES[aggregate]} ({better})")
     return figure
 
 
 def profiles(summary: Summary, look: Mapping[str, Look]) -> Figure:
     """The share of trainings with a score above each threshold, a line per optimizer, bands of 95%.
 
-    The axis of thresholds is logarithmic where the summary says so.
+    The axis of thresholds is logarithmic where their grid is.
 
     Args:
         summary: of one kind of score.
@@ -77,12 +78,13 @@ def profiles(summary: Summary, look: Mapping[str, Look]) -> Figure:
             axis.step(at, share, own.line, where="post", color=own.colour, label=own.name)
         grid = next(iter(summary.profiles.values())).thresholds
         axis.axvline(1.0, color=style.RULE, lw=0.8, ls=style.DASHED, zorder=1)
-        if summary.logarithmic:
+        wide = grid[0] > 0  # see `celo.evaluation.statistics.thresholds`
+        if wide:
             axis.set_xscale("log")
             axis.xaxis.set_major_formatter("{x:g}")
         axis.set_xlim(float(grid[0]), float(grid[-1]))
         axis.set_ylim(-0.02, 1.02)
-        axis.set_xlabel("score τ" + (", logarithmic" if summary.logarithmic else ""))
+        axis.set_xlabel("score τ" + (", logarithmic" if wide else ""))
         axis.set_ylabel("share of trainings above τ")
         figure.legend(loc="outside lower center", ncols=2, labelcolor="linecolor", handlelength=1.6)
     return figure
@@ -121,15 +123,14 @@ def training_curves(
     return figure
 
 
-def step_sizes(task: str, runs: Mapping[str, Runs], look: Mapping[str, Look]) -> Figure:
+def step_sizes(task: str, etas: Mapping[str, np.ndarray], look: Mapping[str, Look]) -> Figure:
     """The step size eta of every learned scheduler on one task over progress t / T.
 
     Args:
         task: its name.
-        runs: of each optimizer with a scheduler, by label.
+        etas: (S, T) step sizes by label of the optimizer.
         look: of each optimizer.
     """
-    etas = {label: eta for label, own in runs.items() if (eta := own.eta) is not None}
     with style.style():
         figure, axis = style.new_figure(task, height=2.4)
         _progress_axis(axis, etas)
@@ -179,7 +180,7 @@ def meta_loss(rows: Sequence[Mapping[str, Any]]) -> Figure:
         raise ValueError("there is no meta-loss among the metrics; has the run done a meta-iteration?")
     with style.style():
         figure, axis = style.new_figure("Meta-training", height=3.4)
-        axis.title.set_position((0, 1.06))
+        axis.set_title("Meta-training", pad=16)  # above the names of stages
         start = 0
         for stage in sorted({row["stage"] for row in rows}):
             own = [row for row in rows if row["stage"] == stage]
@@ -203,12 +204,6 @@ def centred_mean(values: np.ndarray, reach: int) -> np.ndarray:
     window = np.ones(2 * reach + 1)
     count = np.convolve(np.ones(len(values)), window)[reach : reach + len(values)]
     return np.convolve(values, window)[reach : reach + len(values)] / count
-
-
-def scheduled(runs: Runs) -> bool:
-    """Whether a learned scheduler set the step sizes; without one they are all 1 or absent."""
-    eta = runs.eta
-    return eta is not None and bool((eta != 1).any())
 
 
 def _stage(axis: Axes, rows: Sequence[Mapping[str, Any]], name: str, start: int) -> None:

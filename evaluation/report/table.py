@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from celo.evaluation.report.escape import markdown_text, plain
@@ -28,26 +28,44 @@ class Cell(str):
 
 
 class Table(NamedTuple):
-    """Cells as text, the first column left-aligned, the others right-aligned.
+    """Cells as text.
 
     Attributes:
         header: names of the columns.
         rows: their cells, `Cell` where a page sorts them by another value than their text.
+        words: how many columns are left-aligned, from the first; the others are right-aligned.
     """
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    words: int = 1
 
-    def text(self) -> str:
-        """Aligned with spaces, for a terminal."""
-        lines = self._aligned(plain, lambda widths: ["-" * width for width in widths])
-        return "\n".join("  ".join(line).rstrip() for line in lines)
+    def text(self, grouped: bool = False) -> str:
+        """Aligned with spaces, for a terminal.
+
+        Args:
+            grouped: whether the first column is a line of its own above the rows that share it.
+        """
+        shown = (
+            Table(self.header[1:], tuple(row[1:] for row in self.rows), self.words - 1) if grouped else self
+        )
+        indent = "  " if grouped else ""
+        head, *lines = [indent + "  ".join(line).rstrip() for line in shown._aligned(plain)]
+        made = [head, indent + "  ".join("-" * width for width in shown._widths(plain))]
+        for i, line in enumerate(lines):
+            if grouped and (i == 0 or self.rows[i][0] != self.rows[i - 1][0]):
+                made.append(plain(self.rows[i][0]))
+            made.append(line)
+        return "\n".join(made)
 
     def markdown(self) -> str:
         """A Markdown table, aligned in its source too."""
-        rule = lambda widths: ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]  # noqa: E731
-        return "\n".join(f"| {' | '.join(line)} |" for line in self._aligned(markdown_text, rule))
+        head, *body = [f"| {' | '.join(line)} |" for line in self._aligned(markdown_text)]
+        widths = self._widths(markdown_text)
+        rule = ["-" * width if i < self.words else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+        return "\n".join([head, f"| {' | '.join(rule)} |", *body])
 
+<<<<<<< HEAD
     def _aligned(
         self, escape: Callable[[str], str], rule: Callable[[Sequence[int]], list[str]]
     ) -> list[list[str]]:
@@ -61,6 +79,17 @@ class Table(NamedTuple):
             ]
             for line in lines
         ]
+=======
+    def _widths(self, escape: Callable[[str], str]) -> list[int]:
+        columns = zip(self.header, *self.rows, strict=True)
+        return [max(2, *(len(escape(cell)) for cell in column)) for column in columns]
+
+    def _aligned(self, escape: Callable[[str], str]) -> list[list[str]]:
+        widths = self._widths(escape)
+        pad = [str.ljust if i < self.words else str.rjust for i in range(len(widths))]
+        rows = (self.header, *self.rows)
+        return [[p(escape(c), w) for p, c, w in zip(pad, row, widths, strict=True)] for row in rows]
+>>>>>>> wt-report
 
 
 def number(value: float, digits: int = 2) -> Cell:

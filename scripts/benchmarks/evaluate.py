@@ -1,11 +1,11 @@
 """Time evaluations: `celo benchmark evaluate --json OUT`.
 
-Trainings per minute of a suite, Adam at every learning rate and seed, by the runner and by loops that train one
-seed and one learning rate at a time (`celo.scripts.benchmarks.loops`). All take the same steps and evaluations,
-start with nothing compiled and the data in memory, have all cores, and run in a new process. A loop does some
-trainings of every task; the mean of all but the first stands for the rest. The floating-point operations that
-each way does per second, next to what products of matrices reach alone on the same devices, show how much there
-is left to gain.
+Trainings per minute of a suite, Adam at every learning rate and seed, by the runner and by loops that train
+one seed and one learning rate at a time (`celo.scripts.benchmarks.loops`). All take the same steps and
+evaluations, start with nothing compiled and the data in memory, have all cores, and run in a new process. A
+loop does some trainings of every task; the mean of all but the first stands for the rest. The
+floating-point operations that each way does per second, next to what products of matrices reach alone on
+the same devices, show how much there is left to gain.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Time updates: `celo benchmark update --json OUT`.
 
 For every optimizer, learned and hand-designed, on the parameters of the 17 evaluation tasks of arXiv
-2501.12670 (their shapes alone, no data): time per update as a ratio to optax's Adam timed in turns with it, and
-state bytes per parameter. Tasks with equal parameters are measured once. A child process measures, so that a
-pair that takes too much time or memory is recorded as failed. The file is written after every pair; the same
-command resumes it and retries what failed.
+2501.12670 (their shapes alone, no data): time per update as a ratio to optax's Adam timed in turns with it,
+and state bytes per parameter. Tasks with equal parameters are measured once. A child process measures, so
+that a pair that takes too much time or memory is recorded as failed. The file is written after every pair;
+the same command resumes it and retries what failed.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from typing import Any
 from celo import HAND_DESIGNED, LEARNED
 from celo._core.files import write_atomically
 from celo._core.names import lookup
+from celo.evaluation.report.table import Table
 from celo.evaluation.suites import CELO17
 from celo.meta.tasks import TASKS
 from celo.scripts import checks
 from celo.scripts.benchmarks import update_cost
 from celo.scripts.benchmarks.measuring import MeasuringProcess, UnansweredError
-from celo.evaluation.report.table import Table
 
 FAILED = "failed"
 Figures = dict[str, Any]

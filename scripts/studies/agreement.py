@@ -17,11 +17,11 @@ import numpy as np
 import tyro
 
 from celo.evaluation.envelope import SMOOTHING, Envelope, read_envelopes, retokenized, substituted
+from celo.evaluation.report.table import Table
 from celo.evaluation.results import Training, read, read_requested
 from celo.meta.full_training import smooth
 from celo.scripts import checks
 from celo.scripts.errors import exit_with
-from celo.evaluation.report.table import Table
 
 PUBLISHED_SEEDS = 5
 """Number of trainings that a published curve is the mean of (Metz et al. 2022)."""

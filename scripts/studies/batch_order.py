@@ -1,9 +1,10 @@
 """Does the order of batches matter? `python -m scripts.studies.batch_order --tasks NAME --envelope NPZ`.
 
-Trains tasks on images with Adam and batches in three orders, and compares the smoothed training loss with the
-published envelope. A seed means the same initial parameters in every order. Here batches are drawn with
-replacement. The published curves pass through the data, shuffled anew for every pass, and their evaluations on
-training data take the next batches of the same passes: no step trained on a judged batch since the pass before.
+Trains tasks on images with Adam and batches in three orders, and compares the smoothed training loss with
+the published envelope. A seed means the same initial parameters in every order. Here batches are drawn with
+replacement. The published curves pass through the data, shuffled anew for every pass, and their evaluations
+on training data take the next batches of the same passes: no step trained on a judged batch since the pass
+before.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Does every learned optimizer learn? `python -m scripts.studies.learning_curves --run-dir runs/curves`.
 
-Meta-trains each for a few hundred meta-iterations on the preset quick with its own outer settings, in one run
-folder each; the same command resumes it. Celo's two stages are two runs. Then the first and the last
-meta-parameters train the same problems from first step to last. The meta-loss along the way also changes because
-problems grow older; this difference is what was learned. Writes a figure and prints a table; exit code 1 if a
-meta-loss was not finite.
+Meta-trains each for a few hundred meta-iterations on the preset quick with its own outer settings, in one
+run folder each; the same command resumes it. Celo's two stages are two runs. Then the first and the last
+meta-parameters train the same problems from first step to last. The meta-loss along the way also changes
+because problems grow older; this difference is what was learned. Writes a figure and prints a table; exit
+code 1 if a meta-loss was not finite.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -25,6 +25,7 @@ from celo._core import names
 from celo._core.files import write_atomically
 from celo.evaluation.report import style
 from celo.evaluation.report.figures import centred_mean
+from celo.evaluation.report.table import Table
 from celo.meta.estimators.paired import difference, meta_losses
 from celo.meta.initial_theta import initial_theta
 from celo.meta.presets import preset
@@ -35,7 +36,6 @@ from celo.meta.trainer import THETA_FILE, Result, Settings, meta_train
 from celo.scripts import checks
 from celo.scripts.devices import Devices, set_up
 from celo.scripts.errors import exit_with
-from celo.evaluation.report.table import Table
 
 PAIRED = "paired.json"
 PROBLEMS_KEY = 1 << 30  # of the key of a run; meta-training folds in small numbers

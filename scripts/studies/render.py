@@ -1,7 +1,7 @@
 """Write kept results into the documentation: `python -m scripts.studies.render`, or `--check` to compare only.
 
-A block of README.md or docs/*.md between `<!-- render: NAME -->` and `<!-- end -->` is replaced by what NAME
-means. NAME is FILE[:PLACE[:FORMAT]], with a FILE of docs/results/:
+A block of README.md or docs/*.md between `<!-- render: NAME -->` and `<!-- end -->` is replaced by what
+NAME means. NAME is FILE[:PLACE[:FORMAT]], with a FILE of docs/results/:
 
     table.csv                 the whole table
     table.csv:task,ratio      some of its columns
@@ -24,9 +24,9 @@ from typing import Annotated, Any
 import tyro
 
 from celo._core.files import write_atomically
+from celo.evaluation.report.table import Table
 from celo.scripts import checks
 from celo.scripts.errors import exit_with
-from celo.evaluation.report.table import Table
 
 BLOCK = re.compile(r"(<!-- render: ([^\n]*?) -->)(.*?)(<!-- end -->)", re.DOTALL)
 OPENING = re.compile(r"<!-- render: ")

@@ -1,7 +1,7 @@
 """How large is the code? `python -m scripts.studies.structure --against 94ff3d3`.
 
-Prints lines and files of every package, how many files only one other file imports, and the longest functions,
-of the working tree and of another git revision beside it.
+Prints lines and files of every package, how many files only one other file imports, and the longest
+functions, of the working tree and of another git revision beside it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from celo.evaluation.report.table import Table
 from celo.scripts import checks
 from celo.scripts.errors import exit_with
-from celo.evaluation.report.table import Table
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("celo", "meta", "evaluation", "ablations", "scripts", "examples", "tests")
@@ -101,7 +101,8 @@ def at_revision(revision: str) -> list[Source]:
     if done.returncode:
         raise ValueError(f"git has no revision {revision!r}: {done.stderr.decode(errors='replace').strip()}")
     with tempfile.TemporaryDirectory() as folder:
-        tarfile.open(fileobj=io.BytesIO(done.stdout)).extractall(folder, filter="data")
+        with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+            archive.extractall(folder, filter="data")
         return read(Path(folder))
 
 

@@ -1,0 +1,244 @@
+"""Tables of a report: the score table, one table per score, and what the trainings were made with."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from celo.evaluation.report.escape import plain
+from celo.evaluation.report.records import setting_words
+from celo.evaluation.report.table import DASH, Cell, Table, estimate, number
+from celo.evaluation.scores import NOISE, Result, Runs, ScoreTable
+from celo.evaluation.statistics import Summary
+
+MOST_TASKS = 12  # of the score table in a terminal
+TITLES = {"iqm": "IQM", "median": "median", "mean": "mean", "optimality_gap": "optimality gap"}
+
+
+def overview(table: ScoreTable, summaries: Sequence[Summary]) -> Table:
+    """IQM of every score with its interval, a row per optimizer, the noise reference first."""
+    rows = [
+        (
+            Cell(label),
+            *(estimate(*summary.aggregates[label]["iqm"]) for summary in summaries),
+            _count_diverged([table.results[label][task].runs for task in table.tasks]),
+            _tuned_over(table, label),
+        )
+        for label in table.labels
+    ]
+    titles = (f"{summary.score.title}: IQM" for summary in summaries)
+    return Table(("optimizer", *titles, "diverged", "settings"), tuple(rows))
+
+
+def score_table(table: ScoreTable) -> Table:
+    """A row per task and optimizer: the best setting, its final loss, and both ratios to the best Adam's.
+
+    The ratio of means is ``L_Adam* / mean(L)``, the mean of ratios the mean over seeds of ``L_Adam* / L``, which
+    is the final-loss score of the task. "Beats" counts Adam's settings whose mean final loss is higher;
+    "diverged" counts trainings at all settings.
+    """
+    rows = [
+        (
+            Cell(task),
+            Cell(label),
+            _setting(own[task]),
+            _final_loss(own[task].runs),
+            _test_split(own[task].runs),
+            number(table.ratio_of_means(task, label)),
+            number(table.mean_of_ratios(task, label)),
+            _beaten(table, task, label),
+            _count_diverged(own[task].settings),
+        )
+        for task in table.all_tasks
+        for label, own in table.results.items()
+        if task in own
+    ]
+    header = ("task", "optimizer", "setting", "final loss", "test", "ratio of means", "mean of ratios")
+    return Table((*header, "beats", "diverged"), tuple(rows), words=2)
+
+
+def aggregates(table: ScoreTable, summary: Summary) -> Table:
+    """Every aggregate of one score with its interval, and the probability to beat the best Adam."""
+    rows = [
+        (
+            Cell(label),
+            *(estimate(*summary.aggregates[label][name]) for name in TITLES),
+            estimate(*summary.improvement[label]),
+            _count_diverged([table.results[label][task].runs for task in table.tasks]),
+        )
+        for label in table.labels
+    ]
+    return Table(("optimizer", *TITLES.values(), "P(better than Adam*)", "diverged"), tuple(rows))
+
+
+def task_scores(summary: Summary) -> Table:
+    """One score, mean over seeds, a row per task and a column per optimizer."""
+    rows = [
+        (Cell(task), *(number(float(own[:, i].mean())) for own in summary.scores.values()))
+        for i, task in enumerate(summary.tasks)
+    ]
+    return Table(("task", *summary.scores), tuple(rows))
+
+
+def final_losses(table: ScoreTable) -> Table:
+    """Final losses, mean over seeds that did not diverge and their sample deviation."""
+    return _by_task(table, table.labels, lambda result: _final_loss(result.runs))
+
+
+def corpora(table: ScoreTable) -> Table | None:
+    """The corpus and the vocabulary that the language models of a task read; None if there are none."""
+    rows = {
+        (task, row.corpus, row.vocabulary)
+        for own in table.results.values()
+        for task, result in own.items()
+        if (row := result.runs.rows[0]).corpus or row.vocabulary
+    }
+    return Table(("task", "corpus", "vocabulary"), tuple(sorted(rows)), words=3) if rows else None
+
+
+def diverged(trainings: pd.DataFrame) -> Table | None:
+    """The trainings that diverged at the best setting, and at which step; None if none did."""
+    if trainings.empty or not trainings["diverged"].any():
+        return None
+    rows = []
+    for row in trainings[trainings["diverged"]].itertuples():
+        step = row.diverged_at_step
+        where = Cell("in the final loss", math.inf) if pd.isna(step) else Cell(str(step), step)
+        rows.append((Cell(row.optimizer), Cell(row.task), Cell(str(row.seed), row.seed), row.setting, where))
+    return Table(("optimizer", "task", "seed", "setting", "at step"), tuple(rows), words=2)
+
+
+def run_time(times: pd.DataFrame) -> Table:
+    """Milliseconds per step of every optimizer on every task, their ratio to Adam's, and the whole training."""
+    adam = times[times["optimizer"] == NOISE].set_index("task")["ms_per_step"]
+    rows = []
+    for row in times.to_dict("records"):
+        time = row["ms_per_step"]
+        ratio = time / adam.get(row["task"], math.nan)
+        facts = (number(float(row[name]), 0) for name in ("trainings", "trainings_at_once", "parameters"))
+        cells = (number(time, 3 if time < 1 else 2), number(ratio), *facts, number(row["seconds"], 1))
+        rows.append((Cell(row["task"]), Cell(row["optimizer"]), *cells))
+    header = ("task", "optimizer", "ms per step", "× Adam", "trainings", "at once", "parameters", "seconds")
+    return Table(header, tuple(rows), words=2)
+
+
+def environments(table: ScoreTable) -> Table:
+    """Versions, revisions and devices of the trainings, each combination with the number of trainings."""
+    rows = [
+        r
+        for own in table.results.values()
+        for result in own.values()
+        for s in result.settings
+        for r in s.rows
+    ]
+    counted = Counter(
+        (", ".join(f"{k} {v}" for k, v in row.versions.items()), row.revision[:12], row.device, row.numerics)
+        for row in rows
+    )
+    made = tuple((Cell(str(count), count), *map(Cell, words)) for words, count in counted.items())
+    return Table(("trainings", "versions", "revision", "device", "settings of JAX"), made)
+
+
+def findings(table: ScoreTable) -> list[str]:
+    """A sentence per learned optimizer: on which tasks it ends lower than the best Adam, and on which not."""
+    said = []
+    for label, own in table.results.items():
+        pairs = [(task, result) for task, result in own.items() if task in table.results[NOISE]]
+        if not pairs or not pairs[0][1].runs.rows[0].learned:
+            continue
+        adam = {task: table.results[NOISE][task].runs.mean_final_loss for task, _ in pairs}
+        better = [task for task, result in pairs if result.runs.mean_final_loss < adam[task]]
+        worse = [task for task, _ in pairs if task not in better]
+        tried = table.settings(NOISE)[-1]
+        words = (
+            f"{label} ends lower than Adam at the best of {tried} settings on {_tasks(better, len(pairs))}"
+        )
+        said.append(f"{words}." if not worse or len(pairs) > 8 else f"{words}; not on {', '.join(worse)}.")
+    return said
+
+
+def described(table: ScoreTable, summaries: Sequence[Summary], notes: Sequence[str]) -> str:
+    """The score table, the aggregates, the findings and the notes as text for a terminal."""
+    shown = [overview(table, summaries).text()] if summaries else []
+    if len(table.all_tasks) <= MOST_TASKS:
+        shown.insert(0, score_table(table).text(grouped=True))
+    said = [plain(text) for text in (*findings(table), *notes)]
+    return "\n\n".join([*shown, "\n".join(said)]).rstrip()
+
+
+def _tasks(names: Sequence[str], of: int) -> str:
+    counted = f"{len(names)} of {of} tasks"
+    return counted if not names or of > 8 else f"{counted}: {', '.join(names)}"
+
+
+def _by_task(table: ScoreTable, labels: Sequence[str], cell: Callable[[Result], Cell]) -> Table:
+    """A row per finished task, a column per optimizer, a dash where the pair is not finished."""
+    rows = [
+        (
+            Cell(task),
+            *(cell(own) if (own := table.results[label].get(task)) else number(math.nan) for label in labels),
+        )
+        for task in _finished(table)
+    ]
+    return Table(("task", *labels), tuple(rows))
+
+
+def _finished(table: ScoreTable) -> list[str]:
+    return [task for task in table.all_tasks if any(task in own for own in table.results.values())]
+
+
+def _tuned_over(table: ScoreTable, label: str) -> Cell:
+    """How many settings the best was chosen from on each task."""
+    tried = table.settings(label)
+    if not tried:
+        return number(math.nan)
+    words = (
+        "untuned"
+        if tried == (1,)
+        else "best of " + " to ".join(map(str, dict.fromkeys((tried[0], tried[-1]))))
+    )
+    return Cell(words, tried[-1])
+
+
+def _count_diverged(runs: Sequence[Runs]) -> Cell:
+    failed = np.concatenate([one.diverged for one in runs]) if runs else np.zeros(0, bool)
+    return Cell(f"{failed.sum()} of {failed.size}", int(failed.sum()))
+
+
+def _beaten(table: ScoreTable, task: str, label: str) -> Cell:
+    adam = table.results[NOISE].get(task)
+    if label == NOISE or adam is None:
+        return number(math.nan)
+    beaten = table.settings_beaten(task, label)
+    return Cell(f"{beaten} of {len(adam.settings)}", beaten)
+
+
+def _setting(result: Result) -> Cell:
+    words, rate = setting_words(result.runs.setting), result.runs.setting.get("learning_rate", 0.0)
+    return Cell(f"{words} (edge)" if result.edge else words or DASH, rate)
+
+
+def _mean_of_finite(values: np.ndarray, failed: np.ndarray) -> float:
+    finite = values[~failed].astype(np.float64)
+    return float(finite.mean()) if finite.size else math.nan
+
+
+def _final_loss(runs: Runs) -> Cell:
+    failed, mean = int(runs.diverged.sum()), _mean_of_finite(runs.final_loss, runs.diverged)
+    if math.isnan(mean):
+        return Cell("diverged", math.inf)
+    spread = "" if math.isnan(runs.spread) else f" ± {runs.spread:.2g}"
+    return Cell(f"{mean:.3g}{spread}" + (f", {failed} diverged" if failed else ""), mean)
+
+
+def _test_split(runs: Runs) -> Cell:
+    loss, accuracy = runs.evaluations("test_loss"), runs.evaluations("test_accuracy")
+    mean = math.nan if loss is None else _mean_of_finite(loss[:, -1], runs.diverged)
+    if math.isnan(mean):
+        return number(math.nan)
+    share = "" if accuracy is None else f", {100 * _mean_of_finite(accuracy[:, -1], runs.diverged):.1f}%"
+    return Cell(f"{mean:.3g}{share}", mean)

@@ -1,4 +1,4 @@
-"""What evaluate, demo, compare and ablate share: train what a request lacks, then show and report its scores."""
+"""What evaluate, demo, compare and ablate share: train what a request lacks, then show its scores."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def conclude(outcome: Outcome, stop: StopRequest) -> int:
 
 
 def of_request(request: Request) -> Requested:
-    """What a folder records as requested, restricted to the tasks and optimizers of a request, and to Adam."""
+    """What a folder records as requested, restricted to Adam and the tasks and optimizers of a request."""
     found = read_requested(request.folder)
     labels = {REFERENCE, *(parse(text, request.grid, request.seed).label for text in request.optimizers)}
     pairs = tuple(pair for pair in found.pairs if pair.task in request.tasks and pair.optimizer in labels)
@@ -151,7 +151,7 @@ def of_request(request: Request) -> Requested:
 
 
 def own_folder(out: Path, **settings: int) -> tuple[Path, tuple[Path, ...]]:
-    """The folder of results in a report's folder for these settings, and the others, whose rows may fit too."""
+    """The folder of results for these settings below a report's folder, and those for other settings."""
     name = "_".join(f"{value}{name}" for name, value in settings.items())
     others = sorted(path.parent for path in (out / "results").glob(f"*/{REQUEST_FILE}"))
     return out / "results" / name, tuple(path for path in others if path.name != name)

@@ -65,21 +65,6 @@ class Table(NamedTuple):
         rule = ["-" * width if i < self.words else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
         return "\n".join([head, f"| {' | '.join(rule)} |", *body])
 
-<<<<<<< HEAD
-    def _aligned(
-        self, escape: Callable[[str], str], rule: Callable[[Sequence[int]], list[str]]
-    ) -> list[list[str]]:
-        lines = [[escape(cell) for cell in row] for row in (self.header, *self.rows)]
-        widths = [max(2, *map(len, column)) for column in zip(*lines, strict=True)]
-        lines.insert(1, rule(widths))
-        return [
-            [
-                cell.rjust(width) if i else cell.ljust(width)
-                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ]
-            for line in lines
-        ]
-=======
     def _widths(self, escape: Callable[[str], str]) -> list[int]:
         columns = zip(self.header, *self.rows, strict=True)
         return [max(2, *(len(escape(cell)) for cell in column)) for column in columns]
@@ -89,7 +74,6 @@ class Table(NamedTuple):
         pad = [str.ljust if i < self.words else str.rjust for i in range(len(widths))]
         rows = (self.header, *self.rows)
         return [[p(escape(c), w) for p, c, w in zip(pad, row, widths, strict=True)] for row in rows]
->>>>>>> wt-report
 
 
 def number(value: float, digits: int = 2) -> Cell:

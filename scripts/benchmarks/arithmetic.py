@@ -24,8 +24,8 @@ from celo.meta.tasks.base import Task
 def product_operations(function: Callable[..., Any], *args: Any) -> int:
     """Floating-point operations of the products of matrices and the convolutions in a function.
 
-    A product of (m, k) and (k, n) is 2 m n k operations. The body of a scan counts as often as it runs and the
-    most expensive branch of a condition once; operations that no result depends on do not count. The zeros
+    A product of (m, k) and (k, n) is 2 m n k operations. The body of a scan counts as often as it runs, the
+    most expensive branch of a condition once, and an operation that no result depends on not at all. The zeros
     that spread the gradient of a strided convolution count like any number.
 
     Args:

@@ -1,4 +1,4 @@
-"""Write kept results into the documentation: `python -m scripts.studies.render`, or `--check` to compare only.
+"""Write kept results into the documentation: `python -m scripts.studies.render`; `--check` compares only.
 
 A block of README.md or docs/*.md between `<!-- render: NAME -->` and `<!-- end -->` is replaced by what
 NAME means. NAME is FILE[:PLACE[:FORMAT]], with a FILE of docs/results/:

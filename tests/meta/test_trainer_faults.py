@@ -32,6 +32,7 @@ class Expected(NamedTuple):
     theta: bytes
     best: bytes
     rows: list[dict[str, Any]]
+    seconds: float = 0.0
 
 
 @pytest.fixture
@@ -65,14 +66,14 @@ def result(run_dir: Path) -> Expected:
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> Expected:
     """The result of a run that nothing interrupts."""
-    run_dir = tmp_path_factory.mktemp("uninterrupted") / "run"
+    run_dir, begin = tmp_path_factory.mktemp("uninterrupted") / "run", time.perf_counter()
     done = subprocess.run(
         command(options(run_dir)), cwd=ROOT, env=environment(), text=True, capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert f"theta: {run_dir / 'theta.safetensors'}\n" in done.stdout
     assert held(run_dir) == [10, 12, 14]
-    found = result(run_dir)
+    found = result(run_dir)._replace(seconds=time.perf_counter() - begin)
     assert [row["step"] for row in found.rows] == [2, 4, 6, 8, 10, 12, 14]
     assert [row["stage"] for row in found.rows] == [1] * 4 + [2] * 3
     assert [row["step"] for row in found.rows if "validation" in row] == [4, 8, 12, 14]
@@ -80,45 +81,40 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Expected:
 
 
 def finish(start: Start, run_dir: Path, expected: Expected, **changed: Any) -> tuple[str, str]:
-    """Go on with a run to its end, compare it with the uninterrupted one, and return its output."""
+    """Resume a run to its end, compare it with the uninterrupted one, and return its output."""
     child = start(options(run_dir, **changed))
     out, errors = child.communicate()
     assert child.returncode == 0, errors
-    assert result(run_dir) == expected
+    assert result(run_dir)[:3] == expected[:3]
     return out, errors
 
 
 @pytest.mark.parametrize(
-    ("kills", "seed"), [(1, 0), pytest.param(10, 1, marks=pytest.mark.slow)], ids=["few", "many"]
+    ("kills", "seed"), [(2, 0), pytest.param(50, 1, marks=pytest.mark.slow)], ids=["few", "many"]
 )
-def test_killed_again_and_again(
+def test_killed_at_random_moments(
     start: Start, tmp_path: Path, expected: Expected, kills: int, seed: int
 ) -> None:
-    """First in the middle of writing a checkpoint, then at random moments, of which one is the end."""
+    """Anywhere from start-up to the end; the same command resumes, and starts again once it has finished."""
     run_dir, chance = tmp_path / "run", random.Random(seed)
-    child = start(options(run_dir), "die", "manifest", "after", "3")
-    child.communicate()
-    assert child.returncode == -signal.SIGKILL
-    assert len(list((run_dir / "checkpoints").glob(".writing-*"))) == 1
     for _ in range(kills):
-        before = held(run_dir)
         child = start(options(run_dir))
-        while held(run_dir) == before and child.poll() is None:
-            time.sleep(0.005)
-        time.sleep(chance.uniform(0.0, 0.4))
+        time.sleep(chance.uniform(0.3, 1.0) * expected.seconds)
         child.send_signal(signal.SIGKILL)
         child.communicate()
+        assert child.returncode in (0, -signal.SIGKILL)
+        if child.returncode == 0:
+            assert result(run_dir)[:3] == expected[:3]
+            shutil.rmtree(run_dir)
     finish(start, run_dir, expected)
 
 
 PLACES = [
     ("save", "before", 2, [2]),
     ("save", "after", 2, [2, 4]),
-    ("digest", "after", 9, None),
-    ("manifest", "before", 3, None),
-    ("manifest", "after", 3, None),
-    ("remove", "before", 1, [2, 4, 6, 8]),
-    ("remove", "after", 1, [4, 6, 8]),
+    ("write", "before", 3, [2, 4]),
+    ("write", "after", 4, [4, 6, 8]),
+    ("rename", "before", 3, None),
     ("row", "after", 3, [2, 4]),
 ]
 
@@ -167,7 +163,7 @@ def test_signal_stops_at_a_checkpoint(
     out, errors = child.communicate()
     assert child.returncode == 0, errors
     assert f"{number.name}: stopping at the next checkpoint" in errors
-    assert out == f"stopped by a signal; a checkpoint is in {run_dir}, the same command goes on from it\n"
+    assert out == f"stopped by a signal; a checkpoint is in {run_dir}, the same command resumes from it\n"
     assert "Traceback" not in errors
     (step,) = held(run_dir)
     assert rows(run_dir)[-1]["step"] == step < 14
@@ -178,7 +174,7 @@ def test_signal_stops_at_a_checkpoint(
 
 @pytest.mark.slow
 def test_corrupt_checkpoint(start: Start, tmp_path: Path, expected: Expected) -> None:
-    """The one before is used, and it is said; with none undamaged nothing is changed."""
+    """The one before is used, with a warning; if all are damaged nothing is changed."""
     run_dir = tmp_path / "run"
     child = start(options(run_dir), "die", "save", "after", "4")
     child.communicate()
@@ -186,10 +182,10 @@ def test_corrupt_checkpoint(start: Start, tmp_path: Path, expected: Expected) ->
     shutil.copytree(run_dir, tmp_path / "all damaged")
 
     def damage(run_dir: Path, step: int) -> None:
-        largest = max((run_dir / "checkpoints" / f"{step:08d}").rglob("*"), key=lambda p: p.stat().st_size)
-        content = bytearray(largest.read_bytes())
+        path = run_dir / "checkpoints" / f"{step:08d}.safetensors"
+        content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 0xFF
-        largest.write_bytes(content)
+        path.write_bytes(content)
 
     damage(run_dir, 8)
     _, errors = finish(start, run_dir, expected)
@@ -221,22 +217,17 @@ def test_changed_configuration_is_refused(start: Start, tmp_path: Path, expected
     _, errors = child.communicate()
     assert child.returncode == 2
     assert errors.startswith(f"error: {run_dir} is a run of another configuration:\n")
-    assert "\n  seed: 0 in the run, 1 asked for\n" in errors
-    assert "\n  stage2.learning_rate: 0.001 in the run, 0.5 asked for\n" in errors
+    assert "\n  seed: 0 in the run, 1 requested\n" in errors
+    assert "\n  stage2.learning_rate: 0.001 in the run, 0.5 requested\n" in errors
     assert "Traceback" not in errors
     assert modified(run_dir) == before
     finish(start, run_dir, expected)
     assert read_config(run_dir)["config"]["seed"] == 0
 
 
-def not_ours(errors: str) -> bool:
-    """Whether no traceback leads here; tensorstore's own threads may print one when a write fails."""
-    return f'File "{ROOT}/meta' not in errors and f'File "{ROOT}/scripts' not in errors
-
-
 @pytest.mark.slow
 def test_no_room_for_a_checkpoint(start: Start, tmp_path: Path, expected: Expected) -> None:
-    """The error says what is left; with room again the run goes on from there."""
+    """The error names the checkpoints that are left; with room again the run resumes from there."""
     run_dir = tmp_path / "run"
     child = start(options(run_dir), "limit_files", "3", "4096")
     _, errors = child.communicate()
@@ -244,14 +235,14 @@ def test_no_room_for_a_checkpoint(start: Start, tmp_path: Path, expected: Expect
     last = errors.strip().splitlines()[-1]
     assert last.startswith("error: the checkpoint at step 6 could not be written")
     assert "File too large. Earlier checkpoints are intact (step 2, 4)" in last
-    assert not_ours(errors)
+    assert "Traceback" not in errors
     assert held(run_dir) == [2, 4]
     finish(start, run_dir, expected)
 
 
 @pytest.mark.slow
 def test_full_disk(start: Start, tmp_path: Path) -> None:
-    """A real one, that ends with its process."""
+    """A real one, which ends with its process."""
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
         pytest.skip("needs a mount namespace of its own (unshare -rm) for a small disk")
     mount = f"mount -t tmpfs -o size=3m tmpfs '{tmp_path}' && exec \"$@\""
@@ -262,7 +253,7 @@ def test_full_disk(start: Start, tmp_path: Path) -> None:
     last = errors.strip().splitlines()[-1]
     assert last.startswith("error: ")
     assert "No space left on device. Earlier checkpoints are intact (step 2, 4)" in last
-    assert not_ours(errors)
+    assert "Traceback" not in errors
 
 
 @pytest.mark.slow

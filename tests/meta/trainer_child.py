@@ -1,4 +1,4 @@
-"""Meta-training in processes of its own: a tiny recipe, and programs that die or run out of room on purpose.
+"""Meta-training in separate processes: a tiny recipe, and programs that die or run out of room on purpose.
 
 Programs are called as ``python -m tests.meta.trainer_child PROGRAM ARGUMENTS... -- COMMAND LINE``, and hand
 the command line to `celo.scripts.meta_train` once the fault is in place.
@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from celo.meta.runs import checkpoints, manifest, metrics, run
+from celo._core import files
+from celo.meta.runs import checkpoints, metrics, run
 from celo.meta.runs.metrics import read_metrics
 from celo.scripts import meta_train
 
@@ -100,13 +101,13 @@ def _on_call(
 ) -> None:
     """Replaces a function by one that does something around its count-th call.
 
-    Calls on the best theta's own folders are not counted: when it is replaced depends on the losses.
+    Calls on the folders of the best theta are not counted: when it is replaced depends on the losses.
     """
     original, calls = getattr(owner, name), 0
 
     def replacement(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
-        if any("best_stage" in str(argument) for argument in args):
+        if any("best_stage" in str(getattr(argument, "path", argument)) for argument in args):
             return original(*args, **kwargs)
         calls += 1
         if calls == count:
@@ -120,10 +121,9 @@ def _on_call(
 
 
 PLACES: dict[str, tuple[Any, str]] = {
-    "save": (run.RunFolder, "save"),  # of a checkpoint; the best theta is saved by another
-    "manifest": (manifest, "write"),
-    "digest": (manifest.files, "sync_and_digest"),
-    "remove": (checkpoints.files, "remove_folder"),
+    "save": (run.RunFolder, "save"),  # of a checkpoint; the best theta is saved by another function
+    "write": (checkpoints.Checkpoints, "_write"),
+    "rename": (files, "sync_folder"),  # which follows the renaming of a file
     "row": (metrics.JsonlTracker, "_append"),
 }
 
@@ -171,7 +171,7 @@ def fill_disk(count: str, folder: str) -> None:
 
 
 def tell_devices() -> None:
-    """Say at the end which processes and devices there were."""
+    """Print the number of processes and devices at the end."""
     import atexit
 
     import jax

@@ -1,4 +1,4 @@
-"""Decoded arrays kept as .npy files, so that a dataset is decoded and resized once.
+"""Where the arrays of a dataset come from: cached .npy files, else a source that is decoded once.
 
 An entry is a few arrays with names `<dataset>-<variant>-v<version>-<fingerprint>.<array>.npy`. The name
 determines the content, so files of two processes or two versions never mix. Reading needs numpy alone.
@@ -13,7 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from celo.meta.runs.files import write_atomically
+from celo._core.files import write_atomically
+from celo.meta.data.catalog import DatasetSpec
+from celo.meta.data.errors import DatasetFormatError, reading
+from celo.meta.data.source import HubSource, Source, data_folder, find_folder
 
 CACHE_VARIABLE = "CELO_CACHE"
 
@@ -28,15 +31,53 @@ def cache_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
     return Path(given).expanduser() if given else Path.home() / ".cache" / "celo"
 
 
+def load_arrays(
+    spec: DatasetSpec,
+    cache: "Cache",
+    build: Callable[[Source], Arrays],
+    embedded: Source | None,
+    data_dir: str | os.PathLike[str] | None,
+) -> Arrays:
+    """Load the arrays of a dataset from the first place that has it.
+
+    The order is: the dependency it is embedded in; the data folder; the hub. Decoded arrays are cached under
+    the fingerprint of their place and serve this place alone: the content of one folder never serves another
+    folder, or none.
+
+    Args:
+        spec: entry of the catalog.
+        cache: cache entries of this dataset in the wanted variant.
+        build: decodes a source into arrays.
+        embedded: source inside a dependency, or None.
+        data_dir: folder laid out like hub snapshots; default the variable CELO_DATA.
+
+    Returns:
+        Arrays by name; memory-mapped when they come from the cache.
+
+    Raises:
+        DatasetNotFoundError: no place has the dataset.
+        DatasetFormatError: a file is corrupt or does not hold what the catalog says.
+        ValueError: decoded arrays fail the check of the cache.
+    """
+    folder = data_folder(data_dir)
+    source = embedded or find_folder(spec, folder) or HubSource(spec, folder)
+    arrays = cache.read(source.fingerprint)
+    if arrays is None:
+        arrays = build(source)
+        cache.check(arrays)
+        cache.write(source.fingerprint, arrays)
+    return arrays
+
+
 @dataclasses.dataclass(frozen=True)
 class Cache:
     """The entries of one dataset in one variant.
 
     Attributes:
-        folder: cache folder; made on the first write.
+        folder: cache folder; created by the first write.
         name: dataset and variant, such as "mnist-8x8x1".
         arrays: names of the arrays of an entry.
-        check: raises ValueError when arrays read from files cannot be what was written.
+        check: raises ValueError for arrays that a write cannot have produced.
     """
 
     folder: Path
@@ -48,26 +89,19 @@ class Cache:
         """Return the file of one array."""
         return self.folder / f"{self.name}-v{_VERSION}-{fingerprint}.{array}.npy"
 
-    def fingerprints(self) -> list[str]:
-        """List the fingerprints of the entries that have all their files."""
-        prefix, suffix = f"{self.name}-v{_VERSION}-", f".{self.arrays[0]}.npy"
-        found = sorted(
-            path.name[len(prefix) : -len(suffix)] for path in self.folder.glob(f"{prefix}*{suffix}")
-        )
-        return [mark for mark in found if all(self.path(mark, array).is_file() for array in self.arrays)]
-
     def read(self, fingerprint: str) -> Arrays | None:
-        """Read an entry, memory-mapped; None if it is not there or, with a warning, if it is corrupt."""
-        if fingerprint not in self.fingerprints():
+        """Read an entry, memory-mapped; None if it is absent or, with a warning, if it is corrupt."""
+        paths = {array: self.path(fingerprint, array) for array in self.arrays}
+        if not all(path.is_file() for path in paths.values()):
             return None
-        arrays: Arrays = {}
         try:
-            for array in self.arrays:
-                arrays[array] = np.load(self.path(fingerprint, array), mmap_mode="r", allow_pickle=False)
-            self.check(arrays)
-        except (ValueError, OSError, EOFError) as error:
-            where = self.path(fingerprint, "*")
-            warnings.warn(f"The cached arrays {where} are corrupt and are not used: {error}", stacklevel=2)
+            with reading(self.path(fingerprint, "*"), "what was cached"):
+                arrays = {
+                    array: np.load(path, mmap_mode="r", allow_pickle=False) for array, path in paths.items()
+                }
+                self.check(arrays)
+        except DatasetFormatError as error:
+            warnings.warn(f"The cached arrays are corrupt and are not used: {error}", stacklevel=2)
             return None
         return arrays
 

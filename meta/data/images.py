@@ -3,18 +3,18 @@
 import dataclasses
 import io
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from celo.meta.data.cache import Arrays, Cache, cache_folder
-from celo.meta.data.catalog import IMAGE_DATASETS, ImageSpec, find_spec
-from celo.meta.data.errors import DatasetFormatError
-from celo.meta.data.load import load_arrays
+from celo._core.names import lookup
+from celo.meta.data.cache import Arrays, Cache, cache_folder, load_arrays
+from celo.meta.data.catalog import IMAGE_DATASETS, ImageSpec, split_indices
+from celo.meta.data.errors import DatasetFormatError, reading
 from celo.meta.data.resize import any_size_level, resize, resize_one, stored_dtype, stored_level
 from celo.meta.data.source import Rows, Source, import_extra, not_found
-from celo.meta.data.splits import split_indices
 
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -77,22 +77,22 @@ def load_images(
         data_dir: folder laid out like hub snapshots; default the variable CELO_DATA.
         cache_dir: folder for decoded arrays; default the variable CELO_CACHE, else ~/.cache/celo.
         upstream_1_percent: train on 1% of the train file instead of 80%, as the reference implementation
-            does for svhn, cifar100 and food101 by a slip; only for those.
+            does by mistake for svhn, cifar100 and food101; only for those.
 
     Returns:
         The dataset with its four splits: 80%, 10% and 10% of the shuffled train file, and the test file.
 
     Raises:
-        ValueError: an unknown name, a size below 1, channels other than 1 and 3, or the slip asked of
+        ValueError: an unknown name, a size below 1, channels other than 1 and 3, or `upstream_1_percent` for
             another set.
-        DatasetNotFoundError: the dataset is nowhere to be had.
+        DatasetNotFoundError: no place has the dataset.
         DatasetFormatError: a file is corrupt or does not hold what the catalog says.
 
     Example:
         >>> load_images("digits").splits["train"].images.shape
         (1294, 8, 8, 1)
     """
-    spec = find_spec("image dataset", name, IMAGE_DATASETS)
+    spec = lookup("image dataset", name, IMAGE_DATASETS)
     size, channels = _check_shape(spec, size, channels)
     if upstream_1_percent and not spec.upstream_1_percent:
         cut = [other.name for other in IMAGE_DATASETS.values() if other.upstream_1_percent]
@@ -104,12 +104,10 @@ def load_images(
         _check_arrays(spec, size, channels, arrays)
 
     def build(source: Source) -> Arrays:
-        arrays = _build(spec, size, channels, source)
-        check(arrays)
-        return arrays
+        return _build(spec, size, channels, source)
 
     cache = Cache(cache_folder(cache_dir), f"{name}-{size}x{size}x{channels}", _ARRAYS, check)
-    arrays = load_arrays(spec, cache, build, _DigitsSource.find(spec), data_dir)
+    arrays = load_arrays(spec, cache, build, _DigitsSource() if name == "digits" else None, data_dir)
     level = _level(spec, size, channels)
     return ImageData(name, _cut(arrays, 1 if upstream_1_percent else 80), spec.num_classes, level)
 
@@ -173,19 +171,27 @@ def _decode_image(spec: ImageSpec, where: str, image: Any) -> np.ndarray:
     if not isinstance(image, np.ndarray):
         if not isinstance(image, Mapping) or not isinstance(image.get("bytes"), bytes):
             raise DatasetFormatError(
-                f"{where}: expected an image as a struct with its bytes, got {image!r:.80}"
+                f"{where}: expected a struct with the bytes of an image, got {image!r:.80}"
             )
         pillow = import_extra("PIL.Image", f"decoding {spec.name}")
-        try:
+        with (
+            reading(f"{where}: the value", "a readable image"),
+            warnings.catch_warnings(),
+        ):
+            # Pillow warns of an image that may fill the memory, and raises at twice that size.
+            warnings.simplefilter("error", pillow.DecompressionBombWarning)
             with pillow.open(io.BytesIO(image["bytes"])) as file:
+                _check_size(spec, where, file.size[::-1])  # before a pixel is decoded
                 image = np.asarray(file.convert("RGB" if spec.shape[2] == 3 else "L"))
-        except (OSError, ValueError) as error:
-            raise DatasetFormatError(f"{where}: the image cannot be decoded: {error}") from error
     if spec.any_size:
         return image
-    if image.shape[:2] != spec.shape[:2]:
-        raise DatasetFormatError(f"{where}: expected {spec.shape[:2]} pixels, got {image.shape[:2]}")
+    _check_size(spec, where, image.shape[:2])
     return image.reshape(spec.shape)
+
+
+def _check_size(spec: ImageSpec, where: str, size: tuple[int, ...]) -> None:
+    if not spec.any_size and size != spec.shape[:2]:
+        raise DatasetFormatError(f"{where}: expected {spec.shape[:2]} pixels, got {size}")
 
 
 def _check_arrays(spec: ImageSpec, size: int, channels: int, arrays: Mapping[str, np.ndarray]) -> None:
@@ -221,11 +227,6 @@ class _DigitsSource:
     """scikit-learn's 8x8 digits: 1,797 images, no test file."""
 
     fingerprint = "embedded"
-
-    @classmethod
-    def find(cls, spec: ImageSpec) -> Source | None:
-        """Return the source if this dataset is the embedded one."""
-        return cls() if spec.name == "digits" else None
 
     def rows(self, split: str) -> Rows:
         """Yield the train rows; there are no others."""

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from celo.meta.data.catalog import DatasetSpec
-from celo.meta.data.errors import DatasetFormatError, DatasetNotFoundError
+from celo.meta.data.errors import DatasetFormatError, DatasetNotFoundError, reading
 from celo.meta.runs.files import digest
 
 DATA_VARIABLE = "CELO_DATA"
 HUB_FINGERPRINT = "hub"
 
 _BATCH_ROWS = 4096
-# The library asks a hub that it cannot reach for half a minute, per dataset; a suite has a dozen of them.
+# The library tries a hub that it cannot reach for half a minute, per dataset; a suite has a dozen of them.
 _PATIENCE = 60.0
 _unreachable = {"since": -math.inf}
 _asking = threading.Lock()
@@ -43,7 +43,7 @@ class Source(Protocol):
 
 
 def import_extra(module: str, purpose: str) -> Any:
-    """Import a module of the `train` extra, or say which extra brings it."""
+    """Import a module of the `train` extra, or name the extra in an ImportError."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -71,7 +71,8 @@ class FolderSource:
     def fingerprint(self) -> str:
         """Hash of the content of the train and test files, so that a copied folder shares its cache."""
         paths = [path for split in ("train", "test") for path in self.files(split)]
-        content = ";".join(f"{path.name}:{digest(path)}" for path in paths)
+        with reading(self.folder, "a folder of parquet files"):
+            content = ";".join(f"{path.name}:{digest(path)}" for path in paths)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def rows(self, split: str) -> Rows:
@@ -81,9 +82,9 @@ class FolderSource:
         paths = self.files(split)
         if not paths:
             raise DatasetNotFoundError(
-                f"Dataset {self.spec.name!r} is incomplete: the folder {self.folder} holds no "
-                f"{self.spec.file(split)}-*.parquet, but other splits; complete it, or move it away to have "
-                f"the hub asked.{_advice(self.spec)}"
+                f"Dataset {self.spec.name!r} is incomplete: the folder {self.folder} has other splits, but "
+                f"no {self.spec.file(split)}-*.parquet. Add it, or move the folder away to download from the "
+                f"hub.{_advice(self.spec)}"
             )
         _check_shards(paths)
         for path in paths:
@@ -101,20 +102,16 @@ def _check_shards(paths: list[Path]) -> None:
 
 def _parquet_rows(path: Path, columns: tuple[str, ...]) -> Rows:
     parquet = import_extra("pyarrow.parquet", f"reading {path}")
-    pyarrow = import_extra("pyarrow", f"reading {path}")
-    try:
-        # Without Arrow's threads: a process that ends as they start is now and then aborted (arrow #34314).
-        with parquet.ParquetFile(path, pre_buffer=False) as file:
-            found = file.schema_arrow.names
-            missing = [column for column in columns if column not in found]
-            if missing:
-                raise DatasetFormatError(
-                    f"{path} has no column {', '.join(missing)}; its columns are {', '.join(found)}"
-                )
-            for batch in file.iter_batches(_BATCH_ROWS, columns=list(columns), use_threads=False):
-                yield tuple(batch.column(column).to_pylist() for column in columns)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DatasetFormatError(f"{path} is not a readable parquet file (truncated?): {error}") from error
+    # Without Arrow's threads: a process that ends as they start is now and then aborted (arrow #34314).
+    with reading(path, "a readable parquet file"), parquet.ParquetFile(path, pre_buffer=False) as file:
+        found = file.schema_arrow.names
+        missing = [column for column in columns if column not in found]
+        if missing:
+            raise DatasetFormatError(
+                f"{path} has no column {', '.join(missing)}; its columns are {', '.join(found)}"
+            )
+        for batch in file.iter_batches(_BATCH_ROWS, columns=list(columns), use_threads=False):
+            yield tuple(batch.column(column).to_pylist() for column in columns)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +122,7 @@ class HubSource:
 
     Attributes:
         spec: entry of the catalog.
-        data_dir: folder that was looked in before, for the error.
+        data_dir: data folder without this dataset, for the error.
     """
 
     spec: DatasetSpec
@@ -145,7 +142,7 @@ class HubSource:
     def _load(self, split: str) -> Any:
         try:
             datasets = import_extra("datasets", f"downloading {self.spec.name!r}")
-            with _no_hub_in_vain():
+            with _patient_hub():
                 table = datasets.load_dataset(
                     self.spec.repository, self.spec.config, split=split, revision=self.spec.revision
                 )
@@ -163,8 +160,8 @@ class HubSource:
 
 
 @contextlib.contextmanager
-def _no_hub_in_vain() -> Iterator[None]:
-    """Within a minute after the hub could not be reached, look only at what the library has downloaded."""
+def _patient_hub() -> Iterator[None]:
+    """For a minute after the hub could not be reached, use only what the library has downloaded."""
     from huggingface_hub import constants
 
     with _asking:
@@ -176,7 +173,7 @@ def _no_hub_in_vain() -> Iterator[None]:
         except ConnectionError as error:
             if known:
                 raise ConnectionError(
-                    "it could not be reached within the last minute, and is not asked again so soon"
+                    "the hub could not be reached within the last minute; try again later"
                 ) from error
             if not given:
                 _unreachable["since"] = time.monotonic()
@@ -186,7 +183,7 @@ def _no_hub_in_vain() -> Iterator[None]:
 
 
 def _set_offline(value: bool) -> None:
-    """Set what HF_HUB_OFFLINE sets for a process from its beginning."""
+    """Set in a running process what the variable HF_HUB_OFFLINE sets at its start."""
     from huggingface_hub import constants, utils
 
     if value != constants.HF_HUB_OFFLINE:
@@ -220,7 +217,7 @@ def find_folder(spec: DatasetSpec, data_dir: Path | None) -> FolderSource | None
 
 
 def not_found(spec: DatasetSpec, data_dir: Path | None, reason: str) -> DatasetNotFoundError:
-    """Build the one error for a dataset that no place could serve."""
+    """Build the one error for a dataset that no place has."""
     if spec.repository is None:
         return DatasetNotFoundError(
             f"Dataset {spec.name!r} ships inside a dependency that is not installed ({reason}): "
@@ -230,8 +227,8 @@ def not_found(spec: DatasetSpec, data_dir: Path | None, reason: str) -> DatasetN
     return DatasetNotFoundError(
         f"Dataset {spec.name!r} was not found. Looked {looked} for "
         f"{spec.snapshot}/{spec.train_file}-*.parquet, then on the Hugging Face hub ({reason}). To get it: "
-        f"connect to the network once; or {_by_hand(spec)} and point data_dir or {DATA_VARIABLE} at DATA; or "
-        "copy the cache folder of a machine that has it from the hub and set CELO_CACHE to it."
+        f"connect to the network once; or {_by_hand(spec)} and set data_dir or {DATA_VARIABLE} to DATA; or "
+        "copy the cache folder of a machine that downloaded it and set CELO_CACHE to the copy."
         f"{_advice(spec)}"
     )
 
@@ -241,7 +238,7 @@ def _advice(spec: DatasetSpec) -> str:
 
 
 def _by_hand(spec: DatasetSpec) -> str:
-    """Say how a snapshot gets into the folder DATA."""
+    """Describe how to put a snapshot into the folder DATA."""
     if spec.revision == "main":
         return f"run `hf download {spec.repository} --repo-type dataset --local-dir DATA/{spec.repository}`"
     columns = " and ".join(spec.columns)

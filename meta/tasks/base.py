@@ -6,71 +6,52 @@ through `jax.jit` as an argument, and a stack of tasks goes through `jax.vmap`.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from celo.meta.data.catalog import check_split
+
 Batch = dict[str, jax.Array]
 Params = Any
 ModelState = Any
 Aux = dict[str, jax.Array]
+Loss = tuple[jax.Array, ModelState, Aux]
 
-
-class Task(Protocol):
-    """An optimizee: parameters, data and a loss. Every method is traceable."""
-
-    @property
-    def name(self) -> str:
-        """Name of the task; equal names mean equal tasks."""
-        ...
-
-    def init(self, key: jax.Array) -> tuple[Params, ModelState]:
-        """Draw initial parameters and the initial model state (batch statistics; () where there are none)."""
-        ...
-
-    def sample(self, key: jax.Array, split: str) -> Any:
-        """Draw what decides a batch of the static split, row numbers for instance.
-
-        It is small, so that the samples of a whole stretch of training can be drawn in one call.
-        """
-        ...
-
-    def gather(self, split: str, sample: Any) -> Batch:
-        """Make the batch of a sample; splits are "train", "inner_valid", "outer_valid" and "test"."""
-        ...
-
-    def batch(self, key: jax.Array, split: str) -> Batch:
-        """Draw a batch: `gather(split, sample(key, split))`."""
-        ...
-
-    def loss(
-        self, params: Params, model_state: ModelState, key: jax.Array, batch: Batch
-    ) -> tuple[jax.Array, ModelState, Aux]:
-        """Compute the mean loss of a batch, the new model state, and further scalars by name."""
-        ...
-
-    def normalizer(self, loss: jax.Array) -> jax.Array:
-        """Map a loss to the bounded, finite range the meta-objective uses."""
-        ...
+_CEILING = 1e6
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Label:
-    """A name that takes no part in comparing tree structures: all labels are equal.
+    """Facts that take no part in comparing tree structures: all labels are equal.
 
-    So tasks that differ in name alone have the same structure: they stack, and share compiled code. A task
-    that compiled code returns may therefore carry the name of another one; keep names outside compiled code.
+    So tasks that differ in name or corpus alone have the same structure: they stack, and share compiled code.
+    A task returned by compiled code may therefore carry the label of another one; keep labels outside.
+
+    Attributes:
+        text: the name of the task.
+        corpus: short name of the text dataset, or "".
+        vocabulary: title of the vocabulary of the text, or "".
+        note: the data in words, or "".
     """
 
-    text: str
+    text: str = ""
+    corpus: str = ""
+    vocabulary: str = ""
+    note: str = ""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Label)
 
     def __hash__(self) -> int:
         return hash(Label)
+
+
+def inner_label(task: "Task", name: str) -> Label:
+    """Label a task made of another one, whose text it reads."""
+    return Label(name, task.corpus, task.vocabulary)
 
 
 _Class = TypeVar("_Class")
@@ -85,6 +66,101 @@ def static(**kwargs: Any) -> Any:
 def pytree(cls: type[_Class]) -> type[_Class]:
     """Make a class a frozen dataclass and a pytree whose leaves are the fields not declared `static`."""
     return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
+
+
+@pytree
+class Task:
+    """An optimizee: parameters, data and a loss. Every method is traceable.
+
+    A subclass defines `init`, `loss`, and either `batch` or `sample` with `gather`; everything else has a
+    default. Arrays in its fields are leaves of a pytree, fields declared `static` are configuration.
+
+    Attributes:
+        label: holds the name, and the corpus of a task on text.
+
+    Example:
+        A file `ripple.py`, whose task commands find under the name `ripple:task`:
+
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from celo.meta.tasks import Task, pytree, static
+        >>> @pytree
+        ... class Ripple(Task):
+        ...     width: int = static(default=16)
+        ...     loss_unit = "mean squared error"
+        ...
+        ...     def init(self, key):
+        ...         first, last = jax.random.normal(key, (2, self.width))
+        ...         return {"first": first, "bias": jnp.zeros(self.width), "last": last}, ()
+        ...
+        ...     def batch(self, key, split):
+        ...         x = jax.random.uniform(key, (64, 1), minval=-3.0, maxval=3.0)
+        ...         return {"x": x, "y": jnp.sin(x[:, 0])}
+        ...
+        ...     def loss(self, params, model_state, key, batch):
+        ...         hidden = jnp.tanh(batch["x"] * params["first"] + params["bias"])
+        ...         return jnp.mean((hidden @ params["last"] - batch["y"]) ** 2), model_state, {}
+        >>> task = Ripple()
+        >>> params, model_state = task.init(jax.random.key(0))
+        >>> batch = task.batch(jax.random.key(1), "train")
+        >>> loss, model_state, aux = task.loss(params, model_state, jax.random.key(2), batch)
+        >>> task.name, loss.shape
+        ('Ripple', ())
+    """
+
+    label: Label = static(default=Label(), kw_only=True)
+
+    loss_unit: ClassVar[str] = "loss"
+    """Unit of the loss, such as "nats per token"."""
+
+    @property
+    def name(self) -> str:
+        """Name of the task; equal names mean equal tasks. By default the name of the class."""
+        return self.label.text or type(self).__name__
+
+    @property
+    def corpus(self) -> str:
+        """Short name of the text dataset that the task reads; "" for a task that reads none."""
+        return self.label.corpus
+
+    @property
+    def vocabulary(self) -> str:
+        """How the text became tokens, such as "bytes" or "google-t5/t5-small"; "" without text."""
+        return self.label.vocabulary
+
+    def init(self, key: jax.Array) -> tuple[Params, ModelState]:
+        """Draw initial parameters and the initial model state: batch statistics, or () for none."""
+        raise NotImplementedError(f"{type(self).__name__} must define init")
+
+    def sample(self, key: jax.Array, split: str) -> Any:
+        """Draw what decides a batch of the static split, such as row numbers; by default its random key.
+
+        It is small, so that the samples of a whole stretch of training can be drawn in one call.
+        """
+        check_split(split)
+        return key
+
+    def gather(self, split: str, sample: Any) -> Batch:
+        """Make the batch of a sample; splits are "train", "inner_valid", "outer_valid" and "test"."""
+        if type(self).batch is Task.batch:
+            raise NotImplementedError(f"{type(self).__name__} must define batch, or sample and gather")
+        return self.batch(sample, split)
+
+    def batch(self, key: jax.Array, split: str) -> Batch:
+        """Draw a batch: `gather(split, sample(key, split))`."""
+        return self.gather(split, self.sample(key, split))
+
+    def loss(self, params: Params, model_state: ModelState, key: jax.Array, batch: Batch) -> Loss:
+        """Compute the mean loss of a batch, the new model state, and further scalars by name."""
+        raise NotImplementedError(f"{type(self).__name__} must define loss")
+
+    def normalizer(self, loss: jax.Array) -> jax.Array:
+        """Map a loss to the bounded, finite range of the meta-objective.
+
+        The default clips to [-1e6, 1e6] and counts NaN as 1e6. A task for meta-training needs a bound of the
+        scale of its loss, such as 1.5 times the loss of a guess, or one diverged problem outweighs the rest.
+        """
+        return jnp.where(jnp.isnan(loss), jnp.float32(_CEILING), jnp.clip(loss, -_CEILING, _CEILING))
 
 
 def draw_indices(key: jax.Array, size: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -184,8 +260,10 @@ def stack_tasks(tasks: Sequence[T]) -> T:
                 f"Tasks 0 and {i} cannot be stacked, their structures differ:\n{structures[0]}\n{structure}"
             )
     stacked = jax.tree.map(_stack, *tasks, is_leaf=lambda node: isinstance(node, Examples))
+    if not isinstance(stacked, Task):
+        return stacked
     names = "+".join(str(getattr(task, "name", "?")) for task in tasks)
-    return dataclasses.replace(stacked, label=Label(names)) if hasattr(stacked, "label") else stacked
+    return dataclasses.replace(stacked, label=dataclasses.replace(stacked.label, text=names))
 
 
 def _stack(*nodes: Any) -> Any:

@@ -1,18 +1,47 @@
-"""A task whose gradient is estimated by evolution strategies."""
+"""Tasks whose gradients are estimated by evolution strategies."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from celo.meta.tasks.base import Aux, Batch, Label, ModelState, Params, Task, pytree, static
-from celo.meta.tasks.gradients import with_gradient
+from celo.meta.tasks.base import Batch, Loss, ModelState, Params, Task, inner_label, pytree, static
+from celo.meta.tasks.entry import CompositeEntry, Entry
+from celo.meta.tasks.image_mlp import IMAGE_MLP_TASKS
 from celo.meta.tasks.layers import check_positive
 
 
+@jax.custom_jvp
+def with_gradient(loss: jax.Array, params: Any, gradient: Any) -> jax.Array:
+    """Return the loss, differentiable with respect to `params` alone, with this gradient.
+
+    Args:
+        loss: scalar; its own dependence on anything does not count.
+        params: pytree the gradient is for.
+        gradient: pytree of the same structure; its dependence on anything does not count.
+
+    Example:
+        >>> value, slope = jax.value_and_grad(lambda x: with_gradient(x**3, x, jnp.float32(7.0)))(2.0)
+        >>> float(value), float(slope)
+        (8.0, 7.0)
+    """
+    del params, gradient
+    return loss
+
+
+@with_gradient.defjvp
+def _with_gradient_jvp(
+    primals: tuple[jax.Array, Any, Any], tangents: tuple[jax.Array, Any, Any]
+) -> tuple[jax.Array, jax.Array]:
+    loss, _, gradient = primals
+    products = jax.tree.map(jnp.vdot, gradient, tangents[1])
+    return loss, sum(jax.tree.leaves(products), start=jnp.zeros((), np.float32))
+
+
 @pytree
-class ESWrapped:
+class ESWrapped(Task):
     """Another task, its gradient replaced by the antithetic estimate of evolution strategies.
 
     `g = 1/n sum_i e_i (L(p + e_i) - L(p - e_i)) / (2 sigma²)`, `e_i ~ N(0, sigma²)`. All evaluations have the
@@ -23,7 +52,6 @@ class ESWrapped:
 
     Attributes:
         task: the task.
-        label: holds the name.
         pairs: number n of antithetic pairs.
         sigma: standard deviation of the perturbations.
 
@@ -34,7 +62,6 @@ class ESWrapped:
     """
 
     task: Any
-    label: Label = static()
     pairs: int = static(default=1)
     sigma: float = static(default=0.01)
 
@@ -46,12 +73,12 @@ class ESWrapped:
     @classmethod
     def of(cls, task: Task, pairs: int = 1, sigma: float = 0.01, name: str | None = None) -> "ESWrapped":
         """Wrap a task."""
-        return cls(task, Label(name or f"ESWrapped_{pairs}pair_{task.name}"), pairs, sigma)
+        return cls(task, pairs, sigma, label=inner_label(task, name or f"ESWrapped_{pairs}pair_{task.name}"))
 
     @property
-    def name(self) -> str:
-        """Name of the task."""
-        return self.label.text
+    def loss_unit(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Unit of the loss of the wrapped task."""
+        return self.task.loss_unit
 
     def init(self, key: jax.Array) -> tuple[Params, ModelState]:
         """Draw the parameters and the model state of the wrapped task."""
@@ -65,13 +92,7 @@ class ESWrapped:
         """Make a batch of the wrapped task."""
         return self.task.gather(split, sample)
 
-    def batch(self, key: jax.Array, split: str) -> Batch:
-        """Draw a batch of the wrapped task."""
-        return self.task.batch(key, split)
-
-    def loss(
-        self, params: Params, model_state: ModelState, key: jax.Array, batch: Batch
-    ) -> tuple[jax.Array, ModelState, Aux]:
+    def loss(self, params: Params, model_state: ModelState, key: jax.Array, batch: Batch) -> Loss:
         """Compute the loss of the wrapped task; its gradient is the estimate. The aux is that of the task."""
         key_loss, key_noise = jax.random.split(key)
         held = jax.lax.stop_gradient(params)
@@ -91,3 +112,20 @@ class ESWrapped:
     def normalizer(self, loss: jax.Array) -> jax.Array:
         """Normalise as the wrapped task does."""
         return self.task.normalizer(loss)
+
+
+_WRAPPED = (
+    ("ImageMLP_Cifar10_128x128x128_Relu", 1),
+    ("ImageMLP_Cifar10_128x128x128_Relu", 8),
+    ("ImageMLP_Mnist_128x128x128_Relu", 1),
+    ("ImageMLP_Mnist_128x128x128_Relu", 8),
+    ("ImageMLP_FashionMnist8_Relu32", 1),
+    ("ImageMLP_Cifar10BW8_Relu32", 1),
+)
+
+ES_WRAPPED_TASKS: dict[str, Entry] = {
+    f"ESWrapped_{pairs}pair_{name}": CompositeEntry.on(
+        "es_wrapped", name, IMAGE_MLP_TASKS[name], ESWrapped.of, pairs=pairs
+    )
+    for name, pairs in _WRAPPED
+}

@@ -1,4 +1,4 @@
-"""Image reconstruction with a multi-layer perceptron through a bottleneck."""
+"""Perceptrons that reconstruct images through a bottleneck."""
 
 import dataclasses
 from typing import Any, Self
@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from celo.meta.data.images import ImageData
-from celo.meta.tasks.base import Aux, Batch, Label, pytree, static
-from celo.meta.tasks.image_data import DeviceImages, ImageBatches, default_name
+from celo.meta.tasks.base import Batch, Label, Loss, pytree, static
+from celo.meta.tasks.entry import Entry
+from celo.meta.tasks.image_data import DeviceImages, ImageBatches, ImageEntry
 from celo.meta.tasks.layers import (
     Layers,
     apply_mlp,
@@ -29,7 +30,6 @@ class ImageAutoencoder(ImageBatches):
 
     Attributes:
         data: images on the device.
-        label: holds the name.
         hidden: widths of the hidden layers; the narrowest is the code.
         activation: name of the activation between layers.
         batch_size: examples per batch.
@@ -40,11 +40,10 @@ class ImageAutoencoder(ImageBatches):
         'ImageMLPAE_digits_8x8x1_relu32x16x32_bs128'
     """
 
-    data: DeviceImages
-    label: Label = static()
     hidden: tuple[int, ...] = static(default=(128, 32, 128))
     activation: str = static(default="relu")
-    batch_size: int = static(default=128)
+
+    loss_unit = "mean squared error"
 
     def __post_init__(self):
         check_perceptron(self.hidden, self.activation, self.batch_size)
@@ -58,8 +57,8 @@ class ImageAutoencoder(ImageBatches):
             name: name of the task; by default made of the data and the configuration.
             **config: `hidden`, `activation`, `batch_size`.
         """
-        task = cls(DeviceImages.of(data), Label(""), **config)
-        made = default_name("ImageMLPAE", data, task.hidden, task.activation, task.batch_size)
+        task = cls(DeviceImages.of(data), **config)
+        made = task.describe("ImageMLPAE", data)
         return dataclasses.replace(task, label=Label(name or made))
 
     def init(self, key: jax.Array) -> tuple[Layers, tuple[()]]:
@@ -70,9 +69,7 @@ class ImageAutoencoder(ImageBatches):
         """Gather a batch: "image" (batch, features) in [0, 1]."""
         return {"image": self.data.gather(split, sample)["image"]}
 
-    def loss(
-        self, params: Layers, model_state: tuple[()], key: jax.Array, batch: Batch
-    ) -> tuple[jax.Array, tuple[()], Aux]:
+    def loss(self, params: Layers, model_state: tuple[()], key: jax.Array, batch: Batch) -> Loss:
         """Compute the mean squared error. The key is not used: nothing is random."""
         images = batch["image"]
         if is_wide(images):
@@ -84,3 +81,19 @@ class ImageAutoencoder(ImageBatches):
     def normalizer(self, loss: jax.Array) -> jax.Array:
         """Clip the loss to [0, 1]; NaN becomes 1 (the reference leaves NaN, which then poisons the mean)."""
         return clip_loss(loss, 1.0)
+
+
+def _autoencoder(dataset: str, *hidden: int, batch_size: int = 128) -> ImageEntry:
+    config = {"hidden": hidden, "batch_size": batch_size}
+    return ImageEntry("image_mlp_ae", dataset, ImageAutoencoder.of, config, None, None)
+
+
+IMAGE_MLP_AE_TASKS: dict[str, Entry] = {
+    "ImageMLPAE_Digits8_32x16x32_bs64": _autoencoder("digits", 32, 16, 32, batch_size=64),
+    "ImageMLPAE_Cifar10_32x32x32_bs128": _autoencoder("cifar10", 32, 32, 32),
+    "ImageMLPAE_Cifar10_256x256x256_bs128": _autoencoder("cifar10", 256, 256, 256),
+    "ImageMLPAE_Cifar10_256x256x256_bs1024": _autoencoder("cifar10", 256, 256, 256, batch_size=1024),
+    "ImageMLPAE_Cifar10_128x32x128_bs256": _autoencoder("cifar10", 128, 32, 128, batch_size=256),
+    "ImageMLPAE_Mnist_128x32x128_bs128": _autoencoder("mnist", 128, 32, 128),
+    "ImageMLPAE_FashionMnist_128x32x128_bs128": _autoencoder("fashion_mnist", 128, 32, 128),
+}

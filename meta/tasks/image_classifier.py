@@ -1,6 +1,7 @@
 """Image classification with any network."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Self
@@ -11,10 +12,9 @@ from flax import linen as nn
 
 from celo._core.names import unknown_name
 from celo.meta.data.images import ImageData
-from celo.meta.tasks.base import Aux, Batch, Label, ModelState, Params, pytree, static
-from celo.meta.tasks.image_data import DeviceImages, ImageBatches
-from celo.meta.tasks.layers import check_positive, cross_entropy
-from celo.meta.tasks.normalizers import NORMALIZERS
+from celo.meta.tasks.base import Batch, Label, Loss, ModelState, Params, pytree, static
+from celo.meta.tasks.image_data import DeviceImages, ImageBatches, ImageEntry
+from celo.meta.tasks.layers import check_positive, clip_loss, cross_entropy, uniform_guess_ceiling
 
 
 def _cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -34,6 +34,35 @@ LOSSES: Mapping[str, Callable[[jax.Array, jax.Array], jax.Array]] = MappingProxy
 squared difference from 1 for the label's class, from 0 for the others.
 """
 
+_UNITS = {"cross_entropy": "nats", "squared_error": "mean squared error"}
+
+
+def _tenfold(loss: jax.Array, num_classes: int) -> jax.Array:
+    del num_classes
+    return 10.0 * jnp.minimum(jnp.where(jnp.isfinite(loss), loss, 1.0), 1.0)
+
+
+def _relative(loss: jax.Array, num_classes: int) -> jax.Array:
+    unit = math.log(2 * num_classes)
+    return jnp.clip(10.0 * jnp.where(jnp.isfinite(loss), loss, unit) / unit, 0.0, 10.0)
+
+
+NORMALIZERS: Mapping[str, Callable[[jax.Array, int], jax.Array]] = MappingProxyType(
+    {
+        "clip": lambda loss, classes: jnp.clip(loss, 0.0, uniform_guess_ceiling(classes)),
+        "clip_finite": lambda loss, classes: clip_loss(loss, uniform_guess_ceiling(classes)),
+        "tenfold": _tenfold,
+        "relative": _relative,
+        "none": lambda loss, classes: loss,
+    }
+)
+"""How the published image tasks bring a loss into the range of the meta-objective, by name.
+
+With C classes and the loss L, "clip" is `clip(L, 0, 1.5 ln C)`; "clip_finite" is the same, and `1.5 ln C` for
+NaN; "tenfold" is `10 min(L, 1)` and "relative" is `clip(10 L / ln 2C, 0, 10)`, both 10 where L is not finite;
+"none" is L. "clip" and "none" let NaN through, as published.
+"""
+
 
 @pytree
 class ImageClassifier(ImageBatches):
@@ -45,29 +74,25 @@ class ImageClassifier(ImageBatches):
 
     Attributes:
         data: images on the device.
-        label: holds the name.
         network: maps images (batch, height, width, channels) to logits (batch, num_classes); hashable.
         shape: height, width and channels of an image.
         objective: a name in `LOSSES`.
-        normalization: a name in `celo.meta.tasks.normalizers.NORMALIZERS`.
+        normalization: a name in `NORMALIZERS`.
         batch_size: examples per batch.
 
     Example:
         >>> from celo.meta.data import load_images
-        >>> from celo.meta.tasks.models import ConvNet
+        >>> from celo.meta.tasks.convnet import ConvNet
         >>> task = ImageClassifier.of(load_images("digits"), ConvNet(channels=(4, 8), norm="batch_norm"))
         >>> params, state = task.init(jax.random.key(0))
         >>> sorted(state["batch_stats"]["norm_0"])
         ['mean', 'var']
     """
 
-    data: DeviceImages
-    label: Label = static()
     network: nn.Module = static()
     shape: tuple[int, int, int] = static()
     objective: str = static(default="cross_entropy")
     normalization: str = static(default="clip_finite")
-    batch_size: int = static(default=128)
 
     def __post_init__(self):
         check_positive("batch_size", self.batch_size)
@@ -89,9 +114,14 @@ class ImageClassifier(ImageBatches):
             **config: `objective`, `normalization`, `batch_size`.
         """
         network = network.clone(num_classes=data.num_classes)
-        task = cls(DeviceImages.of(data), Label(""), network, data.shape, **config)
+        task = cls(DeviceImages.of(data), network, data.shape, **config)
         made = f"{type(network).__name__}_{data.name}_{'x'.join(map(str, data.shape))}_bs{task.batch_size}"
         return dataclasses.replace(task, label=Label(name or made))
+
+    @property
+    def loss_unit(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Unit of the objective."""
+        return _UNITS[self.objective]
 
     @property
     def num_classes(self) -> int:
@@ -105,9 +135,7 @@ class ImageClassifier(ImageBatches):
         params = variables.pop("params")
         return params, variables or ()
 
-    def loss(
-        self, params: Params, model_state: ModelState, key: jax.Array, batch: Batch
-    ) -> tuple[jax.Array, ModelState, Aux]:
+    def loss(self, params: Params, model_state: ModelState, key: jax.Array, batch: Batch) -> Loss:
         """Compute the mean loss; aux holds the accuracy. The key is for dropout."""
         images = batch["image"].reshape(-1, *self.shape)
         variables = {"params": params, **(model_state or {})}
@@ -119,5 +147,22 @@ class ImageClassifier(ImageBatches):
         return loss, dict(new_state) or (), {"accuracy": accuracy}
 
     def normalizer(self, loss: jax.Array) -> jax.Array:
-        """Map a loss to the range of the meta-objective, see `celo.meta.tasks.normalizers`."""
+        """Map a loss to the range of the meta-objective, see `NORMALIZERS`."""
         return NORMALIZERS[self.normalization](loss, self.num_classes)
+
+
+def classifier(
+    family: str, dataset: str, size: int | None, network: nn.Module, batch_size: int = 128, **config: Any
+) -> ImageEntry:
+    """Make the row of an `ImageClassifier` on colour images.
+
+    Args:
+        family: name of the family.
+        dataset: short name of the dataset.
+        size: height and width in pixels, or None for the dataset's own.
+        network: the network; the number of classes is the dataset's.
+        batch_size: examples per batch.
+        **config: `objective`, `normalization`.
+    """
+    config = {"network": network, "batch_size": batch_size, **config}
+    return ImageEntry(family, dataset, ImageClassifier.of, config, size, 3)

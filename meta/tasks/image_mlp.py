@@ -1,15 +1,20 @@
-"""Image classification with a multi-layer perceptron: the tasks Celo is meta-trained on."""
+"""Perceptrons that classify images, the tasks Celo is meta-trained on among them."""
 
 import dataclasses
 from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 from celo.meta.data.images import ImageData
-from celo.meta.tasks.base import Aux, Batch, Label, pytree, static
-from celo.meta.tasks.image_data import DeviceImages, ImageBatches, default_name
+from celo.meta.tasks import networks
+from celo.meta.tasks.base import Batch, Label, Loss, pytree, static
+from celo.meta.tasks.entry import Entry
+from celo.meta.tasks.image_classifier import classifier
+from celo.meta.tasks.image_data import DeviceImages, ImageBatches, ImageEntry
 from celo.meta.tasks.layers import (
+    ACTIVATIONS,
     Layers,
     apply_mlp,
     check_perceptron,
@@ -28,7 +33,6 @@ class ImageMLP(ImageBatches):
 
     Attributes:
         data: images on the device.
-        label: holds the name.
         num_classes: number of classes C; the loss of a uniform guess is ln C.
         hidden: widths of the hidden layers.
         activation: name of the activation between layers.
@@ -44,12 +48,12 @@ class ImageMLP(ImageBatches):
         ()
     """
 
-    data: DeviceImages
-    label: Label = static()
     num_classes: int = static()
     hidden: tuple[int, ...] = static(default=(32,))
     activation: str = static(default="relu")
-    batch_size: int = static(default=64)
+    batch_size: int = static(default=64, kw_only=True)
+
+    loss_unit = "nats"
 
     def __post_init__(self):
         check_perceptron(self.hidden, self.activation, self.batch_size)
@@ -65,17 +69,15 @@ class ImageMLP(ImageBatches):
             name: name of the task; by default made of the data and the configuration.
             **config: `hidden`, `activation`, `batch_size`.
         """
-        task = cls(DeviceImages.of(data), Label(""), data.num_classes, **config)
-        made = default_name("ImageMLP", data, task.hidden, task.activation, task.batch_size)
+        task = cls(DeviceImages.of(data), data.num_classes, **config)
+        made = task.describe("ImageMLP", data)
         return dataclasses.replace(task, label=Label(name or made))
 
     def init(self, key: jax.Array) -> tuple[Layers, tuple[()]]:
         """Draw the parameters; there is no model state."""
         return init_mlp(key, (self.data.features, *self.hidden, self.num_classes)), ()
 
-    def loss(
-        self, params: Layers, model_state: tuple[()], key: jax.Array, batch: Batch
-    ) -> tuple[jax.Array, tuple[()], Aux]:
+    def loss(self, params: Layers, model_state: tuple[()], key: jax.Array, batch: Batch) -> Loss:
         """Compute the mean cross-entropy; aux holds the accuracy. The key is not used: nothing is random."""
         logits = apply_mlp(params, batch["image"], self.activation)
         accuracy = jnp.mean(jnp.argmax(logits, axis=0) == batch["label"])
@@ -85,3 +87,127 @@ class ImageMLP(ImageBatches):
     def normalizer(self, loss: jax.Array) -> jax.Array:
         """Clip the loss to [0, 1.5 ln C]; NaN becomes 1.5 ln C."""
         return clip_loss(loss, uniform_guess_ceiling(self.num_classes))
+
+
+class Perceptron(nn.Module):
+    """Classify flattened images: per hidden layer dense, norm, dropout, activation; then dense.
+
+    The perceptron without norm and dropout has a faster form, `celo.meta.tasks.ImageMLP`.
+
+    Attributes:
+        hidden: widths of the hidden layers.
+        activation: a name in `celo.meta.tasks.layers.ACTIVATIONS`.
+        norm: "batch_norm", "layer_norm" or None.
+        dropout: share of units set to zero, also in evaluation.
+        num_classes: number of outputs.
+    """
+
+    hidden: tuple[int, ...]
+    activation: str = "relu"
+    norm: str | None = None
+    dropout: float = 0.0
+    num_classes: int = 10
+
+    def __post_init__(self) -> None:
+        """Check the configuration."""
+        networks.check_network(self.activation, self.norm)
+        networks.check_sizes(hidden=self.hidden, num_classes=self.num_classes)
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout!r}")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Compute logits (batch, classes) from images (batch, height, width, channels)."""
+        x = images.reshape(len(images), -1)
+        for i, width in enumerate(self.hidden):
+            x = networks.dense(width, f"linear_{i}")(x)
+            if self.norm is not None:
+                x = networks.norm(self.norm, f"norm_{i}")(x)
+            if self.dropout:
+                x = nn.Dropout(self.dropout, deterministic=False)(x)
+            x = ACTIVATIONS[self.activation](x)
+        return networks.dense(self.num_classes, f"linear_{len(self.hidden)}")(x)
+
+
+def _mlp(dataset: str, size: int | None, channels: int | None, *hidden: int, **config: Any) -> ImageEntry:
+    config = {"batch_size": 128, **config}
+    return ImageEntry("image_mlp", dataset, ImageMLP.of, {"hidden": hidden, **config}, size, channels)
+
+
+def _cifar10(*hidden: int, **config: Any) -> ImageEntry:
+    return _mlp("cifar10", None, None, *hidden, **config)
+
+
+def _network(network: Perceptron, **config: Any) -> ImageEntry:
+    return classifier("image_mlp", "cifar10", None, network, **config)
+
+
+# The four families of the Celo paper, section 4.
+META_TRAINING = (
+    "ImageMLP_Mnist8_Relu32_bs64",
+    "ImageMLP_FashionMnist8_Relu32_bs64",
+    "ImageMLP_SvhnBW8_Relu32_bs64",
+    "ImageMLP_Cifar10BW8_Relu32_bs64",
+)
+
+_OURS = {
+    "ImageMLP_Mnist8_Relu32_bs64": _mlp("mnist", 8, 1, 32, batch_size=64),
+    "ImageMLP_FashionMnist8_Relu32_bs64": _mlp("fashion_mnist", 8, 1, 32, batch_size=64),
+    "ImageMLP_SvhnBW8_Relu32_bs64": _mlp("svhn", 8, 1, 32, batch_size=64),
+    "ImageMLP_Cifar10BW8_Relu32_bs64": _mlp("cifar10", 8, 1, 32, batch_size=64),
+    "ImageMLP_Digits8_Relu32_bs64": _mlp("digits", 8, 1, 32, batch_size=64),
+    "ImageMLP_Digits8_Tanh32_bs64": _mlp("digits", 8, 1, 32, activation="tanh", batch_size=64),
+    "ImageMLP_Digits8_Relu16_bs64": _mlp("digits", 8, 1, 16, batch_size=64),
+    "ImageMLP_Digits8_Relu32x32_bs64": _mlp("digits", 8, 1, 32, 32, batch_size=64),
+    "ImageMLP_Digits8_Relu64x64x64_bs64": _mlp("digits", 8, 1, 64, 64, 64, batch_size=64),
+}
+
+_PUBLISHED = {
+    "ImageMLP_Cifar10BW8_Relu32": _mlp("cifar10", 8, 1, 32),
+    "ImageMLP_Cifar10_8_Relu32": _mlp("cifar10", 8, 3, 32),
+    "ImageMLP_FashionMnist8_Relu32": _mlp("fashion_mnist", 8, 1, 32),
+    "ImageMLP_FashionMnist16_Relu32": _mlp("fashion_mnist", 16, 1, 32),
+    "ImageMLP_FashionMnist32_Relu32": _mlp("fashion_mnist", 32, 1, 32),
+    "ImageMLP_FashionMnist_Relu128x128": _mlp("fashion_mnist", None, None, 128, 128),
+    "ImageMLP_Mnist_128x128x128_Relu": _mlp("mnist", None, None, 128, 128, 128),
+    "ImageMLP_Imagenet16_Relu256x256x256": _mlp("imagenet2012", 16, 3, 256, 256, 256),
+    "ImageMLP_Cifar100_128x128x128_Relu": _mlp("cifar100", None, None, 128, 128, 128),
+    "ImageMLP_Cifar10_128x128x128_Relu": _cifar10(128, 128, 128),
+    "ImageMLP_Cifar10_128x128x128_Tanh_bs64": _cifar10(128, 128, 128, activation="tanh", batch_size=64),
+    "ImageMLP_Cifar10_128x128x128_Tanh_bs128": _cifar10(128, 128, 128, activation="tanh"),
+    "ImageMLP_Cifar10_128x128x128_Tanh_bs256": _cifar10(128, 128, 128, activation="tanh", batch_size=256),
+    "ImageMLP_Cifar10_256x256_Relu": _cifar10(256, 256),
+    "ImageMLP_Cifar10_256x256_Relu_BS32": _cifar10(256, 256, batch_size=32),
+    "ImageMLP_Cifar10_1024x1024_Relu": _cifar10(1024, 1024),
+    "ImageMLP_Cifar10_4096x4096_Relu": _cifar10(4096, 4096),
+    "ImageMLP_Cifar10_8192x8192_Relu": _cifar10(8192, 8192),
+    "ImageMLP_Cifar10_16384x16384_Relu": _cifar10(16384, 16384),
+}
+
+_SQUARED_ERROR = {"objective": "squared_error", "normalization": "tenfold"}
+_DEEP, _SHALLOW = (128, 128, 128), (128, 128)
+
+# The perceptrons with norms, dropout or another loss; all on CIFAR-10 with batches of 128.
+_VARIANTS = {
+    "ImageMLP_Cifar10_128x128x128_Relu_MSE": _network(Perceptron(_DEEP), **_SQUARED_ERROR),
+    "ImageMLP_Cifar10_128x128_Dropout02_Relu_MSE": _network(
+        Perceptron(_SHALLOW, dropout=0.2), **_SQUARED_ERROR
+    ),
+    "ImageMLP_Cifar10_128x128_Dropout05_Relu_MSE": _network(
+        Perceptron(_SHALLOW, dropout=0.5), **_SQUARED_ERROR
+    ),
+    "ImageMLP_Cifar10_128x128_Dropout08_Relu_MSE": _network(
+        Perceptron(_SHALLOW, dropout=0.8), **_SQUARED_ERROR
+    ),
+    "ImageMLP_Cifar10_128x128x128_LayerNorm_Relu": _network(Perceptron(_DEEP, norm="layer_norm")),
+    "ImageMLP_Cifar10_128x128x128_LayerNorm_Tanh": _network(
+        Perceptron(_DEEP, activation="tanh", norm="layer_norm")
+    ),
+    "ImageMLP_Cifar10_128x128x128_BatchNorm_Relu": _network(Perceptron(_DEEP, norm="batch_norm")),
+    "ImageMLP_Cifar10_128x128x128_BatchNorm_Tanh": _network(
+        Perceptron(_DEEP, activation="tanh", norm="batch_norm")
+    ),
+}
+
+IMAGE_MLP_TASKS: dict[str, Entry] = {**_OURS, **_PUBLISHED, **_VARIANTS}

@@ -1,4 +1,4 @@
-"""What all language-model tasks share: batches of tokens, the masked loss, and a note on the data."""
+"""What all language-model tasks share: batches of tokens and the masked loss."""
 
 import dataclasses
 import math
@@ -7,16 +7,15 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 
-from celo.meta.data.documents import DocumentData
-from celo.meta.data.text import TextData
+from celo.meta.data.text import DocumentData, TextData
 from celo.meta.data.tokenizers import PAD
-from celo.meta.tasks.base import Aux, Batch, Label, pytree, static
+from celo.meta.tasks.base import Batch, Label, Loss, Task, pytree, static
 from celo.meta.tasks.layers import Layers, check_positive, clip_loss, cross_entropy, uniform_guess_ceiling
 from celo.meta.tasks.text_data import DeviceDocuments, DeviceTokens, on_device
 
 
 @pytree
-class LanguageModel:
+class LanguageModel(Task):
     """Predict the next token at every position.
 
     The loss is `sum(m l) / sum(m)` over the positions of a batch, in nats per token, with l the cross-entropy
@@ -28,19 +27,17 @@ class LanguageModel:
 
     Attributes:
         data: tokens on the device.
-        label: holds the name.
         vocab_size: number V of tokens; the loss of a uniform guess is ln V.
         length: tokens predicted per sequence.
         batch_size: sequences per batch.
-        note: holds the corpus and tokenizer, in words.
     """
 
     data: DeviceTokens | DeviceDocuments
-    label: Label = static()
     vocab_size: int = static()
     length: int = static(default=32)
     batch_size: int = static(default=16)
-    note: Label = static(default=Label(""))
+
+    loss_unit = "nats per token"
 
     def __post_init__(self):
         for what in ("vocab_size", "length", "batch_size"):
@@ -62,19 +59,14 @@ class LanguageModel:
             ValueError: a split is shorter than a sequence and its target, or a number is out of range.
         """
         check_positive("length", length)
-        held = on_device(data, length)
-        task = cls(held, Label(""), data.vocab_size, length, note=Label(data.note), **config)
-        return dataclasses.replace(task, label=Label(name or task.describe(data.name + data.tokenizer)))
-
-    @property
-    def name(self) -> str:
-        """Name of the task."""
-        return self.label.text
+        task = cls(on_device(data, length), data.vocab_size, length, **config)
+        name = name or task.describe(data.name + data.tokenizer)
+        return dataclasses.replace(task, label=Label(name, data.name, data.vocabulary, data.note))
 
     @property
     def data_note(self) -> str:
-        """The corpus and the tokenizer the tokens come from, in words; plays no part in comparing tasks."""
-        return self.note.text
+        """The corpus and the vocabulary in words, with the number of documents and of ids in use."""
+        return self.label.note
 
     def describe(self, data: str) -> str:
         """Make a name of a name for the data and of the configuration."""
@@ -105,13 +97,7 @@ class LanguageModel:
         """Gather a batch: "input" and "target", int32 of shape (batch_size, length)."""
         return self.data.gather(split, sample)
 
-    def batch(self, key: jax.Array, split: str) -> Batch:
-        """Draw a batch, see `gather`."""
-        return self.gather(split, self.sample(key, split))
-
-    def loss(
-        self, params: Layers, model_state: tuple[()], key: jax.Array, batch: Batch
-    ) -> tuple[jax.Array, tuple[()], Aux]:
+    def loss(self, params: Layers, model_state: tuple[()], key: jax.Array, batch: Batch) -> Loss:
         """Compute the mean cross-entropy per token; aux holds bits per token. The key is for dropout."""
         tokens = batch["input"].T
         losses = cross_entropy(self.logits(params, key, tokens), batch["target"].T, axis=-1)

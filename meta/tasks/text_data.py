@@ -1,13 +1,20 @@
-"""Tokens on the device, from which sequences are gathered: windows of a text, or beginnings of documents."""
+"""Text on the device, read as windows of a corpus or as beginnings of documents, and rows of the registry."""
+
+import dataclasses
+from typing import Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from celo.meta.data.documents import DocumentData
-from celo.meta.data.splits import check_split
-from celo.meta.data.text import TextData
+from celo.meta.data.catalog import SPLITS, check_split
+from celo.meta.data.text import DocumentData, TextData, load_documents, load_text
+from celo.meta.data.tokenizers import ByteTokenizer, LearnedSubwords, PublishedSubwords, Vocabulary
 from celo.meta.tasks.base import Batch, Examples, draw_indices, pytree, static
+from celo.meta.tasks.entry import Entry, Folders
+
+BYTES = ByteTokenizer()
+SUBWORDS = LearnedSubwords()
 
 
 @pytree
@@ -105,3 +112,47 @@ def on_device(data: TextData | DocumentData, length: int) -> DeviceTokens | Devi
 def _shifted(tokens: jax.Array) -> Batch:
     tokens = tokens.astype(jnp.int32)
     return {"input": tokens[:, :-1], "target": tokens[:, 1:]}
+
+
+@dataclasses.dataclass(frozen=True)
+class TextEntry(Entry):
+    """The row of a language model on a corpus.
+
+    Attributes:
+        vocabulary: how text becomes tokens.
+        windows: whether a sequence is a window from anywhere in the text, of bytes, rather than the beginning
+            of a document.
+    """
+
+    dataset: str
+    vocabulary: Vocabulary = BYTES
+    windows: bool = False
+
+    def reading(self, corpus: str | None = None, tokenizer: str | None = None) -> Self:
+        """Return the entry for another corpus or tokenizer; tasks on windows stay as they are.
+
+        Args:
+            corpus: name of a text dataset; None for the task's own.
+            tokenizer: repository on the hub or file `tokenizer.json`, see `PublishedSubwords`; None for a
+                vocabulary trained on the corpus. Plays no part in a task on bytes.
+        """
+        if self.windows:
+            return self
+        vocabulary = self.vocabulary
+        if tokenizer is not None and vocabulary is not BYTES:
+            vocabulary = PublishedSubwords(tokenizer, vocabulary.vocab_size)
+        return dataclasses.replace(self, dataset=corpus or self.dataset, vocabulary=vocabulary)
+
+    def load(self, folders: Folders) -> TextData | DocumentData:
+        """Load the tokens."""
+        if self.windows:
+            return load_text(self.dataset, BYTES, **folders)
+        return load_documents(self.dataset, self.vocabulary, self.config["length"], **folders)
+
+    def blank_data(self) -> TextData | DocumentData:
+        """Return one sequence of a repeated token per split."""
+        tokens, size = np.ones(self.config["length"] + 1, np.uint16), self.vocabulary.vocab_size
+        if self.windows:
+            return TextData(self.dataset, dict.fromkeys(SPLITS, tokens), size, BYTES.name)
+        name, title = self.vocabulary.name, self.vocabulary.title
+        return DocumentData(self.dataset, dict.fromkeys(SPLITS, tokens[None]), size, name, title, "no data")

@@ -1,4 +1,4 @@
-"""Next-token prediction with a small transformer."""
+"""Next-token prediction with a small transformer, and its tasks: on LM1B, and on bytes of a small corpus."""
 
 import math
 
@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from celo._core.mlp import truncated_normal
 from celo.meta.data.tokenizers import PAD
 from celo.meta.tasks.base import pytree, static
+from celo.meta.tasks.entry import Entry
 from celo.meta.tasks.language_model import LanguageModel, dense
 from celo.meta.tasks.layers import Layers, check_positive, init_mlp, rescaled_normal
+from celo.meta.tasks.text_data import SUBWORDS, TextEntry
 
 HEAD_SIZE = 32  # whatever the width of the model
 _WIDENING = 4
@@ -132,3 +134,51 @@ def _drop(key: jax.Array, x: jax.Array, rate: float) -> jax.Array:
     if not rate:
         return x
     return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0.0)
+
+
+def _transformer(
+    suffix: str, length: int, batch: int, layers: int, heads: int, width: int, dropout: float = 0.0
+) -> tuple[str, Entry]:
+    config = {
+        "length": length,
+        "batch_size": batch,
+        "num_layers": layers,
+        "num_heads": heads,
+        "d_model": width,
+        "dropout": dropout,
+    }
+    entry = TextEntry("transformer_lm", "lm1b", TransformerLM.of, config, SUBWORDS)
+    return f"TransformerLM_LM1B_{suffix}", entry
+
+
+TRANSFORMER_LM_TASKS: dict[str, Entry] = dict(
+    [
+        # length, batch, layers, heads, width
+        _transformer("MultiRuntime_0", 8, 4, 1, 5, 20, dropout=0.1),
+        _transformer("MultiRuntime_1", 8, 4, 1, 6, 24, dropout=0.1),
+        _transformer("MultiRuntime_2", 8, 8, 2, 4, 32),
+        _transformer("MultiRuntime_3", 16, 8, 1, 4, 32),
+        _transformer("MultiRuntime_4", 4, 16, 2, 4, 32),
+        _transformer("MultiRuntime_5", 32, 8, 1, 4, 32),
+        _transformer("MultiRuntime_6", 64, 4, 1, 5, 80),
+        _transformer("MultiRuntime_7", 32, 16, 3, 7, 112),
+        _transformer("MultiRuntime_8", 32, 64, 1, 4, 128),
+        _transformer("MultiRuntime_9", 64, 64, 2, 4, 256),
+        _transformer("MultiRuntime_10", 64, 128, 3, 4, 256),
+        _transformer("MultiRuntime_11", 32, 256, 2, 19, 304),
+        _transformer("5layer_32width", 128, 32, 5, 8, 32, dropout=0.1),
+        _transformer("5layer_128width", 128, 32, 5, 8, 128, dropout=0.1),
+        _transformer("5layer_256width", 128, 32, 5, 8, 256, dropout=0.1),
+        _transformer("5layer_512width", 128, 32, 5, 8, 512, dropout=0.1),
+    ]
+)
+
+BYTE_TRANSFORMER_LM_TASKS: dict[str, Entry] = {
+    "TransformerLM_pydocbytes_Patch32_Dim32_Layers2_bs16": TextEntry(
+        "byte_transformer_lm",
+        "pydoc",
+        TransformerLM.of,
+        {"length": 32, "batch_size": 16, "num_layers": 2, "num_heads": 1, "d_model": 32},
+        windows=True,
+    )
+}

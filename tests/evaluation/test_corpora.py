@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from celo.evaluation.corpora import Corpus, corpus_of
-from celo.meta.data.documents import load_documents
-from celo.meta.data.subwords import Bytes, LearnedSubwords, PublishedSubwords
-from celo.meta.data.text import TextData
+from celo.meta.data.text import TextData, load_documents
+from celo.meta.data.tokenizers import ByteTokenizer, LearnedSubwords, PublishedSubwords
 from tests.evaluation.cells import cell
 
 LM = "TransformerLM_LM1B_MultiRuntime_0"
@@ -18,7 +17,7 @@ def corpus(note, task=LM):
 
 
 def test_documents_in_the_place_of_the_tasks_own_are_told(tmp_path):
-    note = load_documents("pydoc", Bytes(), length=4, max_documents=200, cache_dir=tmp_path).note
+    note = load_documents("pydoc", ByteTokenizer(), length=4, max_documents=200, cache_dir=tmp_path).note
     found = corpus(note)
     assert found == Corpus("pydoc", "lm1b", "UTF-8 bytes, 259 ids")
     assert found is not None
@@ -33,7 +32,7 @@ def test_documents_in_the_place_of_the_tasks_own_are_told(tmp_path):
         (PublishedSubwords("google-t5/t5-small-2"), True),
         (PublishedSubwords("openai-community/gpt2"), True),
         (PublishedSubwords(__file__), True),  # of a file only its content counts, which is not read here
-        (Bytes(), False),
+        (ByteTokenizer(), False),
     ],
 )
 def test_any_tokenizer_is_told_from_the_published_ones(vocabulary, other):

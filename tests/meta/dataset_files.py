@@ -9,6 +9,14 @@ import PIL.Image
 import pyarrow
 import pyarrow.parquet
 
+WIKITEXT = ("Salesforce", "wikitext", "wikitext-2-v1")
+
+
+def sentences(n: int, tail: str = "") -> list[str]:
+    """Different sentences of one word more each, up to ten."""
+    words = ("alpha", "beta", "gamma", "delta")
+    return [" ".join(words[j % 4] for j in range(i % 10)) + f" {i}{tail}" for i in range(n)]
+
 
 def png(image: np.ndarray) -> dict[str, object]:
     """Encode an image (height, width, 1 or 3) as the hub's struct."""

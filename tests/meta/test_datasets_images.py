@@ -7,9 +7,9 @@ import sklearn.datasets
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celo.meta.data import IMAGE_DATASETS, SPLITS, DatasetFormatError, load_images
+from celo.meta.data import SPLITS, load_images
+from celo.meta.data.catalog import split_indices, train_boundaries
 from celo.meta.data.resize import resize
-from celo.meta.data.splits import split_indices, train_boundaries
 from tests.meta.dataset_files import random_images, write_images, write_mnist
 
 
@@ -153,29 +153,6 @@ def test_bad_arguments(arguments, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         load_images(**arguments, cache_dir=tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def test_every_known_set_has_square_images():
-    for spec in IMAGE_DATASETS.values():
-        assert spec.shape[0] == spec.shape[1]
-        assert spec.shape[2] in (1, 3)
-
-
-def test_a_wrong_shape_in_the_file(tmp_path):
-    folder = write_mnist(tmp_path)
-    write_images(folder, ("image", "label"), random_images((20, 28, 1), 40, 0), [0] * 40, "train")
-    with pytest.raises(
-        DatasetFormatError, match=r"mnist train row 0: expected \(28, 28\) pixels, got \(20, 28\)"
-    ):
-        load_images("mnist", data_dir=tmp_path, cache_dir=tmp_path / "cache")
-
-
-@pytest.mark.parametrize("label", [10, -1, None])
-def test_a_label_out_of_range(label, tmp_path):
-    folder = write_mnist(tmp_path)
-    write_images(folder, ("image", "label"), random_images((28, 28, 1), 2, 0), [0, label], "train")
-    with pytest.raises(DatasetFormatError, match=f"row 1: the label must be 0 .. 9, got {label}"):
-        load_images("mnist", data_dir=tmp_path, cache_dir=tmp_path / "cache")
 
 
 def test_a_colour_file_of_a_grey_set_is_read_as_grey(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from celo.learned import learned_optimizer
 from celo.meta.tasks import ESWrapped, LearnedOptimizerTraining, PESTraining, Quadratic, QuadraticForm
-from celo.meta.tasks.gradients import with_gradient
+from celo.meta.tasks.es_wrapped import with_gradient
 
 SGD = learned_optimizer("learnable_sgd")
 CURVATURE = np.array([1.0, 4.0], np.float32)

@@ -12,9 +12,12 @@ import pytest
 
 from celo.meta.data import SPLITS, DatasetNotFoundError
 from celo.meta.tasks import RecurrentLM, TransformerLM, make, stack_tasks
-from celo.meta.tasks.families.language import LANGUAGE_TASKS
+from celo.meta.tasks.recurrent_lm import RNN_LM_TASKS
+from celo.meta.tasks.transformer_lm import TRANSFORMER_LM_TASKS
 from tests.meta.dataset_files import write_text
 from tests.meta.language_models import documents, recurrent, transformer
+
+LANGUAGE_TASKS = RNN_LM_TASKS | TRANSFORMER_LM_TASKS
 
 CELO_17 = (
     "TransformerLM_LM1B_MultiRuntime_0",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from celo.meta.tasks import TransformerLM
-from celo.meta.tasks.recurrent_cores import CORES
+from celo.meta.tasks.recurrent_lm import CORES
 from celo.meta.tasks.transformer_lm import _drop
 from tests.meta.language_models import documents, recurrent, transformer
 

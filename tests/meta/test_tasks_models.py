@@ -9,10 +9,12 @@ import pytest
 
 from celo.meta.data import ImageData, ImageSplit
 from celo.meta.tasks import ImageClassifier
-from celo.meta.tasks.models import ConvNet, MLPMixer, Perceptron, ResNet, VisionTransformer
-from celo.meta.tasks.models.convolution import as_product, convolve
-from celo.meta.tasks.models.parts import kernel_init
-from celo.meta.tasks.models.resnet import _Bottleneck
+from celo.meta.tasks.convnet import ConvNet
+from celo.meta.tasks.image_mlp import Perceptron
+from celo.meta.tasks.mlp_mixer import MLPMixer
+from celo.meta.tasks.networks import as_product, convolve, kernel_init
+from celo.meta.tasks.resnet import ResNet, _Bottleneck
+from celo.meta.tasks.vit import VisionTransformer
 
 EPSILON = 1e-5
 CLASSES = 4

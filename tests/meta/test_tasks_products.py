@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from celo.meta.tasks.layers import WIDE, apply_mlp, apply_mlp_by_rows, init_mlp, is_wide
-from celo.meta.tasks.models import parts
-from celo.meta.tasks.products import dense, dot_general
+from celo.meta.tasks import networks
+from celo.meta.tasks.layers import WIDE, apply_mlp, apply_mlp_by_rows, dense, dot_general, init_mlp, is_wide
 
 SIZES = (3, 1100)  # inputs of few features, and of so many that they are copied
 
@@ -112,7 +111,7 @@ def test_few_features_have_forward_mode_derivatives(key):
 
 
 def test_dense_layers_of_flax_take_it(key):
-    layer, plain = parts.dense(4, "a"), nn.Dense(4)
+    layer, plain = networks.dense(4, "a"), nn.Dense(4)
     x = jax.random.normal(key, (3, SIZES[1]))
     params = layer.init(key, x)
     assert layer.dot_general is dot_general

@@ -11,10 +11,10 @@ import pytest
 
 from celo.meta.data import SPLITS
 from celo.meta.tasks import TASKS, parameter_shapes
-from celo.meta.tasks.families.composite import CompositeTask
-from celo.meta.tasks.families.image import ImageTask
-from celo.meta.tasks.families.one_percent import SUFFIX
-from celo.meta.tasks.normalizers import NORMALIZERS
+from celo.meta.tasks.entry import CompositeEntry
+from celo.meta.tasks.image_classifier import NORMALIZERS
+from celo.meta.tasks.image_data import ImageEntry
+from celo.meta.tasks.registry import SUFFIX
 from tests.meta.published_counts import COUNTS
 
 NOT_BUILT = {
@@ -77,7 +77,7 @@ def test_every_published_task_is_there_with_its_count(facts):
 
 
 def image_rows(facts):
-    return {name: entry for name, entry in TASKS.items() if isinstance(entry, ImageTask) and name in facts}
+    return {name: entry for name, entry in TASKS.items() if isinstance(entry, ImageEntry) and name in facts}
 
 
 def test_data_and_batches_are_the_published_ones(facts):
@@ -139,7 +139,7 @@ def test_each_normalizer_is_used():
 
 def test_compositions_are_the_published_ones(facts):
     for name, entry in TASKS.items():
-        if not isinstance(entry, CompositeTask):
+        if not isinstance(entry, CompositeEntry):
             continue
         published = facts[name]
         task: Any = entry.blank(name)
@@ -193,7 +193,7 @@ def test_one_percent_has_its_own_names():
     assert {TASKS[name].dataset for name in names} == {"svhn", "cifar100", "food101"}
     for name in names:
         plain, cut = TASKS[name.removesuffix(SUFFIX)], TASKS[name]
-        assert isinstance(plain, ImageTask)
-        assert isinstance(cut, ImageTask)
+        assert isinstance(plain, ImageEntry)
+        assert isinstance(cut, ImageEntry)
         assert (plain.upstream_1_percent, cut.upstream_1_percent) == (False, True)
         assert (plain.config, plain.dataset) == (cut.config, cut.dataset)

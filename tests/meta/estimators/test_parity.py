@@ -11,8 +11,8 @@ from jax.flatten_util import ravel_pytree
 
 from celo.interop import from_upstream
 from celo.learned.celo import Celo
+from celo.meta.data.catalog import SPLITS
 from celo.meta.data.images import ImageData, ImageSplit
-from celo.meta.data.splits import SPLITS
 from celo.meta.estimators import PES, partition
 from celo.meta.estimators.antithetic import summarise
 from celo.meta.estimators.augmentation import Augmentation, unscale

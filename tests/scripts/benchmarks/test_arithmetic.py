@@ -9,7 +9,7 @@ import pytest
 from celo.evaluation.contestants import contestant
 from celo.meta.evaluated_training import EvaluatedTraining
 from celo.meta.tasks import make
-from celo.meta.tasks.products import dense
+from celo.meta.tasks.layers import dense
 from celo.scripts.arithmetic import peak_gigaflops, product_operations, training_operations
 
 

@@ -1,10 +1,13 @@
-"""The vision transformer of Dosovitskiy et al. 2020 (arXiv 2010.11929)."""
+"""Vision transformers (Dosovitskiy et al. 2020, arXiv 2010.11929), and their tasks."""
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from celo.meta.tasks.models import parts
+from celo.meta.tasks import networks
+from celo.meta.tasks.entry import Entry
+from celo.meta.tasks.image_classifier import classifier
+from celo.meta.tasks.image_data import ImageEntry
 
 
 class VisionTransformer(nn.Module):
@@ -32,7 +35,7 @@ class VisionTransformer(nn.Module):
     def __post_init__(self) -> None:
         """Check the configuration."""
         sizes = ("width", "mlp_width", "heads", "depth", "patch", "num_classes")
-        parts.check_sizes(**{name: getattr(self, name) for name in sizes})
+        networks.check_sizes(**{name: getattr(self, name) for name in sizes})
         if self.width % self.heads:
             raise ValueError(f"heads must divide the width {self.width}, got {self.heads}")
         super().__post_init__()
@@ -68,3 +71,21 @@ class _Block(nn.Module):
         small = nn.initializers.normal(1e-6)
         y = nn.Dense(self.mlp_width, kernel_init=uniform, bias_init=small)(nn.LayerNorm()(x))
         return x + nn.Dense(x.shape[-1], kernel_init=uniform, bias_init=small)(nn.gelu(y))
+
+
+_WIDE = VisionTransformer(width=384, mlp_width=1536, heads=6, depth=6)
+_DEEP = VisionTransformer(width=128, mlp_width=512, heads=4, depth=10)
+
+
+def _vit(dataset: str, size: int | None, network: VisionTransformer) -> ImageEntry:
+    return classifier("vit", dataset, size, network, normalization="relative")
+
+
+VIT_TASKS: dict[str, Entry] = {
+    "VIT_Cifar100_wideshallow": _vit("cifar100", None, _WIDE),
+    "VIT_Cifar100_skinnydeep": _vit("cifar100", None, _DEEP),
+    "VIT_Food101_64_wideshallow": _vit("food101", 64, _WIDE),
+    "VIT_Food101_64_skinnydeep": _vit("food101", 64, _DEEP),
+    "VIT_ImageNet64_wideshallow": _vit("imagenet2012", 64, _WIDE),
+    "VIT_ImageNet64_skinnydeep": _vit("imagenet2012", 64, _DEEP),
+}

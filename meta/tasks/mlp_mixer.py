@@ -1,10 +1,13 @@
-"""The MLP-Mixer of Tolstikhin et al. 2021 (arXiv 2105.01601)."""
+"""MLP-Mixers (Tolstikhin et al. 2021, arXiv 2105.01601), and their tasks."""
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from celo.meta.tasks.models import parts
+from celo.meta.tasks import networks
+from celo.meta.tasks.entry import Entry
+from celo.meta.tasks.image_classifier import classifier
+from celo.meta.tasks.image_data import ImageEntry
 
 
 class MLPMixer(nn.Module):
@@ -32,7 +35,7 @@ class MLPMixer(nn.Module):
     def __post_init__(self) -> None:
         """Check the configuration."""
         sizes = ("width", "token_width", "channel_width", "depth", "patch", "num_classes")
-        parts.check_sizes(**{name: getattr(self, name) for name in sizes})
+        networks.check_sizes(**{name: getattr(self, name) for name in sizes})
         super().__post_init__()
 
     @nn.compact
@@ -58,3 +61,24 @@ class _Mlp(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         return nn.Dense(x.shape[-1])(nn.gelu(nn.Dense(self.hidden)(x)))
+
+
+_TINY = MLPMixer(width=512, token_width=384, channel_width=2048, depth=5)
+_SMALL = MLPMixer(width=768, token_width=384, channel_width=3072, depth=8)
+
+
+def _mixer(dataset: str, size: int | None, network: MLPMixer, batch_size: int = 128) -> ImageEntry:
+    return classifier("mlp_mixer", dataset, size, network, batch_size, normalization="relative")
+
+
+MLP_MIXER_TASKS: dict[str, Entry] = {
+    "MLPMixer_Cifar100_small16": _mixer("cifar100", None, _SMALL),
+    "MLPMixer_Cifar100_tiny16": _mixer("cifar100", None, _TINY),
+    "MLPMixer_Cifar100_bs256_tiny16": _mixer("cifar100", None, _TINY, 256),
+    "MLPMixer_Food101_64_small16": _mixer("food101", 64, _SMALL),
+    "MLPMixer_Food101_64_tiny16": _mixer("food101", 64, _TINY),
+    "MLPMixer_Food101_64_bs256_tiny16": _mixer("food101", 64, _TINY, 256),
+    "MLPMixer_ImageNet64_small16": _mixer("imagenet2012", 64, _SMALL),
+    "MLPMixer_ImageNet64_tiny16": _mixer("imagenet2012", 64, _TINY),
+    "MLPMixer_ImageNet64_bs256_tiny16": _mixer("imagenet2012", 64, _TINY, 256),
+}

@@ -136,8 +136,8 @@ def _made_differently(table: ScoreTable) -> list[str]:
             values = sorted({of(row) or "unknown" for task in tasks for row in _rows(table, task)})
             shown = values if words != "versions of libraries" else _differing(values)
             said.append(
-                f"Trainings with different {words} are compared ({'; '.join(shown)}), on: {', '.join(tasks)}. "
-                "Differences may come from that; `celo evaluate` into a new folder makes them equal."
+                f"Trainings with different {words} are compared ({'; '.join(shown)}), on: "
+                f"{', '.join(tasks)}. Differences may come from that."
             )
     return said
 
@@ -166,8 +166,8 @@ def _edges(table: ScoreTable) -> list[str]:
         if edges:
             where = ", ".join(f"{task} ({value:.2g})" for task, _, value in edges)
             said.append(
-                f"{_name(label)}: the best {edges[0][1].replace('_', ' ')} is at an end of the grid; a better "
-                f"one may lie outside, on: {where}."
+                f"{_name(label)}: the best {edges[0][1].replace('_', ' ')} is at an end of the grid; a "
+                f"better one may lie outside, on: {where}."
             )
     return said
 

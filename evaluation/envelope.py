@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,13 +10,12 @@ import numpy as np
 
 from celo.evaluation.results import Training
 from celo.meta.data.catalog import TEXT_DATASETS
-from celo.meta.data.subwords import T5
 from celo.meta.full_training import smooth
 from celo.meta.tasks import TASKS
 
 SMOOTHING = 0.95
 PIECES = 512
-_PUBLISHED = re.compile(rf"(UTF-8 )?bytes(,|$)|published tokenizer {re.escape(T5)}( |$)")
+_PUBLISHED_VOCABULARIES = ("", "bytes", "google-t5/t5-small")
 
 
 class Envelope(NamedTuple):
@@ -152,7 +150,7 @@ def substituted(row: Training) -> bool:
 
 def retokenized(row: Training) -> bool:
     """Whether a training read other tokens than published tasks, which read bytes or T5's sub-words."""
-    return bool(row.corpus) and _PUBLISHED.match(row.vocabulary) is None
+    return bool(row.corpus) and row.vocabulary not in _PUBLISHED_VOCABULARIES
 
 
 def read_envelopes(path: Path) -> dict[str, Envelope]:

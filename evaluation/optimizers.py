@@ -112,7 +112,7 @@ def parse(text: str, grid: str = "half_powers", seed: int = 0) -> Optimizer:
         made = _search(what, text, seed)
     else:
         colon_label, place = label_and_place(what)
-        if not _is_checkpoint(place) and _is_function(name):
+        if _is_function(name) and not _is_checkpoint(label_and_place(name)[1]):
             made = _from_function(name, text, _rates(grid, rate))
             check_label(made.label)
         else:
@@ -188,7 +188,9 @@ def anywhere(text: str) -> str:
         ('adam@1e-3', 'mine:celo', 'mine:hf://amoudgl/celo')
     """
     own, what = split_label(text)
-    label, place = label_and_place(what) if what not in HAND_DESIGNED else (what, what)
+    if what in HAND_DESIGNED or what.startswith(f"{SEARCH}:"):
+        return text
+    label, place = label_and_place(what)
     if place in packaged() or not _is_file(place):
         return text
     absolute = os.path.abspath(os.path.expanduser(place))
@@ -342,7 +344,7 @@ def import_object(place: str) -> Any:
 def _split_rate(text: str, what: str) -> tuple[str, float | None]:
     """Name and rate of NAME@RATE."""
     name, at, rate = what.rpartition("@")
-    if not at or "/" in what or _is_file(what) or label_and_place(what)[1] in packaged():
+    if not at or "/" in what or _is_file(what) or (":" in what and not _is_function(name)):
         return what, None
     try:
         number = float(rate)
@@ -350,7 +352,7 @@ def _split_rate(text: str, what: str) -> tuple[str, float | None]:
         number = math.nan
     if not 0 < number < math.inf:
         raise ValueError(f"the learning rate of {text!r} is {rate!r}; expected a positive finite number")
-    if name not in HAND_DESIGNED and not _is_function(name):
+    if ":" not in what and name not in HAND_DESIGNED:
         raise unknown_name("hand-designed optimizer", name, HAND_DESIGNED)
     return name, number
 
@@ -383,11 +385,10 @@ def _load(spec: str, label: str, place: str) -> tuple[LearnedOptimizer, PyTree]:
     if not _is_checkpoint(place):
         known = [*packaged(), *(() if ":" in spec else (*HAND_DESIGNED, f"{SEARCH}:N"))]
         error = unknown_name("optimizer" if place == spec else "checkpoint", place, known)
-        raise (
-            error
-            if place == spec
-            else ValueError(f"{error} Nor is there a file {spec!r}, nor a module {spec.partition(':')[0]!r}.")
-        )
+        if place != spec:
+            module = spec.partition(":")[0]
+            raise ValueError(f"{error} Nor is there a file {spec!r}, nor a module {module!r}.")
+        raise error
     try:
         return load_labelled(label, place)
     except FileNotFoundError as error:

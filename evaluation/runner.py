@@ -1,8 +1,8 @@
 """Trains what a request lacks: on all devices of this process, sharing the work with other processes.
 
 Each device takes the trainings of one optimizer on one task, compiles their program once, and trains them
-batch by batch. A training is locked while it runs; the lock ends with the process. Finished batches are files in the
-folder, so the same command continues after any interruption.
+batch by batch. A training is locked while it runs; the lock ends with the process. Finished batches are files
+in the folder, so the same command continues after any interruption.
 """
 
 from __future__ import annotations

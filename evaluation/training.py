@@ -269,7 +269,7 @@ class Program:
         shapes = jax.eval_shape(self._begin, *arguments)
         here = SingleDeviceSharding(device)
         progress = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), shapes)
-        self._advance = advance.lower(*arguments, progress, 0, 0).compile()
+        self._advance = advance.lower(*arguments, progress, *np.zeros(2, np.int32)).compile()
         self.compile_seconds = time.perf_counter() - began
         position = shapes.position
         self.parameters = sum(math.prod(x.shape) for x in jax.tree.leaves(position.params)) // size
@@ -345,9 +345,10 @@ class Program:
     def _evaluate_last(self, arguments: tuple, progress: Progress) -> Progress:
         """Make the last evaluation and time it: three times in the first batch, the shortest counts."""
         last = self.plan.evaluations - 1
+        bounds = np.array([last, last + 1], np.int32)
         for _ in range(3 if math.isinf(self._evaluation_seconds) else 1):
             began = time.perf_counter()
-            progress = jax.block_until_ready(self._advance(*arguments, progress, last, last + 1))
+            progress = jax.block_until_ready(self._advance(*arguments, progress, *bounds))
             self._evaluation_seconds = min(self._evaluation_seconds, time.perf_counter() - began)
         return progress
 

@@ -1,42 +1,87 @@
-"""A small evaluation, of Adam on a quadratic bowl, for tests of what does it."""
+"""A small evaluation, of Adam on a quadratic bowl, and optimizers and tasks of a user."""
 
-from celo.evaluation.contestants import Contestant
-from celo.evaluation.plan import Evaluation
-from celo.evaluation.resources import Resources
-from celo.evaluation.rules import HandDesigned
+from pathlib import Path
+
+import optax
+
+from celo.evaluation.results import read
 from celo.evaluation.runner import Observer, run
-from celo.evaluation.settings import Settings
+from celo.evaluation.sweep import Request
+from celo.meta.data import DatasetNotFoundError
 from celo.meta.tasks import Quadratic
 
-BOWL = Quadratic.of([0.5, 2.0], target=3.0, noise=0.1, name="bowl")
+NAME = "tests.evaluation.bowl:BOWL"
+BOWL = Quadratic.of([0.5, 2.0], target=3.0, noise=0.1, name=NAME)
+TRIPLE = Quadratic.of([0.1, 1.0, 3.0], target=3.0, noise=0.1, name="triple")
 RATES = (1e-2, 0.3, 1e37)  # the last throws every parameter beyond float32's range of squares
-ADAM = Contestant("adam", HandDesigned("adam"), tuple({"learning_rate": rate} for rate in RATES))
-SETTINGS = Settings(steps=7, seeds=2, eval_every=3, eval_batches=2)
+ADAM = tuple(f"adam@{rate}" for rate in RATES)
 
 
-class Told(Observer):
+class Heard(Observer):
     """Remembers what it hears."""
 
     def __init__(self):
-        self.lines, self.parts = [], []
+        self.lines, self.fractions, self.counts, self.compiled = [], [], None, []
 
-    def advanced(self, device, name, fraction):
-        self.parts.append(fraction)
+    def declared(self, trainings, found):
+        self.counts = (trainings, found)
 
-    def finished(self, cell, how):
-        self.lines.append((cell.optimizer, how))
+    def compiling(self, device, task, optimizer):
+        self.compiled.append((task, optimizer))
+
+    def advanced(self, device, task, optimizer, fraction):
+        self.fractions.append(fraction)
+
+    def finished(self, rows, how):
+        self.lines += [(row.optimizer, how) for row in rows]
 
     def log(self, line):
         self.lines.append(line)
 
 
-def evaluation(folder, contestants=(ADAM,), tasks=(BOWL,), settings=SETTINGS, baselines=None):
-    loads = {task.name: lambda task=task: task for task in tasks}
-    return Evaluation(contestants, loads, settings, folder, baselines)
+def request(folder, **changes):
+    """Adam at one rate on the bowl, two seeds of seven steps."""
+    fields = {"tasks": (NAME,), "optimizers": ("adam@0.3",), "steps": 7, "seeds": 2}
+    fields |= {"eval_every": 3, "eval_batches": 2}
+    return Request(Path(folder), **(fields | changes))
 
 
-def only_cell(asked, **resources):
-    outcome = run(asked, Resources(**resources))
-    assert outcome.missing == ()
-    (cell,) = asked.results()
-    return cell
+def rows_of(asked):
+    """The rows of a request after running it."""
+    outcome = run(asked)
+    assert (outcome.missing, outcome.failures) == ({}, ())
+    return sorted(read(asked.folder), key=lambda row: (row.optimizer, row.seed))
+
+
+def sgd_of_mine(learning_rate):
+    """A user's optimizer that is tuned."""
+    return optax.sgd(learning_rate)
+
+
+def decaying(num_steps):
+    """A user's optimizer with one setting."""
+    return optax.sgd(optax.linear_schedule(0.1, 0.0, num_steps))
+
+
+def needy(learning_rate, momentum):
+    """A function that cannot be called."""
+    return optax.sgd(learning_rate, momentum)
+
+
+def nothing():
+    """A function that makes no optimizer."""
+    return 3
+
+
+def broken():
+    """An optimizer that fails while its program is traced."""
+
+    def fail(*args):
+        raise ArithmeticError("no more")
+
+    return optax.GradientTransformation(optax.sgd(1.0).init, fail)
+
+
+def lost():
+    """A task without data."""
+    raise DatasetNotFoundError("no texts")

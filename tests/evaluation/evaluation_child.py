@@ -4,12 +4,12 @@ import sys
 from pathlib import Path
 
 import jax
-
 from celo.evaluation.contestants import Contestant
 from celo.evaluation.plan import Evaluation
 from celo.evaluation.rules import HandDesigned
-from celo.evaluation.runner import Observer, run
 from celo.evaluation.settings import Settings
+
+from celo.evaluation.runner import Observer, run
 from celo.meta.tasks import Quadratic, make
 
 TASKS = {

@@ -1,10 +1,11 @@
 """What of a report does not depend on when and how often the work was begun."""
 
+from celo.evaluation.scoreboard import scoreboard
+from celo.evaluation.summary import summarise
+
 from celo.evaluation.report import style
 from celo.evaluation.report.benchmark import write_benchmark
 from celo.evaluation.report.sections import Sources
-from celo.evaluation.scoreboard import scoreboard
-from celo.evaluation.summary import summarise
 
 
 def reported(store, folder, monkeypatch):

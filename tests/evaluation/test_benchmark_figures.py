@@ -5,18 +5,18 @@ import math
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from celo.evaluation.scoreboard import NOISE, scoreboard
+from celo.evaluation.summary import summarise
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
+from tests.evaluation.cells import cell
 
 from celo.evaluation.report import style
 from celo.evaluation.report.dark import DARK, adapted
 from celo.evaluation.report.looks import looks, spread
 from celo.evaluation.report.score_figures import intervals, profiles
 from celo.evaluation.report.task_figures import step_sizes, training_curves
-from celo.evaluation.scoreboard import NOISE, scoreboard
-from celo.evaluation.summary import summarise
 from celo.meta.full_training import smooth
-from tests.evaluation.cells import cell
 
 ETA = np.broadcast_to(np.linspace(0.1, 1.0, 40, dtype=np.float32), (1, 2, 40))
 

@@ -8,14 +8,14 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from celo.evaluation.scoreboard import NOISE, scoreboard
+from celo.evaluation.summary import summarise
+from tests.evaluation.cells import cell
 
 from celo.evaluation.envelope import Envelope
 from celo.evaluation.report.benchmark import write_benchmark
 from celo.evaluation.report.document import Folded, Heading, Notice, Prose, html_document, markdown_document
 from celo.evaluation.report.sections import Sources
-from celo.evaluation.scoreboard import NOISE, scoreboard
-from celo.evaluation.summary import summarise
-from tests.evaluation.cells import cell
 
 SOURCES = Sources(50, 0, "", {"versions": {"jax": "0.0"}})
 CELO = "celo <1>"

@@ -12,16 +12,16 @@ from collections import Counter
 
 import numpy as np
 import pytest
-
-from celo.evaluation import cluster
 from celo.evaluation.cluster_progress import Watch, tell
 from celo.evaluation.request import Request
 from celo.evaluation.resources import Resources
-from celo.evaluation.runner import Observer, run
 from celo.evaluation.settings import Settings
 from celo.evaluation.store import CellName, Store
-from tests.conftest import ROOT
 from tests.evaluation.cells import cell
+
+from celo.evaluation import cluster
+from celo.evaluation.runner import Observer, run
+from tests.conftest import ROOT
 from tests.evaluation.reports import reported
 
 TASKS = ("ImageMLP_Digits8_Relu16_bs64", "ImageMLPAE_Digits8_32x16x32_bs64")

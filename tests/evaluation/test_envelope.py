@@ -14,11 +14,13 @@ from celo.evaluation.envelope import (
     envelope_of,
     envelopes_from,
     read_envelopes,
-    velo_speedup_score,
+    retokenized,
+    substituted,
+    velo_speedup,
+    without_envelope,
 )
-from celo.evaluation.selection import choose
 from celo.meta.full_training import smooth
-from tests.evaluation.cells import cell
+from tests.evaluation.rows import row
 
 STEPS = np.arange(0.0, 60.0, 10.0)
 PLATEAUS = Envelope(STEPS, np.array([4.0, 3.0, 3.0, 2.0, 1.0, 1.0]))
@@ -60,45 +62,82 @@ def test_a_lower_loss_never_needs_fewer_steps(drops, losses):
     assert ((steps >= 0) & (steps <= envelope.steps[-1])).all()
 
 
-def test_the_score_is_relative_to_the_runs_own_steps_and_0_where_it_diverged():
-    runs = choose(cell([3.5, 0.5, math.nan], optimizer="celo", steps=10))
-    np.testing.assert_allclose(velo_speedup_score(runs, PLATEAUS), [0.5, 5.0, 0.0])
+def test_the_score_is_relative_to_the_trainings_own_steps_and_0_where_it_diverged():
+    final, diverged = np.array([3.5, 0.5, 1.0]), np.array([False, False, True])
+    np.testing.assert_allclose(velo_speedup(final, diverged, 10, PLATEAUS), [0.5, 5.0, 0.0])
+
+
+def evaluated(losses, steps):
+    """Rows from evaluations (settings, seeds, E)."""
+    return [
+        row(
+            1.0,
+            setting={"learning_rate": 0.1 * (i + 1)},
+            seed=seed,
+            evaluations={"train_loss": np.asarray(curve, np.float32)},
+            evaluation_steps=np.asarray(steps),
+        )
+        for i, own in enumerate(losses)
+        for seed, curve in enumerate(own)
+    ]
 
 
 def test_own_curves_give_the_envelope_by_hand():
-    # Two learning rates, one seed, evaluations at 0, 10, 20.
-    losses = np.array([[[4.0, 0.0, 0.0]], [[4.0, 8.0, np.nan]]], np.float32)
-    own = cell(
-        [[1.0], [1.0]], evaluations={"train_loss": losses}, evaluation_steps=np.array([0, 10, 20]), steps=20
-    )
-    envelope = envelope_of(own, pieces=5)
+    # Two learning rates, one seed.
+    envelope = envelope_of(evaluated([[[4.0, 0.0, 0.0]], [[4.0, 8.0, math.nan]]], [0, 10, 20]), pieces=5)
     np.testing.assert_allclose(envelope.steps, [0, 5, 10, 15, 20])
     np.testing.assert_allclose(envelope.loss, [4, 3.9, 3.8, 3.705, 3.61])  # 4 * 0.95, 4 * 0.95²
+    assert (envelope.evaluations, envelope.task_digest) == (3, "digest of task")
 
 
-def test_own_envelope_is_a_minimum_over_rates_and_steps_and_ignores_a_rate_from_its_divergence_on():
+def test_an_own_envelope_is_a_minimum_over_rates_and_steps_and_drops_a_rate_at_its_divergence():
     losses = np.array([[[4.0, 0.0, 9.0, 90.0]], [[4.0, 4.0, np.nan, np.nan]]])
-    own = cell(
-        [[1.0], [1.0]], evaluations={"train_loss": losses}, evaluation_steps=np.arange(4) * 10, steps=30
-    )
     smoothed = smooth(losses[0, 0], 0.95)
     assert smoothed[2] > smoothed[1]
-    np.testing.assert_allclose(envelope_of(own, 4).loss, [4, smoothed[1], smoothed[1], smoothed[1]])
+    found = envelope_of(evaluated(losses, np.arange(4) * 10), 4).loss
+    np.testing.assert_allclose(found, [4, smoothed[1], smoothed[1], smoothed[1]])
 
 
 def test_a_seed_that_diverged_spoils_its_rate():
-    losses = np.array([[[1.0, 1.0], [1.0, np.nan]], [[3.0, 3.0], [3.0, 3.0]]])
-    own = cell(
-        [[1.0, 1.0]] * 2, evaluations={"train_loss": losses}, evaluation_steps=np.array([0, 5]), steps=5
-    )
-    np.testing.assert_allclose(envelope_of(own, 2).loss, [1, 1])
+    losses = [[[1.0, 1.0], [1.0, math.nan]], [[3.0, 3.0], [3.0, 3.0]]]
+    np.testing.assert_allclose(envelope_of(evaluated(losses, [0, 5]), 2).loss, [1, 1])
 
 
 def test_no_envelope_of_nothing():
-    with pytest.raises(ValueError, match="adam on task has 3 evaluations of"):
-        envelope_of(cell([1.0], evaluations={"test_loss": np.zeros((1, 1, 3))}))
+    with pytest.raises(ValueError, match="needs two or more evaluations of train_loss"):
+        envelope_of([row(1.0, evaluations={"test_loss": np.zeros(3, np.float32)})])
+    with pytest.raises(ValueError, match="needs two or more"):
+        envelope_of([])
     with pytest.raises(ValueError, match="no finite loss at the first evaluation"):
-        envelope_of(cell([1.0], evaluations={"train_loss": np.full((1, 1, 3), np.nan)}))
+        envelope_of(evaluated([[[math.nan] * 3]], [0, 1, 2]))
+
+
+T5 = "google-t5/t5-small"
+LM = {"task": "TransformerLM_LM1B_MultiRuntime_0", "corpus": "lm1b", "vocabulary": T5, "task_digest": "d"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "envelope", "reason"),
+    [
+        ({}, {}, ""),
+        ({"corpus": "wikitext2_valid"}, {}, "of the published corpus, the trainings are not"),
+        ({"vocabulary": "byte-pair encoding"}, {}, "of the published tokenizer, the trainings are not"),
+        ({"vocabulary": "t.json (SHA-256 0a)"}, {}, "of the published tokenizer, the trainings are not"),
+        ({"vocabulary": "x"}, {"evaluations": 200, "task_digest": "d"}, ""),  # our own, on the same data
+        ({"corpus": "wikitext2_valid"}, {"evaluations": 200}, ""),
+        ({}, {"evaluations": 200, "task_digest": "e"}, "of other data or another definition"),
+    ],
+)
+def test_an_envelope_of_other_data_says_nothing(changes, envelope, reason):
+    one = Envelope(np.array([0.0, 100.0]), np.array([2.0, 0.0]), **envelope)
+    found = without_envelope([row(1.0, **(LM | changes))], one)
+    assert (reason in found) if reason else found == ""
+
+
+def test_a_task_without_text_has_no_other_corpus():
+    assert not substituted(row(1.0))
+    assert not retokenized(row(1.0))
+    assert substituted(row(1.0, **(LM | {"corpus": "wikitext2_valid"})))
 
 
 def test_an_envelope_must_be_one(tmp_path):

@@ -7,15 +7,15 @@ import xml.etree.ElementTree as ET
 import matplotlib as mpl
 import numpy as np
 import pytest
+from celo.evaluation.selection import choose
+from celo.evaluation.task_comparison import TaskComparison
+from tests.evaluation.outcomes import outcome
 
 from celo.evaluation.report import style
 from celo.evaluation.report.curves import loss_curves
 from celo.evaluation.report.meta_loss import meta_loss
 from celo.evaluation.report.schedule import schedules
-from celo.evaluation.selection import choose
-from celo.evaluation.task_comparison import TaskComparison
 from celo.meta.full_training import smooth
-from tests.evaluation.outcomes import outcome
 
 ADAM = [[1.9, 1.8], [0.4, 0.6], [1.2, 1.1]]
 

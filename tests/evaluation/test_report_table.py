@@ -5,11 +5,11 @@ import math
 from html.parser import HTMLParser
 
 import pytest
-
 from celo.evaluation.comparison import Comparison
+from tests.evaluation.outcomes import outcome
+
 from celo.evaluation.report.table import Table, comparison_table, described, findings
 from celo.evaluation.report.write import write_report
-from tests.evaluation.outcomes import outcome
 
 WON = outcome([[2, 4], [0.4, 0.6], [4, 4]], {"Celo": [0.25, 0.25]}, task="won")
 LOST = outcome([[2, 4], [0.4, 0.6], [4, math.nan]], {"Celo": [1.0, math.inf]}, task="lost <b>")

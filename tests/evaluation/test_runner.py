@@ -7,19 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from celo.baselines import eval_params, hand_designed
-from celo.evaluation import settings
 from celo.evaluation.contestants import Contestant, learned_contestant
 from celo.evaluation.plan import Evaluation
 from celo.evaluation.resources import Resources
 from celo.evaluation.rules import HandDesigned
-from celo.evaluation.runner import run
 from celo.evaluation.settings import Settings
+from celo.meta.evaluated_training import SPLITS
+
+from celo.baselines import eval_params, hand_designed
+from celo.evaluation import settings
+from celo.evaluation.runner import run
 from celo.learned.celo import Celo
 from celo.meta.compile import jit
 from celo.meta.data import DatasetNotFoundError
-from celo.meta.evaluated_training import SPLITS
 from celo.meta.full_training import evaluate, evaluate_end, train
 from celo.meta.tasks import Quadratic, make
 from tests.evaluation.bowl import ADAM, BOWL, SETTINGS, Told, evaluation, only_cell

@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 import pytest
+from celo.evaluation.scoreboard import NOISE, scoreboard
+from celo.evaluation.summary import summarise, thresholds
+from tests.evaluation.cells import cell
 
 from celo.evaluation.envelope import Envelope
 from celo.evaluation.report import records, run_tables, score_tables
 from celo.evaluation.report.caveats import caveats
-from celo.evaluation.scoreboard import NOISE, scoreboard
-from celo.evaluation.summary import summarise, thresholds
-from tests.evaluation.cells import cell
 
 NAN = math.nan
 

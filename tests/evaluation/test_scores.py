@@ -1,4 +1,4 @@
-"""Scores of single runs: selection, final loss, first and sustained crossings, divergence."""
+"""Scores: selection, final loss, first and sustained crossings, divergence, and the table of all of them."""
 
 import math
 
@@ -8,87 +8,94 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from celo.evaluation.scores import final_loss_score, reference, speedup_score, sustained_speedup_score
-from celo.evaluation.selection import Chosen, best_configuration, choose
-from celo.evaluation.speedup import first_crossing, sustained
+from celo.evaluation.envelope import Envelope
+from celo.evaluation.results import Meaning, Pair, Requested
+from celo.evaluation.scores import (
+    NOISE,
+    SCORES,
+    choose,
+    final_loss_score,
+    first_crossing,
+    reference,
+    requested_by,
+    score_table,
+    sustained,
+)
 from celo.meta.full_training import smooth
-from tests.evaluation.cells import RATES, cell, curve
+from tests.evaluation.rows import RATES, curves, rows
 
 LOSSES = st.integers(1, 30).flatmap(lambda n: arrays(np.float64, (2, n), elements=st.floats(0.0, 9.0)))
 
 
-def test_the_best_configuration_has_the_lowest_mean_and_no_divergence():
-    assert best_configuration(cell([[0.9, 1.1], [0.2, 0.6], [3, 0.5]])) == 1
-    assert best_configuration(cell([[0.9, 1.1], [0.1, math.nan], [2, 2]])) == 0
-    assert best_configuration(cell([[0.5, 0.5], [0.4, 0.6], [1, 1]])) == 0  # the first of equals
+NAN = math.nan
+ADAM = [[2, 2], [0.4, 0.6], [1, NAN]]
+SPEEDUP, SUSTAINED = (one.of for one in SCORES[1:3])
 
 
-def test_a_loss_that_is_not_finite_along_the_way_is_a_divergence_too():
-    one = cell([[0.9, 0.9], [0.1, 0.1], [2, 2]])
-    one.loss[1, 0, 3] = np.inf
-    assert best_configuration(one) == 0
+def best(final, **changes):
+    return choose(rows(final, **changes)).best
 
 
-def test_where_every_configuration_diverged_somewhere_the_fewest_failures_win():
-    nan = math.nan
-    assert best_configuration(cell([[nan, nan, 0.1], [nan, 0.9, 0.8], [nan, 0.7, 0.8]])) == 2
-    assert best_configuration(cell([[nan, nan], [nan, nan], [nan, nan]])) == 0
+def runs(final, **changes):
+    return choose(rows(final, **changes)).runs
 
 
-def test_the_edge_of_a_grid_is_noticed():
-    assert choose(cell([[1, 1], [0.5, 0.5], [2, 2]])).edge is None
-    assert choose(cell([[1, 1], [0.5, 0.5], [0.1, 0.1]])).edge == ("learning_rate", 0.1)
-    assert choose(cell([[0.1, 1], [0.9, 0.5], [2, 2]])).edge == ("learning_rate", 0.001)
-    unsorted = (RATES[1], RATES[0], RATES[2])
-    assert choose(cell([[0.1], [0.5], [2]], configurations=unsorted)).edge is None
-    with_constant = [rate | {"weight_decay": 0.1} for rate in RATES]
-    assert choose(cell([[0.1], [0.5], [2]], configurations=with_constant)).edge == ("learning_rate", 0.001)
+def test_the_best_setting_has_the_lowest_mean_and_no_divergence():
+    assert best([[0.9, 1.1], [0.2, 0.6], [3, 0.5]]) == 1
+    assert best([[0.9, 1.1], [0.1, NAN], [2, 2]]) == 0
+    assert best([[0.5, 0.5], [0.4, 0.6], [1, 1]]) == 0  # the first of equals
+    assert best([[NAN, NAN, 0.1], [NAN, 0.9, 0.8], [NAN, 0.7, 0.8]]) == 2  # the fewest failures
+    assert best([[NAN, NAN], [NAN, NAN], [NAN, NAN]]) == 0
 
 
-def test_no_grid_has_no_edge():
-    assert choose(cell([0.5, 0.5])).edge is None
-    assert choose(cell([[0.5], [0.6]], configurations=RATES[:2])).edge is None
-    searched = [{"learning_rate": 0.1 * i, "b1": 0.9 / i} for i in (1, 2, 3)]
-    assert choose(cell([[0.1], [0.5], [2]], configurations=searched)).edge is None
+def test_a_loss_that_is_not_finite_along_the_way_is_a_divergence():
+    own = rows([[0.9, 0.9], [0.1, 0.1], [2, 2]])
+    own[2].loss[3] = np.inf
+    assert choose(own).best == 0
+    chosen = choose(own[2:4]).runs
+    assert chosen.diverged.tolist() == [True, False]
+    assert (chosen.mean_final_loss, np.isnan(chosen.spread)) == (np.inf, True)
+
+
+@pytest.mark.parametrize(
+    ("final", "settings", "edge"),
+    [
+        ([[1, 1], [0.5, 0.5], [2, 2]], RATES, None),
+        ([[1, 1], [0.5, 0.5], [0.1, 0.1]], RATES, ("learning_rate", 0.1)),
+        ([[0.1, 1], [0.9, 0.5], [2, 2]], RATES, ("learning_rate", 0.001)),
+        ([[0.1], [0.5], [2]], (RATES[1], RATES[0], RATES[2]), None),
+        ([[0.1], [0.5], [2]], [rate | {"wd": 0.1} for rate in RATES], ("learning_rate", 0.001)),
+        ([[0.5], [0.6]], RATES[:2], None),
+        ([[0.1], [0.5], [2]], [{"learning_rate": 0.1 * i, "b1": 0.9 / i} for i in (1, 2, 3)], None),
+        ([[0.5]], [{}], None),
+    ],
+)
+def test_the_edge_of_a_grid_over_one_hyperparameter_is_noticed(final, settings, edge):
+    assert choose(rows(final, settings=settings)).edge == edge
 
 
 def test_final_loss_scores_by_hand():
-    best = reference(choose(cell([[2, 2], [0.4, 0.6], [1, math.nan]])))
-    assert best is not None
-    assert best.loss == pytest.approx(0.5)
-    runs = choose(cell([0.25, 1.0, math.nan], optimizer="celo"))
-    np.testing.assert_allclose(final_loss_score(runs, best), [2.0, 0.5, 0.0])
+    target = reference(runs([[2, 2], [0.4, 0.6], [1, NAN]]))
+    assert target.loss == pytest.approx(0.5)
+    np.testing.assert_allclose(final_loss_score(runs([0.25, 1.0, NAN]), target), [2.0, 0.5, 0.0])
 
 
 def test_the_target_is_the_mean_of_the_smoothed_last_losses():
-    adam = choose(curve([[4.0, 1.0], [2.0, 1.0]]))
-    best = reference(adam)
-    assert best is not None
-    assert best.target == pytest.approx((4 * 0.9 + 0.1 + 2 * 0.9 + 0.1) / 2)
-
-
-def test_no_reference_where_adam_always_diverged():
-    assert reference(choose(cell([[math.nan, 1], [1, math.nan], [math.inf, 1]]))) is None
+    adam = choose(curves([[4.0, 1.0], [2.0, 1.0]])).runs
+    assert reference(adam).target == pytest.approx((4 * 0.9 + 0.1 + 2 * 0.9 + 0.1) / 2)
 
 
 def test_a_loss_of_zero_scores_high_but_finite_and_two_are_equal():
-    best = reference(choose(cell([0.0, 0.0])))
-    some = reference(choose(cell([1.0, 1.0])))
-    assert best is not None
-    assert some is not None
-    zero = choose(cell([0.0, 0.0], optimizer="celo"))
-    assert final_loss_score(zero, best).tolist() == [1.0, 1.0]
-    assert np.isfinite(final_loss_score(zero, some)).all()
-    assert (final_loss_score(zero, some) > 1e30).all()
+    zero = runs([0.0, 0.0])
+    assert final_loss_score(zero, reference(zero)).tolist() == [1.0, 1.0]
+    scores = final_loss_score(zero, reference(runs([1.0, 1.0])))
+    assert np.isfinite(scores).all()
+    assert (scores > 1e30).all()
 
 
 def test_negative_losses_have_no_ratio():
-    best = reference(choose(cell([1.0])))
-    assert best is not None
-    with pytest.raises(ValueError, match=r"celo on task has the final loss -0\.5; a score is a ratio"):
-        final_loss_score(choose(cell([-0.5], optimizer="celo")), best)
-    with pytest.raises(ValueError, match=r"adam on task has the final loss -0\.5"):
-        reference(choose(cell([-0.5])))
+    with pytest.raises(ValueError, match=r"celo on task has the final loss -0\.5; expected >= 0"):
+        final_loss_score(runs([-0.5], optimizer="celo"), reference(runs([1.0])))
 
 
 def test_crossings_by_hand():
@@ -108,23 +115,15 @@ def test_equality_reaches_the_target_and_a_late_rise_loses_it():
     assert (first_crossing(rises, 1.0), sustained(rises, 1.0)) == (4.0, 0.0)
 
 
-@pytest.mark.parametrize("score", [speedup_score, sustained_speedup_score])
-def test_a_run_that_reaches_the_target_and_then_diverges_scores_nothing(score):
-    best = reference(choose(curve([[2.0, 2.0, 2.0, 2.0]])))
-    assert best is not None
+@pytest.mark.parametrize("score", [SPEEDUP, SUSTAINED])
+def test_a_training_that_reaches_the_target_and_then_diverges_scores_nothing(score):
+    target = reference(choose(curves([[2.0, 2.0, 2.0, 2.0]])).runs)
     good = [1.0, 1.0, 1.0, 1.0]
-    runs = choose(curve([good, [1.0, 1.0, math.nan, 1.0]], optimizer="celo"))
-    assert score(runs, best).tolist() == [4.0, 0.0]
-    assert final_loss_score(runs, best).tolist() == [2.0, 0.0]
-
-
-def test_only_the_final_loss_being_infinite_is_a_divergence():
-    best = reference(choose(cell([1.0])))
-    runs = Chosen(cell([1.0], final_loss=np.array([[np.inf]], np.float32), optimizer="celo"), 0)
-    assert best is not None
-    assert [f(runs, best).item() for f in (final_loss_score, speedup_score, sustained_speedup_score)] == [
-        0
-    ] * 3
+    own = choose(curves([good, [1.0, 1.0, NAN, 1.0]], optimizer="celo")).runs
+    assert score(own, target).tolist() == [4.0, 0.0]
+    assert final_loss_score(own, target).tolist() == [2.0, 0.0]
+    infinite = choose(curves([good], optimizer="celo", final_loss=math.inf)).runs
+    assert [of(infinite, target).item() for of in (final_loss_score, SPEEDUP, SUSTAINED)] == [0] * 3
 
 
 @given(LOSSES, st.floats(0.0, 9.0))
@@ -144,3 +143,105 @@ def test_crossings_agree_with_their_definition(losses, target):
 def test_an_easier_target_is_never_reached_later(losses, target, easier):
     for score in (first_crossing, sustained):
         assert (score(losses, target + easier) >= score(losses, target)).all()
+
+
+def full():
+    return [
+        *rows(ADAM, "a"),
+        *rows([0.25, 1.0], "a", "celo"),
+        *rows([[3, 3], [1, 1], [2, 2]], "b"),
+        *rows([0.5, NAN], "b", "celo"),
+    ]
+
+
+def test_the_table_by_hand_with_the_noise_reference_first():
+    table = score_table(full())
+    assert (table.labels, table.tasks, table.seeds) == ((NOISE, "celo"), ("a", "b"), (0, 1))
+    assert [kind.name for kind in table.kinds] == ["final_loss", "speedup", "sustained_speedup"]
+    final = table.scores("final_loss")
+    np.testing.assert_allclose(final["celo"], [[2.0, 2.0], [0.5, 0.0]], rtol=1e-6)
+    np.testing.assert_allclose(final[NOISE], [[0.5 / 0.4, 1], [0.5 / 0.6, 1]], rtol=1e-6)
+    for kind in table.kinds:
+        scores = table.scores(kind.name)
+        assert list(scores) == [NOISE, "celo"]
+        assert scores["celo"][1, 1] == 0  # diverged
+    for label in table.labels:
+        assert (table.scores("sustained_speedup")[label] <= table.scores("speedup")[label]).all()
+    assert (table.settings(NOISE), table.settings("celo")) == ((3,), (1,))
+
+
+def test_both_ways_to_average_a_ratio_are_named_and_agree_with_the_scores():
+    table = score_table(full())
+    np.testing.assert_allclose(table.mean_of_ratios("a", "celo"), (2.0 + 0.5) / 2, rtol=1e-6)
+    np.testing.assert_allclose(table.ratio_of_means("a", "celo"), 0.5 / 0.625, rtol=1e-6)
+    assert table.mean_of_ratios("a", "celo") == table.scores("final_loss")["celo"][:, 0].mean()
+    assert (table.mean_of_ratios("b", "celo"), table.ratio_of_means("b", "celo")) == (1.0, 0.0)
+    assert table.ratio_of_means("a", NOISE) == pytest.approx(1.0)
+    assert table.settings_beaten("a", "celo") == 2  # its mean is 0.625
+    assert table.settings_beaten("b", "celo") == 0  # it diverged
+    negative = score_table([*rows([-1.0], "a"), *rows([1.0], "a", "celo")])
+    assert np.isnan(negative.mean_of_ratios("a", "celo"))
+    assert np.isnan(negative.ratio_of_means("a", "celo"))
+
+
+def test_tuned_baselines_are_chosen_as_adam_is():
+    more = [*rows([[0.1, 5.0], [0.5, 0.5], [9, 9]], "a", "sgd"), *rows(ADAM, "b", "sgd")]
+    table = score_table([*full(), *more])
+    assert {task: table.results["sgd"][task].best for task in "ab"} == {"a": 1, "b": 1}
+    np.testing.assert_allclose(table.scores("final_loss")["sgd"][:, 0], [1, 1], rtol=1e-6)
+
+
+def test_a_task_with_a_hole_is_left_out_for_all_but_its_rows_stay():
+    own = full()
+    table = score_table(own[:-1], requested_by(own))
+    assert table.tasks == ("a",)
+    assert table.missing == {("b", "celo"): 1}
+    assert {scores.shape for scores in table.scores("speedup").values()} == {(2, 1)}
+    assert set(table.results[NOISE]) == {"a", "b"}  # still there to be drawn
+    assert table.best("b", "celo") is None
+
+
+def test_without_adam_there_are_no_scores():
+    table = score_table(rows([1.0], "a", "celo"))
+    assert (table.kinds, table.tasks, table.labels) == ((), (), (NOISE, "celo"))
+
+
+@pytest.mark.parametrize(
+    ("adam", "celo", "reason"),
+    [
+        ([[NAN, 1]] * 3, [1, 1], "Adam diverged on some seed at every learning rate"),
+        ([[-1, 1]] * 3, [1, 1], f"{NOISE} has the negative final loss -1"),
+        ([[1, 1]] * 3, [-1, 1], "celo has the negative final loss -1"),
+    ],
+)
+def test_a_task_that_cannot_be_scored_is_named_and_the_others_scored(adam, celo, reason):
+    table = score_table([*full()[:8], *rows(adam, "c"), *rows(celo, "c", "celo")])
+    assert (table.tasks, set(table.unscorable)) == (("a",), {"c"})
+    assert reason in table.unscorable["c"]
+    assert "c" not in table.references
+
+
+def test_a_task_whose_data_differ_between_optimizers_is_named_and_not_scored():
+    asked = requested_by(full())
+    pairs = [Pair("b", "celo", "other") if pair[:2] == ("b", "celo") else pair for pair in asked.pairs]
+    own = [*full()[:-2], *rows([0.5, 1.0], "b", "celo", task_digest="other")]
+    table = score_table(own, Requested(asked.settings, asked.optimizers, tuple(pairs)))
+    assert table.tasks == ("a",)
+    assert table.mixed == {"b": "adam than for celo"}
+
+
+def test_velos_speedup_is_over_the_tasks_with_an_envelope():
+    envelope = Envelope(np.array([0.0, 100.0]), np.array([2.0, 0.0]))
+    table = score_table(full(), envelopes={"b": envelope, "other": envelope})
+    assert table.tasks_of("velo_speedup") == ("b",)
+    np.testing.assert_allclose(table.scores("velo_speedup")["celo"], [[75 / 40], [0]])
+    assert "there is no envelope" in table.no_envelope["a"]
+
+
+def test_nothing_to_score_is_an_error_that_names_what_was_requested():
+    shared = {"steps": 1, "seeds": 1, "seed": 0, "eval_batches": 0}
+    asked = Requested(shared, {"adam": Meaning("adam", "d", False, ({},))}, (Pair("a", "adam", "d"),))
+    with pytest.raises(ValueError, match="no finished training to report on; requested: adam on a"):
+        score_table([], asked)
+    with pytest.raises(ValueError, match="rows differ in steps: 30, 40"):
+        score_table([*rows([1.0]), *rows([1.0], "a", steps=30)])

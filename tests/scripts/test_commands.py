@@ -23,7 +23,7 @@ LINES = {
     "ablate": f"--out out --tasks {TASK}",
     "demo": "--out out --run-dir run",
     "convert": "celo out.safetensors",
-    "list": "",
+    "list": "suites",
     "benchmark meta": "",
     "benchmark update": "",
     "benchmark evaluate": f"--tasks {TASK}",

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from celo.evaluation.store import Store, name_of
+from tests.evaluation.cells import RATES, cell
 
 from celo.evaluation.agreement import agreement, agreements, table
 from celo.evaluation.envelope import Envelope
-from celo.evaluation.store import Store, name_of
 from celo.scripts.agreement import main
-from tests.evaluation.cells import RATES, cell
 
 PUBLISHED = Envelope(np.array([0.0, 100.0]), np.array([3.0, 1.0]))
 

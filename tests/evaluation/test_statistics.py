@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 from rliable import library, metrics
 
-from celo.evaluation.aggregate import (
+from celo.evaluation.statistics import (
     AGGREGATES,
     aggregates,
     performance_profile,

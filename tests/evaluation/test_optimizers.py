@@ -1,5 +1,6 @@
-"""Optimizers from texts: what each text means, what is refused, and the hyperparameters tried."""
+"""Optimizers from texts: what each text means, what is refused, and the settings tried."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -10,23 +11,31 @@ import pytest
 
 import celo
 from celo.baselines import HAND_DESIGNED, hand_designed
-from celo.evaluation.contestants import Contestant, anywhere, check_different, contestant, learned_contestant
-from celo.evaluation.hyperparameters import GRIDS, learning_rates, nadamw_trials
-from celo.evaluation.labels import check_label
-from celo.evaluation.rules import HandDesigned, Learned, ScheduledNAdamW
-from celo.evaluation.scoreboard import NOISE
+from celo.evaluation.optimizers import (
+    GRIDS,
+    anywhere,
+    check_different,
+    check_label,
+    learned_optimizer,
+    learning_rates,
+    nadamw_trials,
+    parse,
+)
+from celo.evaluation.scores import NOISE
 from celo.interop import AmbiguousError, encode
 from celo.learned.celo import Celo
 from celo.schedules import cosine_learning_rate
 
+MINE = "tests.evaluation.bowl"
+
 
 def test_a_hand_designed_name_is_tried_at_every_rate_of_the_grid():
     for name in HAND_DESIGNED:
-        one = contestant(name)
-        assert one.rule == HandDesigned(name)
-        assert one.configurations == learning_rates("half_powers")
-        assert not one.learned
-    assert len(contestant("adam", "published").configurations) == 15
+        one = parse(name)
+        assert one.settings == learning_rates("half_powers")
+        assert (one.label, one.learned, one.baseline) == (name, False, True)
+    assert len(parse("adam", "published").settings) == 15
+    assert len({parse(name).digest for name in HAND_DESIGNED}) == len(HAND_DESIGNED)
 
 
 def test_the_published_grid_is_the_published_one(shared_path):
@@ -34,9 +43,39 @@ def test_the_published_grid_is_the_published_one(shared_path):
     assert list(GRIDS["published"]) == facts["learning_rate_grid15"]
 
 
-def test_one_rate():
-    one = contestant("sgd@3e-2")
-    assert (one.label, one.configurations) == ("sgd@3e-2", ({"learning_rate": 0.03},))
+def test_one_rate_and_labels():
+    for text, label in (("sgd@3e-2", "sgd@3e-2"), ("slow=sgd@3e-2", "slow"), ("x=optax:sgd@3e-2", "x")):
+        one = parse(text)
+        assert (one.label, one.spec, one.settings) == (label, text, ({"learning_rate": 0.03},))
+    assert parse("random=nadamw-search:2").settings == nadamw_trials(2)
+
+
+@pytest.mark.parametrize(
+    ("text", "rates"),
+    [
+        ("optax:lion", 14),
+        (f"{MINE}:sgd_of_mine", 14),
+        (f"m={MINE}:decaying", 1),
+        (f"{MINE}:sgd_of_mine@1", 1),
+    ],
+)
+def test_a_function_of_a_users_module_is_an_optimizer(text, rates):
+    one = parse(text)
+    assert (len(one.settings), one.learned, one.baseline) == (rates, False, False)
+    rate = {name: np.float32(0.1) for name in one.settings[0]}
+    made = one.make((), rate, 7)
+    assert made.init({"w": np.ones(2)}) is not None
+    assert one.digest == dataclasses.replace(one, label="other").digest != parse("sgd").digest
+
+
+def test_a_change_of_a_users_module_changes_the_digest(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = "import optax\ndef f(learning_rate): return optax.sgd(learning_rate)\n"
+    (tmp_path / "its_optimizer.py").write_text(source)
+    before = parse("its_optimizer:f").digest
+    (tmp_path / "its_optimizer.py").write_text(source + "# changed\n")
+    assert parse("its_optimizer:f").digest != before
 
 
 def test_checkpoints_with_and_without_a_label(tmp_path):
@@ -44,25 +83,24 @@ def test_checkpoints_with_and_without_a_label(tmp_path):
     theta = learned.init(jax.random.key(0))
     path = tmp_path / "a:b=c@1.safetensors"
     celo.save(path, "celo", {"stage": 1}, theta)
-    for spec, label in (
+    for text, label in (
         (f"mine:{path}", "mine"),
+        (f"mine={path}", "mine"),
         (str(path), str(path)),
         ("celo", "celo"),
         ("x:celo", "x"),
+        ("x=celo", "x"),
         ("me@home:celo", "me@home"),
         (f"v@1:{path}", "v@1"),
         ("celo_adam:celo", "celo_adam"),
     ):
-        one = contestant(spec)
-        assert one.label == label
-        assert one.learned
-        assert one.configurations == ({},)
-        assert isinstance(one.rule, Learned)
-    jax.tree.map(np.testing.assert_array_equal, contestant(f"mine:{path}").theta, theta)
+        one = parse(text)
+        assert (one.label, one.spec, one.learned, one.settings) == (label, text, True, ({},))
+    jax.tree.map(np.testing.assert_array_equal, parse(f"mine:{path}").theta, theta)
 
 
 @pytest.mark.parametrize(
-    ("spec", "error", "message"),
+    ("text", "error", "message"),
     [
         ("adm", ValueError, "Unknown optimizer 'adm'. Did you mean 'adam'"),
         ("clo", ValueError, "Did you mean 'celo'"),
@@ -79,23 +117,35 @@ def test_checkpoints_with_and_without_a_label(tmp_path):
         ("hf://nobody", ValueError, "is no address"),
         ("runs:2/a.theta", FileNotFoundError, "no file 2/a.theta.* Nor is there a file 'runs:2/a.theta'"),
         ("runs:clo", ValueError, "Unknown checkpoint 'clo'.* Nor is there a file 'runs:clo'"),
-        ("adam:celo", ValueError, "labelled 'adam', which is what a baseline is called; give it another"),
+        ("adam:celo", ValueError, "the label 'adam' is the name of a baseline; give it another one"),
+        ("adam=sgd@1", ValueError, "the label 'adam' is the name of a baseline"),
+        ("", ValueError, "an optimizer is an empty text"),
+        ("=adam", ValueError, "has an empty part; expected LABEL=OPTIMIZER"),
+        ("x=", ValueError, "has an empty part; expected LABEL=OPTIMIZER"),
+        ("a\nb=sgd@1", ValueError, "is empty or holds control characters"),
+        ("optax:no_such", ValueError, "the module optax .* has no no_such"),
+        (f"{MINE}:needy", ValueError, "needs the arguments momentum; expected none without a default but"),
+        (f"{MINE}:nothing", ValueError, "nothing returns a int; expected an optax optimizer"),
+        (f"{MINE}:decaying@0.1", ValueError, "has no argument learning_rate for the rate"),
+        (f"{MINE}:NAME", ValueError, "is no function that makes an optimizer"),
     ],
 )
-def test_what_means_nothing_is_refused(spec, error, message):
+def test_what_means_nothing_is_refused(text, error, message):
     with pytest.raises(error, match=message):
-        contestant(spec)
+        parse(text)
 
 
 @pytest.mark.parametrize(
     "label",
-    ["adam", "Adam", " sgd", "adam@1e-3", "NAdamW-search", "nadamw-search:9", "nadamw-search2", NOISE],
+    [
+        *("adam", "Adam", " sgd", "adam@1e-3", "NAdamW-search", "nadamw-search:9", "nadamw-search2", NOISE),
+        *("", " ", "a\nb", "a\tb", "a\x1b[31mb", "a\u2028b", "\x00"),
+    ],
 )
-def test_learned_optimizers_do_not_pass_for_baselines(label):
+def test_labels_that_mislead_or_break_lines_are_refused(label):
     learned = Celo(stage=1)
-    one = learned_contestant(label, learned, learned.init(jax.random.key(0)))
-    with pytest.raises(ValueError, match="which is what a baseline is called"):
-        check_different([one])
+    with pytest.raises(ValueError, match="the label"):
+        learned_optimizer(label, learned, learned.init(jax.random.key(0)))
 
 
 def test_a_label_says_which_optimizer_a_file_of_several_is_of(tmp_path):
@@ -103,16 +153,16 @@ def test_a_label_says_which_optimizer_a_file_of_several_is_of(tmp_path):
     theta = celo.learned_optimizer("celo2").init(jax.random.key(0))
     place.write_bytes(encode("celo2", theta))
     for name in ("celo2", "celo2_base"):
-        rule = contestant(f"{name}:{place}").rule
-        assert isinstance(rule, Learned)
-        assert rule.learned == celo.learned_optimizer(name)
+        assert parse(f"{name}:{place}").identity == repr(celo.learned_optimizer(name))
     with pytest.raises(AmbiguousError, match="fit celo2 and celo2_base alike") as raised:
-        contestant(f"mine:{place}")
+        parse(f"mine:{place}")
     assert str(place) in str(raised.value)
     assert raised.value.fitting == ("celo2", "celo2_base")
 
 
-@pytest.mark.parametrize("label", ["celo", "celo_adam", "me@home", "adam-like", "myadam", "runs/adam"])
+@pytest.mark.parametrize(
+    "label", ["celo", "me@home", "adam-like", "myadam", "runs/adam", "$x_1^2$", "a|b", "<b>", "=1+1", "é ü"]
+)
 def test_other_labels_are_free(label):
     check_label(label)
 
@@ -121,7 +171,7 @@ def test_a_path_from_the_home_folder_is_found_behind_a_label(tmp_path, monkeypat
     monkeypatch.setenv("HOME", str(tmp_path))
     theta = Celo(stage=1).init(jax.random.key(0))
     celo.save(tmp_path / "a.safetensors", "celo", {"stage": 1}, theta)
-    assert contestant("x:~/a.safetensors").label == "x"
+    assert parse("x:~/a.safetensors").label == "x"
     assert anywhere("x:~/a.safetensors") == f"x:{tmp_path}/a.safetensors"
 
 
@@ -133,6 +183,7 @@ def test_paths_become_absolute_and_labels_stay(tmp_path, monkeypatch):
         "a.safetensors": f"a.safetensors:{tmp_path}/a.safetensors",
         "x:a.safetensors": f"x:{tmp_path}/a.safetensors",
         "a.safetensors:a.safetensors": f"a.safetensors:{tmp_path}/a.safetensors",
+        "x=a.safetensors": f"x={tmp_path}/a.safetensors",
         f"{tmp_path}/a.safetensors": f"{tmp_path}/a.safetensors",
         "a:b.safetensors": "a:b.safetensors",  # "a" would be a label
     }
@@ -141,18 +192,17 @@ def test_paths_become_absolute_and_labels_stay(tmp_path, monkeypatch):
     assert {spec: anywhere(spec) for spec in said} == said
 
 
-def test_optimizers_have_a_digest_whatever_they_are_called():
-    one = contestant("mine:celo")
-    assert contestant("other:celo").digest == one.digest
+def test_the_digest_is_of_the_optimizer_and_not_of_its_label_or_settings():
+    one = parse("mine:celo")
+    assert parse("other:celo").digest == one.digest
     theta = jax.tree.map(lambda x: x + 1, one.theta)
-    assert Contestant("mine", one.rule, theta=theta).digest != one.digest
-    assert contestant("sgd@0.1").digest != contestant("sgd@0.2").digest
+    assert dataclasses.replace(one, theta=theta).digest != one.digest
+    assert parse("sgd@0.1").digest == parse("sgd").digest != parse("adam").digest
 
 
 def test_labels_are_different():
-    one = Contestant("Adam", HandDesigned("adam"))
-    with pytest.raises(ValueError, match="need different labels, got Adam, adam"):
-        check_different([one, Contestant("adam", HandDesigned("sgd"))])
+    with pytest.raises(ValueError, match="need different labels, got Mine, mine"):
+        check_different([parse("Mine=sgd@1"), parse("mine=sgd@2")])
     with pytest.raises(ValueError, match="at least one optimizer, got none"):
         check_different([])
 
@@ -218,5 +268,5 @@ def test_a_trial_is_nadamw_with_its_schedule():
             at = optax.apply_updates(at, updates)
         return at["w"]
 
-    traced = jax.jit(lambda numbers: two_steps(ScheduledNAdamW().optimizer((), numbers, 10)))(numbers)
+    traced = jax.jit(lambda numbers: two_steps(parse("nadamw-search:1").make((), numbers, 10)))(numbers)
     np.testing.assert_allclose(traced, two_steps(plain), rtol=1e-5)

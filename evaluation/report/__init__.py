@@ -4,39 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from celo.evaluation.scores import ScoreTable
+    from celo.evaluation.statistics import Summary
 
 TITLE = "Optimizers against Adam at its best learning rate"
 PAGE_FILE = "report.html"
-
-
-class Written(NamedTuple):
-    """A written report.
-
-    Attributes:
-        page: the page.
-        text: the score table, the aggregates and the notes, for a terminal.
-    """
-
-    page: Path
-    text: str
+MOST_TASKS = 12  # of the score table in a terminal
 
 
 def write(
     folder: Path,
     table: ScoreTable,
+    summaries: Sequence[Summary],
     *,
-    reps: int = 2000,
-    seed: int = 0,
     title: str = TITLE,
     page_file: str = PAGE_FILE,
+    resampling: str = "",
     envelopes: str = "",
     metrics: Sequence[Mapping[str, Any]] = (),
     log: Callable[[str], None] = lambda line: None,
-) -> Written:
+) -> Path:
     """Write the report of an evaluation, each file whole.
 
     Equal rows and settings give equal files. Rows that were trained again give equal ones, too, but for
@@ -45,26 +35,26 @@ def write(
     Args:
         folder: of the report; created if it does not exist.
         table: the scores.
-        reps: number of bootstrap resamples.
-        seed: seed of the resampling.
+        summaries: their aggregates, of `celo.evaluation.statistics.summarise`.
         title: heading of the page.
         page_file: name of the page; ``index.html`` in the report of a meta-training.
+        resampling: how the intervals were drawn, such as "2,000 resamples, seed 0".
         envelopes: where the envelopes of VeLO's speedup are from, in words; "" if none were given.
         metrics: rows of the metrics of a meta-training, for a figure of the meta-loss.
         log: gets a line before every longer piece of work.
 
+    Returns:
+        The page.
+
     Raises:
-        ValueError: ``reps`` is below 1.
         OSError: the folder cannot be written.
     """
     # Imported late, so that a command's --help does not wait for matplotlib and pandas.
     from celo._core.files import write_atomically
     from celo.evaluation.checks import notes
     from celo.evaluation.report import page, records, tables
-    from celo.evaluation.statistics import summarise
     from celo.meta.runs.files import json_bytes, json_ready
 
-    summaries, said = summarise(table, reps, seed), notes(table)
     for place in (folder, folder / "figures", folder / "tables"):
         place.mkdir(parents=True, exist_ok=True)
     frames = {
@@ -73,9 +63,10 @@ def write(
         "runs": records.trainings(table, summaries),
         "times": records.times(table),
     }
-    facts = {"reps": reps, "seed": seed, "envelopes": envelopes}
+    facts = {"resampling": resampling or "seeded", "envelopes": envelopes}
     content = page.Content(table, summaries, frames["runs"], frames["times"], facts, metrics)
-    shown = (title, _subtitle(table), said, page.sections(content, folder / "figures", log))
+    parts = page.sections(content, folder / "figures", log)
+    shown = (title, _subtitle(table), notes(table), parts)
     texts = {f"tables/{name}.csv": records.csv_bytes(frame) for name, frame in frames.items()}
     texts["tables/provenance.json"] = json_bytes(json_ready(records.provenance(table)))
     texts["results.json"] = json_bytes(json_ready(records.results(table, summaries)))
@@ -84,7 +75,20 @@ def write(
     texts[page_file] = page.html_page(*shown).encode()
     for name, text in texts.items():
         write_atomically(folder / name, text)
-    return Written(folder / page_file, tables.described(table, summaries, said))
+    return folder / page_file
+
+
+def described(table: ScoreTable, summaries: Sequence[Summary]) -> str:
+    """The score table, the aggregates, the findings and the notes of a report as text for a terminal."""
+    from celo.evaluation.checks import notes
+    from celo.evaluation.report import tables
+    from celo.evaluation.report.escape import plain
+
+    shown = [tables.overview(table, summaries).text()] if summaries else []
+    if len(table.all_tasks) <= MOST_TASKS:
+        shown.insert(0, tables.score_table(table).text(grouped=True))
+    said = [plain(text) for text in (*tables.findings(table), *notes(table))]
+    return "\n\n".join([*shown, "\n".join(said)]).rstrip()
 
 
 def _subtitle(table: ScoreTable) -> str:

@@ -71,7 +71,7 @@ class Content(NamedTuple):
         summaries: their aggregates.
         trainings: of `celo.evaluation.report.records.trainings`.
         times: of `celo.evaluation.report.records.times`.
-        facts: numbers and words that fill the fixed text: ``reps``, ``seed``, ``envelopes``.
+        facts: words that fill the fixed text: ``resampling``, ``envelopes``.
         metrics: rows of the metrics of a meta-training; none for no figure of it.
     """
 
@@ -79,7 +79,7 @@ class Content(NamedTuple):
     summaries: Sequence[Summary]
     trainings: pd.DataFrame
     times: pd.DataFrame
-    facts: Mapping[str, Any]
+    facts: Mapping[str, str]
     metrics: Sequence[Mapping[str, Any]] = ()
 
 
@@ -236,7 +236,7 @@ def html_page(title: str, subtitle: str, notes: Sequence[str], parts: Sequence[S
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"breakable": _breakable, "interval": _interval, "key": _key}
+    environment.filters |= {"breakable": _breakable, "code": _code, "interval": _interval, "key": _key}
     colours = {"light": style.variables(dark=False), "dark": style.variables(dark=True)}
     template = environment.get_template("page.html.jinja")
     return template.render(title=title, subtitle=subtitle, notes=notes, sections=parts, **colours)
@@ -266,6 +266,11 @@ def _markdown(section: Section, level: int) -> list[str]:
 def _breakable(text: str) -> Markup:
     """Text whose long words, names of tasks and paths, may be broken where they are joined."""
     return Markup(re.sub(r"(?<=\w)([_/:])(?=\w)", r"\1<wbr>", str(escape(str(text)))))
+
+
+def _code(text: str) -> Markup:
+    """A sentence with what stands in backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _interval(text: str) -> Markup:

@@ -113,17 +113,6 @@ def csv_bytes(rows: pd.DataFrame | Iterable[Mapping[str, Any]]) -> bytes:
     return safe.to_csv(index=False, lineterminator="\n").encode()
 
 
-def setting_words(setting: Mapping[str, float]) -> str:
-    """Hyperparameters in words, a learning rate alone without its name.
-
-    >>> setting_words({"learning_rate": 0.01}), setting_words({"b1": 0.9, "learning_rate": 0.01})
-    ('0.01', 'b1 0.9, learning_rate 0.01')
-    """
-    if list(setting) == ["learning_rate"]:
-        return f"{setting['learning_rate']:.2g}"
-    return ", ".join(f"{name} {value:.3g}" for name, value in setting.items())
-
-
 def _of_best(label: str, result: Result) -> list[dict[str, Any]]:
     runs = result.runs
     smoothed = smooth(runs.loss)[..., -1]

@@ -9,13 +9,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from celo.evaluation.report.escape import plain
-from celo.evaluation.report.records import setting_words
+from celo.evaluation.checks import setting_words
 from celo.evaluation.report.table import DASH, Cell, Table, estimate, number
 from celo.evaluation.scores import NOISE, Result, Runs, ScoreTable
 from celo.evaluation.statistics import Summary
 
-MOST_TASKS = 12  # of the score table in a terminal
 TITLES = {"iqm": "IQM", "median": "median", "mean": "mean", "optimality_gap": "optimality gap"}
 
 
@@ -161,17 +159,8 @@ def findings(table: ScoreTable) -> list[str]:
     return said
 
 
-def described(table: ScoreTable, summaries: Sequence[Summary], notes: Sequence[str]) -> str:
-    """The score table, the aggregates, the findings and the notes as text for a terminal."""
-    shown = [overview(table, summaries).text()] if summaries else []
-    if len(table.all_tasks) <= MOST_TASKS:
-        shown.insert(0, score_table(table).text(grouped=True))
-    said = [plain(text) for text in (*findings(table), *notes)]
-    return "\n\n".join([*shown, "\n".join(said)]).rstrip()
-
-
 def _tasks(names: Sequence[str], of: int) -> str:
-    counted = f"{len(names)} of {of} tasks"
+    counted = f"{len(names)} of {of} task{'s' * (of != 1)}"
     return counted if not names or of > 8 else f"{counted}: {', '.join(names)}"
 
 

@@ -47,9 +47,13 @@ def store(folder, made, more=()):
     meanings = {}
     for row in made:
         before = meanings.get(row.optimizer)
-        settings = dict.fromkeys(map(frozenset, [dict(one).items() for one in before.settings] if before else []))
+        settings = dict.fromkeys(
+            map(frozenset, [dict(one).items() for one in before.settings] if before else [])
+        )
         settings[frozenset(row.setting.items())] = None
-        meanings[row.optimizer] = Meaning(row.spec, row.optimizer_digest, row.learned, tuple(map(dict, settings)))
+        meanings[row.optimizer] = Meaning(
+            row.spec, row.optimizer_digest, row.learned, tuple(map(dict, settings))
+        )
     meanings |= {name: Meaning(name, name, False, ({},)) for name in more}
     pairs = [Pair(row.task, row.optimizer, row.task_digest) for row in made]
     pairs += [Pair(made[0].task, name, made[0].task_digest) for name in more]

@@ -68,10 +68,16 @@ def refused(command, words, capsys, before=()):
 
 def numbers(command):
     """Options of a command that take a number, each with whether it is whole."""
-    kind = {"benchmark meta": Meta, "benchmark update": Update, "benchmark evaluate": EvaluateSpeed}.get(command)
+    kind = {"benchmark meta": Meta, "benchmark update": Update, "benchmark evaluate": EvaluateSpeed}.get(
+        command
+    )
     hints = typing.get_type_hints(kind or getattr(module(command), CLASSES[command]), include_extras=True)
     for name, hint in hints.items():
-        while typing.get_args(hint) and typing.get_args(hint)[0] not in (type(None),) and hint not in (int, float):
+        while (
+            typing.get_args(hint)
+            and typing.get_args(hint)[0] not in (type(None),)
+            and hint not in (int, float)
+        ):
             hint = typing.get_args(hint)[0]
         if hint in (int, float):
             yield name, hint is int
@@ -162,7 +168,7 @@ def test_a_folder_with_other_files_is_refused(command, tmp_path, capsys):
         ("ablate", ["--data-dir", "nowhere"], "nowhere"),
         ("benchmark evaluate", ["--tasks", "ImageMLP_Digits8_Relu3_bs64"], "Unknown task"),
         ("benchmark meta", ["--json", "."], "is a folder; expected the file to write"),
-        ("list", ["recipes"], "invalid choice"),
+        ("list", ["recipes"], "Unrecognized options"),
         ("studies.agreement", ["--within", "2"], "within 2.0; expected one or more folders, and a number"),
         ("studies.agreement", [], "evaluation.json"),
         ("studies.batch_order", ["--steps", "15"], "expected a multiple of 10"),

@@ -62,7 +62,7 @@ def test_it_prints_a_table_and_writes_a_report_and_resumes(calls, tmp_path, caps
     printed = capsys.readouterr().out
     assert calls == [(tmp_path / "run", str(tmp_path / "data"))]
     assert f"adam on {TASK}: 28 trainings of 4 steps" in printed
-    for column in ("ratio of mean losses", "mean of ratios", "14"):
+    for column in ("ratio of means", "mean of ratios", "14"):
         assert column in printed
     assert (tmp_path / "report" / "results.json").exists()
     assert list((tmp_path / "report").rglob("*meta_loss*.svg"))

@@ -186,8 +186,8 @@ def output_folder(path: str | Path, *ours: str) -> None:
         foreign = [name for name in found if not name.startswith(".") and (place / name).is_file()]
         if foreign and not set(ours) & set(found):
             raise ValueError(
-                f"{path} holds other files, such as {min(foreign)}; expected a new or an empty folder, or one "
-                "of this command"
+                f"{path} holds other files, such as {min(foreign)}; expected a new or an empty folder, or "
+                "one of this command"
             )
 
 

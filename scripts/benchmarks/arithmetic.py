@@ -25,8 +25,8 @@ def product_operations(function: Callable[..., Any], *args: Any) -> int:
     """Floating-point operations of the products of matrices and the convolutions in a function.
 
     A product of (m, k) and (k, n) is 2 m n k operations. The body of a scan counts as often as it runs, the
-    most expensive branch of a condition once, and an operation that no result depends on not at all. The zeros
-    that spread the gradient of a strided convolution count like any number.
+    most expensive branch of a condition once, an operation that no result depends on not at all. Zeros that
+    spread the gradient of a strided convolution count like any number.
 
     Args:
         function: a function to trace; it does not run.

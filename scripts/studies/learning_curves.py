@@ -97,7 +97,7 @@ def figure(curves: Sequence[LearningCurve]) -> Figure:
             axis.plot(curve.steps, curve.losses, color=style.BLUE, lw=0.6, alpha=0.4)
             axis.plot(curve.steps, centred_mean(curve.losses, REACH), color=style.BLUE)
             change = difference(curve.after, curve.before)
-            axis.set_title(f"{curve.label}: {change.mean:+.3f} ± {change.error:.3f}", fontsize=8)
+            axis.set_title(f"{curve.label}: {change.mean:+.3f} ± {change.error:.3f}", fontsize=8, loc="left")
             axis.set_xlim(0, curve.steps[-1])
         figure.supxlabel("meta-iteration", fontsize=9)
         figure.supylabel("meta-loss", fontsize=9)

@@ -35,7 +35,7 @@ def test_a_panel_each():
 
 def test_every_optimizer_has_a_run_and_celo_one_per_stage(tmp_path):
     stages = LearningCurves(run_dir=tmp_path).stages()
-    assert [name for name, part in stages if number == 1] == list(LEARNED)
+    assert [name for name, number in stages if number == 1] == list(LEARNED)
     assert [name for name, number in stages if number == 2] == ["celo"]
 
 

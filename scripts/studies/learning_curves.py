@@ -90,8 +90,8 @@ def figure(curves: Sequence[LearningCurve]) -> Figure:
     lines = -(-len(curves) // columns)
     with style.style():
         figure = Figure(figsize=(2.5 * columns, 2.0 * lines), layout="constrained")
-        panels = figure.subplots(lines, columns, squeeze=False).flat
-        for axis in list(panels)[len(curves) :]:
+        panels = list(figure.subplots(lines, columns, squeeze=False).flat)
+        for axis in panels[len(curves) :]:
             axis.remove()
         for axis, curve in zip(panels, curves, strict=False):
             axis.plot(curve.steps, curve.losses, color=style.BLUE, lw=0.6, alpha=0.4)

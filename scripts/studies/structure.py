@@ -24,7 +24,6 @@ from celo.scripts.errors import exit_with
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("celo", "meta", "evaluation", "ablations", "scripts", "examples", "tests")
-LONG = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,15 +32,13 @@ class Structure:
 
     Attributes:
         against: git revision to compare with; "" = none.
-        names: also print the files that only one other file imports.
     """
 
     against: str = ""
-    names: bool = False
 
 
 class Source(NamedTuple):
-    """One file: its module's name, number of lines, modules it may import, and functions by length."""
+    """One file: its module, number of lines, modules it may import, and functions with their lengths."""
 
     module: str
     lines: int
@@ -52,15 +49,14 @@ class Source(NamedTuple):
 def read(root: Path) -> list[Source]:
     """All Python files of the packages below a folder; links to other folders are left out."""
     paths = [path for name in PACKAGES for path in sorted((root / name).rglob("*.py"))]
-    return [
-        _source(path, root) for path in paths if path.resolve() == root.resolve() / path.relative_to(root)
-    ]
+    linked = {path for path in paths if path.resolve() != root.resolve() / path.relative_to(root)}
+    return [_source(path, root) for path in paths if path not in linked]
 
 
 def _source(path: Path, root: Path) -> Source:
     text = path.read_text()
     tree, module = ast.parse(text), ".".join(path.relative_to(root).with_suffix("").parts)
-    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
     found = [((node.end_lineno or 0) - node.lineno + 1, f"{module}.{node.name}") for node in functions]
     return Source(module, text.count("\n"), frozenset(_imports(tree)), tuple(found))
 
@@ -77,9 +73,9 @@ def _imports(tree: ast.AST) -> set[str]:
 
 
 def imported_once(sources: list[Source]) -> list[str]:
-    """Modules that exactly one other file, tests left out, imports."""
-    counts = Counter(name for one in sources if not one.module.startswith("tests") for name in one.imports)
-    return [one.module for one in sources if counts[one.module] == 1 and not one.module.startswith("tests")]
+    """Modules that exactly one other file imports."""
+    counts = Counter(name for one in sources for name in one.imports)
+    return [one.module for one in sources if counts[one.module] == 1]
 
 
 def summary(sources: list[Source]) -> dict[str, int]:
@@ -89,20 +85,21 @@ def summary(sources: list[Source]) -> dict[str, int]:
         own = [one for one in sources if one.module.partition(".")[0] == package]
         found[f"{package}: files"], found[f"{package}: lines"] = len(own), sum(one.lines for one in own)
     found["source without tests and examples: lines"] = sum(found[f"{name}: lines"] for name in PACKAGES[:5])
-    found["files that one other file imports"] = len(imported_once(sources))
-    lengths = [length for one in sources if not one.module.startswith("tests") for length, _ in one.functions]
-    return found | {f"functions of more than {LONG} lines": sum(length > LONG for length in lengths)}
+    source = [one for one in sources if not one.module.startswith("tests")]
+    found["files that one other file imports"] = len(imported_once(source))
+    lengths = [length for one in source for length, _ in one.functions]
+    return found | {"functions of more than 40 lines": sum(length > 40 for length in lengths)}
 
 
 def at_revision(revision: str) -> list[Source]:
     """The files of a git revision, unpacked into a temporary folder."""
-    command = ["git", "-C", str(ROOT), "archive", "--format=tar", "--end-of-options", revision]
-    done = subprocess.run(command, capture_output=True, check=False)
+    command = ["git", "archive", "--format=tar", "--end-of-options", revision]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     if done.returncode:
         raise ValueError(f"git has no revision {revision!r}: {done.stderr.decode(errors='replace').strip()}")
-    with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-            archive.extractall(folder, filter="data")
+    file = io.BytesIO(done.stdout)
+    with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=file) as archive:
+        archive.extractall(folder, filter="data")
         return read(Path(folder))
 
 
@@ -117,11 +114,10 @@ def main(argv: list[str] | None = None) -> int:
         rows = [(what, *(f"{table[what]:,}" for table in tables.values())) for what in summary([])]
         print(Table(("", *tables), tuple(rows)).markdown())
         for name, found in sources.items():
-            kept = (pair for one in found if not one.module.startswith("tests") for pair in one.functions)
-            longest = sorted(kept, reverse=True)[:10]
-            print(f"\nLongest functions, {name}: " + ", ".join(f"{where} ({n})" for n, where in longest))
-            if command.names:
-                print(f"\nImported by one other file, {name}: {', '.join(imported_once(found))}")
+            source = [one for one in found if not one.module.startswith("tests")]
+            pairs = sorted((pair for one in source for pair in one.functions), reverse=True)
+            print(f"\nLongest functions, {name}: " + ", ".join(f"{where} ({n})" for n, where in pairs[:10]))
+            print(f"\nImported by one other file, {name}: {', '.join(imported_once(source))}")
     return 0
 
 

@@ -14,7 +14,7 @@ RATES = (1e-3, 1e-2, 1e-1)
 
 
 def rows(losses, task="task", optimizer="adam", rates=RATES, **changes):
-    """Trainings with these final losses (rates, seeds), evaluated at steps 0, 20 and 40 with the same loss."""
+    """Trainings with these final losses (rates, seeds), with this loss at steps 0, 20 and 40 too."""
     made = []
     for place, own in enumerate(np.atleast_2d(np.asarray(losses, np.float32))):
         for seed, loss in enumerate(own):
@@ -41,7 +41,7 @@ def rows(losses, task="task", optimizer="adam", rates=RATES, **changes):
 
 
 def store(folder, made, more=()):
-    """Write rows to a folder of results; ``more`` are optimizers on the first task that were requested too."""
+    """Write rows to a folder of results; ``more`` are labels that were requested too."""
     for row in made:
         results.write(folder, [row])
     meanings = {}

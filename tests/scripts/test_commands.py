@@ -186,8 +186,9 @@ def test_help_loads_nothing_heavy_beyond_the_package():
     """In a new process; `celo` itself imports JAX."""
     heavy = "{'matplotlib', 'pandas', 'pyarrow', 'rliable', 'datasets', 'wandb', 'sklearn', 'ray'}"
     program = (
-        f"import sys\nfrom celo.scripts import cli\nfor name in {list(COMMANDS)}:\n  try: cli.main([name, '--help'])\n"
-        f"  except SystemExit as ended: assert not ended.code\n  print(name, sorted({heavy} & set(sys.modules)))"
+        f"import sys\nfrom celo.scripts import cli\nfor name in {list(COMMANDS)}:\n"
+        "  try: cli.main([name, '--help'])\n  except SystemExit as ended: assert not ended.code\n"
+        f"  print(name, sorted({heavy} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     for name in COMMANDS:

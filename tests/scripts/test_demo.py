@@ -1,4 +1,4 @@
-"""The demo and the comparison of checkpoints, with meta-training replaced by its result, and once for real."""
+"""The demo and the comparison of checkpoints, with meta-training replaced by its result."""
 
 import dataclasses
 import json

@@ -164,8 +164,8 @@ def test_a_command_repeats_everything_and_means_the_same_in_any_folder(tmp_path,
 
 
 def test_names_of_earlier_versions_still_work():
-    words = "--optimizers adam --trainings-at-once 3 --cpus-per-cell 2 --tracker-mode offline --project p --group g"
-    found = tyro.cli(Evaluate, args=words.split())
+    words = "--optimizers adam --trainings-at-once 3 --cpus-per-cell 2 --tracker-mode offline"
+    found = tyro.cli(Evaluate, args=[*words.split(), "--project", "p", "--group", "g"])
     assert (found.batch, found.cpus_per_job, found.wandb_mode) == (3, 2, "offline")
     assert (found.wandb_project, found.wandb_group) == ("p", "g")
 

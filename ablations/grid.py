@@ -1,8 +1,8 @@
 """The grid of the Celo paper as data: a row is one change to the recipe, with the score the paper reports.
 
-Source: Moudgil et al. 2025 (arXiv 2501.12670), tables 1 to 4 and 6; where they differ, as for two other
-optimizers, tables 1 and 4, not 2a. Scores are the interquartile means of the final-loss score over 17 tasks
-and 3 seeds, after 24 hours of meta-training on one GPU.
+Source: Moudgil et al. 2025 (arXiv 2501.12670), tables 1 to 4 and 6; where tables differ, as for two other
+optimizers, tables 1 and 4 count, not 2a. Scores are the interquartile means of the final-loss score over 17
+tasks and 3 seeds, after 24 hours of meta-training on one GPU.
 """
 
 from __future__ import annotations
@@ -12,32 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from celo._core.names import unknown_name
-from celo.meta.recipe import Recipe, Trains
+from celo.meta.recipe import Recipe
 
 Base = Callable[[str], Recipe]  # name of a learned optimizer -> the recipe it starts from
 Changes = Mapping[str, Any]  # of fields of a stage
 CELO = "celo"
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One change to the recipe.
-
-    Attributes:
-        name: of the row, and of its folder.
-        table: what it is part of, a key of `TABLES`.
-        change: the change in words.
-        published: interquartile mean of the final-loss score in the paper.
-        recipe: the recipe, from the one that an optimizer starts from.
-    """
-
-    name: str
-    table: str
-    change: str
-    published: float
-    recipe: Callable[[Base], Recipe]
-
-
 TABLES = {
     "augmentation": "Task augmentation",
     "parts": "Parts of Celo",
@@ -45,64 +24,66 @@ TABLES = {
 }
 
 
-def two_stages(first: Changes, second: Changes, *options: str) -> Callable[[Base], Recipe]:
-    """Celo's recipe with changes to the first and to the second stage, and to the optimizer."""
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One change to the recipe.
 
-    def recipe(base: Base) -> Recipe:
-        found = base(CELO)
-        changed = dataclasses.replace(found, options=(*found.options, *options))
-        return changed.change_stages(dict(first), dict(second))
-
-    return recipe
-
-
-def one_stage(optimizer: str, trains: Trains = "both", **changes: Any) -> Callable[[Base], Recipe]:
-    """An optimizer trained in one stage of as many meta-iterations as both stages of its recipe have.
-
-    Args:
-        optimizer: its name.
-        trains: "rule" (without the scheduler), "scheduler" or "both" at once.
-        **changes: to the stage.
+    Attributes:
+        name: name of the row, and of its folder.
+        table: a key of `TABLES`.
+        change: the change in words.
+        published: interquartile mean of the final-loss score in the paper.
+        optimizer: the learned optimizer.
+        options: changes to its configuration, as NAME=VALUE.
+        stages: changes to each stage of its recipe. With one entry there is one stage, the first, with the
+            meta-iterations of all stages together.
     """
 
-    def recipe(base: Base) -> Recipe:
-        found = base(optimizer)
-        iterations = found.ends()[-1]
-        stage = dataclasses.replace(found.stages[0], trains=trains, iterations=iterations, **changes)
-        return dataclasses.replace(found, stages=(stage,))
+    name: str
+    table: str
+    change: str
+    published: float
+    optimizer: str = CELO
+    options: tuple[str, ...] = ()
+    stages: tuple[Changes, ...] = ({}, {})
 
-    return recipe
+    def recipe(self, base: Base) -> Recipe:
+        """The recipe of the row, from the one that its optimizer starts from."""
+        found = base(self.optimizer)
+        stages = found.stages
+        if len(self.stages) == 1:
+            stages = (dataclasses.replace(stages[0], iterations=found.ends()[-1]),)
+        options = (*found.options, *self.options)
+        return dataclasses.replace(found, stages=stages, options=options).change_stages(*self.stages)
+
+
+BOTH: Changes = {"trains": "both"}  # one stage that trains the update rule and the scheduler at once
 
 
 def _augmented(first: str, second: str, published: float) -> Row:
-    """Celo with other levels of the task augmentation in its two stages."""
-    recipe = two_stages({"augmentation": first}, {"augmentation": second})
+    """Celo with other levels of task augmentation in its two stages."""
     change = f"augmentation: {first} in stage 1, {second} in stage 2"
-    return Row(f"aug_{first}_{second}", "augmentation", change, published, recipe)
+    stages = ({"augmentation": first}, {"augmentation": second})
+    return Row(f"aug_{first}_{second}", "augmentation", change, published, stages=stages)
 
 
-def _pair(optimizer: str, plain: float, augmented: float) -> tuple[Row, Row]:
+def _pair(name: str, plain: float, augmented: float) -> tuple[Row, Row]:
     """Another learned optimizer, with and without task augmentation."""
+    other, none = f"{name}_plain", {**BOTH, "augmentation": "none"}
     return (
-        Row(optimizer, "optimizers", f"{optimizer}, augmentation global", augmented, one_stage(optimizer)),
-        Row(
-            f"{optimizer}_plain",
-            "optimizers",
-            f"{optimizer}, no augmentation",
-            plain,
-            one_stage(optimizer, augmentation="none"),
-        ),
+        Row(name, "optimizers", f"{name}, augmentation global", augmented, name, stages=(BOTH,)),
+        Row(other, "optimizers", f"{name}, no augmentation", plain, name, stages=(none,)),
     )
 
 
 GRID: tuple[Row, ...] = (
-    Row(CELO, "parts", "Celo as it is", 1.20, two_stages({}, {})),
-    Row("no_scheduler", "parts", "no scheduler", 0.99, one_stage(CELO, trains="rule")),
-    Row("one_stage", "parts", "update rule and scheduler at once, in one stage", 0.89, one_stage(CELO)),
-    Row("tensor_features", "parts", "scheduler by tensor", 1.19, two_stages({}, {}, "tensor_features=True")),
-    Row("linear", "parts", "step size linear in the scheduler", 1.07, two_stages({}, {}, "form=linear")),
-    Row("linear_clip", "parts", "step size linear and clipped", 1.05, two_stages({}, {}, "form=linear_clip")),
-    Row("celo_adam", "parts", "Adam as the update rule", 1.06, one_stage("celo_adam")),
+    Row(CELO, "parts", "Celo as it is", 1.20),
+    Row("no_scheduler", "parts", "no scheduler", 0.99, stages=({"trains": "rule"},)),
+    Row("one_stage", "parts", "update rule and scheduler at once, in one stage", 0.89, stages=(BOTH,)),
+    Row("tensor_features", "parts", "scheduler by tensor", 1.19, options=("tensor_features=True",)),
+    Row("linear", "parts", "step size linear in the scheduler", 1.07, options=("form=linear",)),
+    Row("linear_clip", "parts", "step size linear and clipped", 1.05, options=("form=linear_clip",)),
+    Row("celo_adam", "parts", "Adam as the update rule", 1.06, "celo_adam", stages=(BOTH,)),
     _augmented("none", "none", 1.07),
     _augmented("global", "none", 1.16),
     _augmented("none", "global", 1.10),
@@ -115,15 +96,15 @@ GRID: tuple[Row, ...] = (
     *_pair("adafac_mlp", 0.89, 1.05),
     *_pair("velo_s", 0.90, 1.00),
 )
-"""All rows; the first is what every other one is compared with."""
+"""All rows; every other one is compared with the first."""
 
 
 def rows(names: Sequence[str] = (), tables: Sequence[str] = ()) -> tuple[Row, ...]:
     """Rows of the grid, in its order; Celo itself is always among them.
 
     Args:
-        names: of rows.
-        tables: keys of `TABLES`, all of whose rows are meant; without names and tables, all rows.
+        names: names of rows.
+        tables: keys of `TABLES`, for all rows of these tables. Without names and tables, all rows.
 
     Raises:
         ValueError: an unknown name.

@@ -1,44 +1,42 @@
-"""Run the grid of changes to the recipe: what each part of Celo is good for.
+"""Run the grid of changes to the recipe: what each part of Celo contributes.
 
 `celo ablate --preset quick --suite quick --out grid` meta-trains every row of the grid (see
-`celo.ablations.grid`), trains the suite with what comes out and with Adam at every learning rate, and writes a
-table with the paper's numbers beside, and a whole report. It goes on where it was stopped; `--rows` and
-`--tables` take part of the grid, so that several processes may share the work; `--plan` says what there is.
+`celo.ablations.grid`), trains the suite with the results and with Adam at every learning rate, and writes a
+table with the paper's numbers beside, and a whole report. The same command resumes. `--rows` and `--tables`
+select part of the grid, so that several processes can share the work; `--plan` prints the rows with
+estimated hours.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
+import itertools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-import tyro
-
-from celo._core.files import write_atomically
-from celo.ablations.carry_out import META, RESULTS, Trial, evaluate, train, trials
-from celo.ablations.grid import TABLES, rows
-from celo.ablations.report import findings, records, table
-from celo.evaluation.report.benchmark import write_benchmark
-from celo.evaluation.report.caveats import caveats
-from celo.evaluation.report.records import csv_bytes
-from celo.evaluation.report.sections import Sources
-from celo.evaluation.report.table import Table
-from celo.evaluation.request import Request, default_baselines
-from celo.evaluation.scoreboard import scoreboard
-from celo.evaluation.scores import REFERENCE
-from celo.evaluation.settings import Settings
-from celo.evaluation.store import Store
-from celo.evaluation.suites import tasks_of
-from celo.evaluation.summary import summarise
-from celo.meta.presets import preset
-from celo.meta.recipe import Recipe
-from celo.meta.runs.signals import stop_on_signals
-from celo.meta.trainer import Settings as TrainerSettings
-from celo.scripts.devices import Devices, set_up
+from celo.scripts import checks
 from celo.scripts.errors import exit_with
-from celo.scripts.evaluate import conclude
-from celo.scripts.evaluate_progress import Progress
+from celo.scripts.evaluate import SUITES
+
+if TYPE_CHECKING:
+    from celo.ablations.grid import Row
+    from celo.evaluation.sweep import Request
+    from celo.meta.recipe import Recipe
+    from celo.meta.trainer import Settings
+
+# Measured: 0.24 s per meta-iteration at the paper's scale on two cores, 4 x 8 problems x 2 signs x 50 steps.
+CORE_SECONDS_PER_STEP = 0.24 * 2 / (4 * 8 * 2 * 50)
+
+
+class Trial(NamedTuple):
+    """A row meta-trained from one seed."""
+
+    row: Row
+    seed: int
+    label: str
+    recipe: Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,30 +44,30 @@ class Ablate:
     """Meta-train rows of the grid and compare them.
 
     Attributes:
-        preset: the recipe that rows are changes to: quick, cpu or paper.
+        preset: the recipe that rows are changes to.
         rows: names of rows; Celo itself is always among them. Default all.
-        tables: augmentation, parts or optimizers: all rows of that table.
+        tables: all rows of these tables.
         meta_seeds: seeds of meta-training.
         iterations: meta-iterations of each stage; 0 = the preset's.
-        suite: of evaluation tasks; quick if neither is given.
+        suite: suite of evaluation tasks; quick if neither is given.
         tasks: names of tasks instead.
-        steps: of every training.
-        seeds: trainings of every configuration.
+        steps: steps of every training.
+        seeds: trainings of every setting.
         out: folder of everything.
         data_dir: folder of datasets; default the variable CELO_DATA, then the hub.
         reps: bootstrap resamples.
-        seed: of the resampling.
-        tracker: of meta-training: jsonl (the file of each run), none, or wandb.
+        seed: seed of the resampling.
+        tracker: tracker of meta-training; none and jsonl both mean metrics.jsonl alone.
         host_devices: devices to make of the CPU where there is no accelerator; 0 = one per core.
-        plan: say which rows there are, and do nothing.
+        plan: print the rows with estimated hours, and do nothing.
     """
 
-    preset: str = "quick"
+    preset: Literal["quick", "cpu", "paper"] = "quick"
     rows: tuple[str, ...] = ()
-    tables: tuple[str, ...] = ()
+    tables: tuple[Literal["augmentation", "parts", "optimizers"], ...] = ()
     meta_seeds: tuple[int, ...] = (0,)
     iterations: int = 0
-    suite: str | None = None
+    suite: Annotated[str | None, SUITES] = None
     tasks: tuple[str, ...] = ()
     steps: int = 2000
     seeds: int = 3
@@ -77,64 +75,146 @@ class Ablate:
     data_dir: Path | None = None
     reps: int = 2000
     seed: int = 0
-    tracker: str = "jsonl"
+    tracker: Literal["none", "jsonl", "wandb"] = "jsonl"
     host_devices: int = 0
     plan: bool = False
 
-    def __post_init__(self) -> None:
-        """Checks names and numbers before hours are spent."""
-        if self.iterations < 0 or self.reps < 1:
-            raise ValueError(
-                f"iterations is {self.iterations} and reps {self.reps}; expected at least 0 and 1"
-            )
-        for trial in self.trials():
-            trial.recipe(self.base)
-        _ = self.request(), self.settings()
-
-    def trials(self) -> tuple[Trial, ...]:
-        """What is to be meta-trained."""
-        return trials(rows(self.rows, self.tables), self.meta_seeds)
+    def check(self) -> None:
+        """Checks the seeds and the folder."""
+        if not self.meta_seeds or len(set(self.meta_seeds)) < len(self.meta_seeds):
+            raise ValueError(f"meta_seeds is {self.meta_seeds}; expected one or more, all different")
+        checks.output_folder(self.out, "meta", "results", "table.md")
 
     def base(self, optimizer: str) -> Recipe:
         """The recipe an optimizer starts from."""
+        from celo.meta.presets import preset
+
         found = preset(self.preset, optimizer)
         return found.change_stages({"iterations": self.iterations}) if self.iterations else found
 
-    def settings(self) -> TrainerSettings:
-        """How meta-training is carried out."""
-        data_dir = None if self.data_dir is None else str(self.data_dir)
-        return TrainerSettings(data_dir=data_dir, tracker=self.tracker, group=self.out.absolute().name)
+    def trials(self) -> list[Trial]:
+        """What to meta-train; all rows from one seed before the next."""
+        from celo.ablations.grid import rows
+        from celo.ablations.table import label
 
-    def request(self) -> Request:
-        """What is evaluated, whatever the optimizers."""
-        tasks = tasks_of(self.suite or (None if self.tasks else "quick"), self.tasks)
-        settings = Settings(steps=self.steps, seeds=self.seeds)
+        chosen = rows(self.rows, self.tables)
+        recipes = {row.name: row.recipe(self.base) for row in chosen}
+        return [
+            Trial(row, seed, label(row, seed), dataclasses.replace(recipes[row.name], seed=seed))
+            for seed in self.meta_seeds
+            for row in chosen
+        ]
+
+    def settings(self) -> Settings:
+        """How to carry out meta-training."""
+        from celo.meta.trainer import Settings
+
+        data_dir = self.data_dir and str(self.data_dir)
+        return Settings(data_dir=data_dir, tracker=self.tracker, group=self.out.absolute().name)
+
+    def request(self, *learned: str) -> Request:
+        """The evaluation: Adam and the learned optimizers given."""
+        from celo.evaluation.suites import tasks_of
+        from celo.evaluation.sweep import Request, default_share
+
+        share = default_share()
         return Request(
-            self.out.absolute() / RESULTS,
-            tasks,
-            (REFERENCE,),
-            settings,
+            self.out.absolute() / "results",
+            tasks_of(self.suite or (None if self.tasks else "quick"), self.tasks),
+            ("adam", *learned),
+            self.steps,
+            self.seeds,
             data_dir=self.data_dir,
-            baselines=default_baselines(),
+            reuse=(share,),
+            share=share,
         )
 
 
-def report(command: Ablate, done: tuple[Trial, ...]) -> None:
-    """Writes table.md and table.csv, and the report on the tasks asked for; prints the table."""
-    store, tasks = Store(command.out / RESULTS, log=print), command.request().tasks
-    labels = {REFERENCE, *(trial.label for trial in done)}
-    asked = [name[:2] for name in store.expected if name.task in tasks and name.optimizer in labels]
-    board = scoreboard([cell for cell in store.results() if (cell.task, cell.optimizer) in asked], asked)
-    found = findings(board, done, command.reps, command.seed)
-    if found:  # or else a table of before is better than none
-        notes = [f"Tasks ({len(board.tasks)}): {', '.join(board.tasks)}.", *caveats(board)]
-        text = "\n\n".join([table(found).markdown(), *notes])
-        write_atomically(command.out / "table.md", f"{text}\n".encode())
+def train(command: Ablate, trials: Sequence[Trial]) -> tuple[dict[str, Path], bool]:
+    """Meta-trains what is not finished, one trial after the other.
+
+    A trial that another process holds is left to it and tried once more at the end.
+
+    Returns:
+        Theta of every finished trial by its label, and whether a signal stopped the work.
+
+    Raises:
+        ValueError: a folder holds a run of another recipe.
+    """
+    from celo.meta.trainer import THETA_FILE, meta_train
+
+    finished: dict[str, Path] = {}
+    busy: list[Trial] = []
+    for trial in itertools.chain(trials, busy):  # a busy trial comes once more at the end
+        folder = command.out / "meta" / trial.label
+        print(f"{trial.label}: {trial.row.change}", flush=True)
+        try:
+            result = meta_train(trial.recipe, folder, command.settings())
+        except BlockingIOError as error:
+            print(f"{trial.label} is left to another process ({error})", flush=True)
+            if trial not in busy:
+                busy.append(trial)
+            continue
+        if result.finished:
+            finished[trial.label] = folder / THETA_FILE
+        if result.stopped or not result.finished:
+            return finished, True
+    return finished, False
+
+
+def report(command: Ablate, request: Request) -> None:
+    """Writes table.md, table.csv and the report; prints the table."""
+    from celo._core.files import write_atomically
+    from celo.ablations.table import findings, records, table
+    from celo.evaluation.checks import notes
+    from celo.evaluation.report.records import csv_bytes
+    from celo.scripts import pipeline
+
+    scores, page = pipeline.show(request, command.out / "report", reps=command.reps, seed=command.seed)
+    found = findings(scores, command.meta_seeds, command.reps, command.seed)
+    if found:  # without scores, an earlier table stays
+        parts = [table(found).markdown(), f"Tasks ({len(scores.tasks)}): {', '.join(scores.tasks)}."]
+        write_atomically(command.out / "table.md", "\n\n".join([*parts, *notes(scores), ""]).encode())
         write_atomically(command.out / "table.csv", csv_bytes(records(found)))
-    summaries = summarise(board, command.reps, command.seed)
-    sources = Sources(command.reps, command.seed, "", store.provenance)
-    page = write_benchmark(command.out / "report", board, summaries, sources)
-    print("\n".join(["", table(found).text(), "", *caveats(board), "", f"All scores: {page}"]))
+    print(f"{table(found).text()}\n\nAll scores: {page}")
+
+
+def planned(command: Ablate, cores: int) -> Any:
+    """The selected rows: what they change, meta-iterations, estimated hours, and the paper's score.
+
+    Hours are those of a run that has already measured its speed in ``out``, else estimated from the number of
+    inner steps, which is right within a factor of about two; evaluations and compilation do not count.
+    """
+    from celo.ablations.grid import TABLES
+    from celo.evaluation.report.table import Table
+
+    lines, total = [], 0.0
+    for trial in command.trials():
+        hours = estimated_hours(trial.recipe, command.out / "meta" / trial.label, cores)
+        total += hours
+        iterations = " + ".join(f"{stage.iterations:,}" for stage in trial.recipe.stages)
+        row = trial.row
+        published = f"{row.published:.2f}"
+        lines.append((trial.label, TABLES[row.table], row.change, iterations, f"{hours:.2g}", published))
+    lines.append(("all", "", "", "", f"{total:.2g}", ""))
+    header = ("row.seed", "table", "change", "meta-iterations", f"hours, {cores} cores", "paper: IQM")
+    return Table(header, tuple(lines))
+
+
+def estimated_hours(recipe: Recipe, folder: Path, cores: int) -> float:
+    """Hours of a meta-training: by the speed its run folder holds, else by the number of inner steps."""
+    from celo.meta.runs.metrics import read_metrics
+
+    file = folder / "metrics.jsonl"
+    rows = read_metrics(file) if file.is_file() else []
+    measured = [row["seconds_per_meta_iteration"] for row in rows if "seconds_per_meta_iteration" in row]
+    seconds = 0.0
+    for number, stage in enumerate(recipe.stages):
+        length = stage.horizon_high if stage.estimator == "full_es" else stage.truncation
+        steps = 2 * stage.problems * length * len(recipe.families(number))
+        each = sum(measured) / len(measured) if measured else CORE_SECONDS_PER_STEP * steps / cores
+        seconds += each * stage.iterations
+    return seconds / 3600
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -145,49 +225,31 @@ def main(argv: list[str] | None = None) -> int:
         128 + n = signal n in the evaluation.
     """
     with exit_with():
-        command = tyro.cli(Ablate, args=argv, description=__doc__, prog="celo ablate")
-        asked = command.trials()
+        command = checks.parse(Ablate, argv, "celo ablate", __doc__)
+        from celo.scripts.devices import Devices, core_count, set_up
+
+        trials, request = command.trials(), command.request()
         if command.plan:
-            print(planned(command).text())
+            print(planned(command, command.host_devices or core_count()).text())
             return 0
+        from celo.scripts import pipeline
+
+        command.settings()
         set_up(Devices(command.host_devices))
-        check(command.request())
-        log = functools.partial(print, flush=True)
-        (command.out / META).mkdir(parents=True, exist_ok=True)
-        thetas, stopped = train(asked, command.base, command.out, command.settings(), log)
+        pipeline.check(request)  # now, so that bad data do not show up after hours
+        thetas, stopped = train(command, trials)
         if stopped:
-            print("stopped by a signal; the same command goes on")
+            print("stopped by a signal; the same command resumes")
             return 1
-        with stop_on_signals() as stop, Progress(lambda cell: None) as progress:
-            outcome = evaluate(thetas, command.request(), progress, lambda: stop.requested)
-        code = conclude(outcome, (), stop, command.out / RESULTS)
+        learned = [f"{label}:{path.absolute()}" for label, path in thetas.items()]
+        request = command.request(*learned)
+        outcome, stop = pipeline.train(request)
+        code = pipeline.conclude(outcome, stop)
         if stop.requested:
-            print("the table is left to the same command")
+            print("the same command writes the table")
             return stop.exit_code
-        report(command, tuple(thetas))
-        return code or int(len(thetas) < len(asked))
-
-
-def check(request: Request) -> None:
-    """Finds out before hours of meta-training what would stop the evaluation after them.
-
-    Raises:
-        ValueError: the folder holds results of other settings.
-        DatasetNotFoundError: data of its tasks are not to be had.
-    """
-    evaluation = request.evaluation()
-    evaluation.store.check(dataclasses.asdict(request.settings))
-    _ = evaluation.jobs
-
-
-def planned(command: Ablate) -> Table:
-    """The rows asked for: what they change, for how many meta-iterations, and the paper's score."""
-    lines = []
-    for trial in command.trials():
-        iterations = " + ".join(f"{stage.iterations:,}" for stage in trial.recipe(command.base).stages)
-        row = trial.row
-        lines.append((trial.label, TABLES[row.table], row.change, iterations, f"{row.published:.2f}"))
-    return Table(("row.seed", "table", "change", "meta-iterations", "paper: IQM"), tuple(lines))
+        report(command, request)
+        return code or int(len(thetas) < len(trials))
 
 
 if __name__ == "__main__":

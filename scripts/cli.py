@@ -1,56 +1,49 @@
-"""The console command ``celo``: it finds the named program in ``scripts/`` and hands the arguments over.
+"""The console command ``celo``: it passes the arguments to a program in ``scripts/``.
 
 Every program is a module with ``main(argv: list[str] | None = None) -> int | None`` and also runs as
-``python -m scripts.NAME``. A program is imported only when it is called, so that ``celo --help`` is quick
-and works without any extra installed.
+``python -m scripts.NAME``. A program is imported only when it is called, so ``celo --help`` is fast and
+needs no extra.
 """
 
 import importlib
 import importlib.metadata
-import importlib.util
 import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from celo._core.names import unknown_name
+
 
 @dataclass(frozen=True)
 class Command:
-    """One subcommand: where its program is, what it does, and the extra it needs."""
+    """One subcommand: the module of its program, what it does, and the extra it needs."""
 
     module: str
     description: str
     extra: str
 
-    @property
-    def available(self) -> bool:
-        """Whether the program's module is there; it is looked up, not imported."""
-        return importlib.util.find_spec(self.module) is not None
 
-
+_DESCRIPTIONS = {
+    "meta-train": ("meta-train a learned optimizer; resumes an existing run", "train"),
+    "evaluate": ("train suites of tasks and store every training", "eval"),
+    "report": ("turn stored results into scores, tables and figures", "eval"),
+    "compare": ("compare checkpoints with tuned Adam on named tasks", "eval"),
+    "ablate": ("run the grid of changes to the recipe", "eval"),
+    "demo": ("meta-train a small Celo, compare it with Adam", "eval"),
+    "benchmark": ("measure time and memory on this machine", "eval"),
+    "convert": ("convert weights between this format and upstream's", "train"),
+    "list": ("list tasks, optimizers, presets or suites", "train"),
+}
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
-        "meta-train": Command(
-            "celo.scripts.meta_train", "meta-train a learned optimizer; resumes an existing run", "train"
-        ),
-        "evaluate": Command("celo.scripts.evaluate", "train suites of tasks and store the results", "eval"),
-        "compare": Command(
-            "celo.scripts.compare", "compare checkpoints with tuned Adam on named tasks", "eval"
-        ),
-        "report": Command(
-            "celo.scripts.report", "turn stored results into scores, tables and figures", "eval"
-        ),
-        "ablate": Command("celo.scripts.ablate", "run the grid of changes to the recipe", "eval"),
-        "benchmark": Command("celo.scripts.benchmark", "measure time and memory on this machine", "train"),
-        "demo": Command("celo.scripts.demo", "meta-train a small Celo, compare it with Adam", "eval"),
-        "convert": Command(
-            "celo.scripts.convert", "convert weights between this format and upstream's", "train"
-        ),
+        name: Command(f"celo.scripts.{name.replace('-', '_')}", description, extra)
+        for name, (description, extra) in _DESCRIPTIONS.items()
     }
 )
 
-# Import names that differ from the name of the package that brings them.
+# Import names that differ from the name of the distribution.
 _DISTRIBUTIONS = {"PIL": "pillow", "orbax": "orbax-checkpoint", "sklearn": "scikit-learn"}
 
 _USAGE_HEAD = """\
@@ -64,14 +57,9 @@ options:
   --version   show the version"""
 
 
-def available_commands() -> dict[str, Command]:
-    """Return the commands whose program is installed, by name."""
-    return {name: command for name, command in COMMANDS.items() if command.available}
-
-
 def usage() -> str:
-    """Return the help text: one line per available command."""
-    commands = (f"  {name:<12}{command.description}" for name, command in available_commands().items())
+    """Return the help text: one line per command."""
+    commands = (f"  {name:<12}{command.description}" for name, command in COMMANDS.items())
     return "\n".join([_USAGE_HEAD, *commands, _USAGE_TAIL])
 
 
@@ -96,9 +84,9 @@ def main(argv: list[str] | None = None) -> int:
     if name == "--version":
         print(f"celo {importlib.metadata.version('celo')}")
         return 0
-    command = available_commands().get(name)
+    command = COMMANDS.get(name)
     if command is None:
-        print(_unknown_command(name), file=sys.stderr)
+        print(f"celo: {unknown_name('command', name, COMMANDS)}", file=sys.stderr)
         return 2
     return _run(name, command, rest)
 
@@ -108,7 +96,7 @@ def _run(name: str, command: Command, argv: list[str]) -> int:
         status = importlib.import_module(command.module).main(argv)
     except ModuleNotFoundError as error:
         extra = _extra_that_brings(error.name or "")
-        if extra is None:  # not an optional package: a fault of ours or of the installation, shown in full
+        if extra is None:  # not an optional package: a fault of this package or of the installation
             raise
         extras = ",".join(sorted({command.extra, extra}))
         print(
@@ -120,16 +108,10 @@ def _run(name: str, command: Command, argv: list[str]) -> int:
     return 0 if status is None else status
 
 
-def _unknown_command(name: str) -> str:
-    from celo._core.names import unknown_name  # importing celo imports JAX: too slow for --help
-
-    return f"celo: {unknown_name('command', name, available_commands())}"
-
-
 def _extra_that_brings(module: str) -> str | None:
-    """Return the extra of this package that lists the distribution of ``module``, if one does."""
+    """Return the extra of this package that lists the distribution of ``module``, or None."""
     top = module.partition(".")[0]
-    if top == "celo":  # the extras name this package too, for what they share
+    if top == "celo":  # the extras name this package too
         return None
     wanted = _canonical(_DISTRIBUTIONS.get(top, top))
     for requirement in importlib.metadata.requires("celo") or []:

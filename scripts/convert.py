@@ -1,9 +1,9 @@
 """Convert meta-parameters: `celo convert hf://amoudgl/celo celo.safetensors`.
 
-Reads whatever `celo.load` reads: a file theta.state of the reference implementation, a file of ours, packaged
-weights by name, an address on the Hugging Face hub. Checks it, and writes safetensors with the optimizer, its
-configuration and where the numbers come from; or, with `--to upstream`, theta.state. Equal input gives
-equal bytes.
+Reads whatever `celo.load` reads: a file theta.state of the reference implementation, a safetensors file of
+this package, the name of packaged weights, or an address on the Hugging Face hub. Checks it, and writes
+safetensors with the optimizer, its configuration and the origin of the numbers; or, with `--to upstream`,
+theta.state. Equal input gives equal bytes.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from celo import checkpoint, interop
-from celo._core import names
-from celo._core.files import write_atomically
-from celo.learned import LEARNED
+from celo.scripts import checks
 from celo.scripts.errors import exit_with
+
+if TYPE_CHECKING:
+    from celo.checkpoint import Loaded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Convert:
     Attributes:
         source: a file, the name of packaged weights, or hf://owner/repository[@revision][/file].
         out: the file to write.
-        to: what to write: "safetensors" (ours) or "upstream" (theta.state, flax's msgpack, which says neither
-            the name of the optimizer nor its configuration).
-        name: which optimizer the source holds, for one that does not tell; "" = what it says.
-        options: configuration as NAME=VALUE where it differs from what the source says, or from the defaults.
-        date: a date to write into the file; "" = none, as equal input is to give equal bytes.
-        force: overwrite a file that exists.
+        to: format to write: "safetensors" (of this package) or "upstream" (theta.state, flax's msgpack, which
+            holds neither the name of the optimizer nor its configuration).
+        name: name of the optimizer, for a source without one; "" = the source's.
+        options: configuration as NAME=VALUE where it differs from the source's, or from the defaults.
+        date: a date to write into the file; "" = none, so that equal input gives equal bytes.
+        force: overwrite an existing file.
     """
 
     source: tyro.conf.Positional[str]
@@ -45,26 +45,26 @@ class Convert:
     date: str = ""
     force: bool = False
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Checks names and the place of the output before anything is read or downloaded."""
+        from celo._core import names
+        from celo.learned import LEARNED
+
         if self.name and self.name not in LEARNED:
             raise names.unknown_name("optimizer", self.name, LEARNED)
         dict(map(names.parse_option, self.options))
         if self.to == "upstream" and self.date:
             raise ValueError("theta.state has no place for a date; leave --date out with --to upstream")
-        if self.out.is_dir():
-            raise IsADirectoryError(f"{self.out} is a folder; expected the file to write")
-        if not self.out.absolute().parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {self.out.absolute().parent} for {self.out.name}")
+        checks.output_file(self.out)
         if self.out.exists() and not self.force:
             raise FileExistsError(f"{self.out} exists; give --force to overwrite it")
 
     def run(self) -> str:
-        """Converts.
+        """Converts, and returns a line about it."""
+        from celo import checkpoint, interop
+        from celo._core import names
+        from celo._core.files import write_atomically
 
-        Returns:
-            What was done, for people.
-        """
         options = dict(map(names.parse_option, self.options))
         found = checkpoint.read(self.source, self.name or None, **options)
         if self.to == "upstream":
@@ -73,8 +73,8 @@ class Convert:
             checkpoint.save(self.out, found.name, found.config, found.theta, self.provenance(found))
         return f"{self.out}: {found.learned}, from {self.source} (SHA-256 {found.sha256})"
 
-    def provenance(self, found: checkpoint.Loaded) -> dict[str, Any]:
-        """Where the numbers come from; nothing in it depends on when or where they were converted."""
+    def provenance(self, found: Loaded) -> dict[str, Any]:
+        """The origin of the numbers; it does not depend on the time or place of the conversion."""
         origin: dict[str, Any] = {
             "command": "celo convert",
             "source": self.source,
@@ -92,7 +92,7 @@ class Convert:
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; 0 = the file is written."""
     with exit_with():
-        print(tyro.cli(Convert, args=argv, description=__doc__, prog="celo convert").run())
+        print(checks.parse(Convert, argv, "celo convert", __doc__).run())
     return 0
 
 

@@ -1,86 +1,73 @@
-"""Train optimizers on tasks and keep what comes out.
+"""Train optimizers on tasks and store every training.
 
 `celo evaluate --suite quick --optimizers adam celo --out results/quick` trains every task of the suite with
-every optimizer and seed, hand-designed ones at every learning rate of the grid, into a folder; `celo report`
-makes scores of it. Optimizers are `adam` (or any hand-designed name), `adam@1e-3`, `nadamw-search:100`,
-`LABEL:CHECKPOINT` or a checkpoint. What is finished is kept: the same command goes on, several may work on
-one folder, and more tasks or optimizers may be added to it.
+every optimizer and seed, hand-designed optimizers at every learning rate of the grid; `celo report` turns
+the folder into scores. The same command resumes, several may work on one folder, and more tasks or
+optimizers may be added to it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from celo.evaluation.cell_tracker import CellTracker
-from celo.evaluation.cluster import run_on_ray
-from celo.evaluation.contestants import anywhere
-from celo.evaluation.request import Request, default_baselines
-from celo.evaluation.resources import Resources
-from celo.evaluation.runner import Outcome, run
-from celo.evaluation.scores import REFERENCE
-from celo.evaluation.settings import Settings
-from celo.evaluation.store import CellName, Store
-from celo.evaluation.suites import tasks_of
-from celo.meta.data.source import DATA_VARIABLE
-from celo.meta.runs.signals import StopRequest, stop_on_signals
-from celo.scripts.devices import Devices, set_up
+from celo.scripts import checks
 from celo.scripts.errors import exit_with
-from celo.scripts.evaluate_progress import Progress
 
-GIB = 2**30
+if TYPE_CHECKING:
+    from celo.evaluation.sweep import Request
+
+SUITES = tyro.conf.arg(metavar="{quick,cpu,celo17,velodrome}|TASK,TASK,...")
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
-    """Train optimizers on tasks and keep what comes out.
+    """Train optimizers on tasks and store every training.
 
     Attributes:
         optimizers: adam or another hand-designed name (all learning rates of the grid), adam@1e-3,
-            nadamw-search:N (N random trials), LABEL:CHECKPOINT, or a checkpoint as `celo.load` takes.
-        suite: quick (embedded data, minutes), cpu (an evening on two cores), celo17,
-            velodrome, or names of tasks separated by commas.
-        tasks: names of tasks, instead of a suite.
+            nadamw-search:N (N random trials), LABEL:CHECKPOINT, a checkpoint as `celo.load` takes, or
+            module:function for your own. See `celo list optimizers`.
+        suite: quick (embedded data, minutes), cpu (an evening on two cores), celo17 or velodrome.
+        tasks: names of tasks instead of a suite, or module:object for your own. See `celo list tasks`.
         out: folder of the results.
         steps: steps of every training.
-        seeds: trainings of every configuration.
-        seed: of the random keys, and of random search.
+        seeds: trainings of every setting.
+        seed: seed of the random keys and of random search.
         eval_every: steps from one evaluation to the next.
         eval_batches: batches of each split per evaluation.
         grid: learning rates: half_powers (14, 10^-6.5 to 1) or published (15, 1e-7 to 1).
         data_dir: folder of datasets; default the variable CELO_DATA, then the hub.
-        skip_missing_data: leave out the tasks whose data are not to be had; the report names them.
+        skip_missing_data: skip tasks whose data are missing; the report names them.
         lm_corpus: corpus of the language models on documents, instead of each task's own.
         lm_tokenizer: tokenizer of those on sub-words, instead of one trained on the corpus: a repository on
             the hub, such as google-t5/t5-small, or a file tokenizer.json.
-        baselines: where cells of hand-designed optimizers are kept for all evaluations; default
-            ~/.cache/celo/baselines, or below CELO_CACHE.
-        share_baselines: whether to take cells from there, and to leave some.
-        trainings_at_once: the most trainings of a cell that a device does at a time; 0 = one on a CPU,
-            elsewhere as many as fit the memory.
-        memory_gib: memory per device for them; 0 = most of what is free.
+        reuse: folders of results whose finished trainings are taken over.
+        baselines: folder in which all evaluations share trainings of hand-designed optimizers; default below
+            CELO_CACHE, else ~/.cache/celo.
+        share_baselines: take trainings from that folder and store them there.
+        batch: trainings per device call; 0 = one on a CPU, elsewhere as many as fit the memory.
         host_devices: devices to make of the CPU where there is no accelerator; 0 = one per core.
-        cluster: none, or ray: a cell at a time on every worker of a Ray cluster.
-        ray_address: of a running cluster, "auto" for this machine's; default a new one on this machine.
-        cpus_per_cell: CPUs of a cell on the cluster.
-        retries: how often a cell is begun again after its worker died.
-        print_commands: print a command for every cell, for a job array, and train nothing.
-        tracker: none, jsonl or wandb: a run for every finished cell, in the folder's runs/.
-        wandb_mode: online, offline or disabled; default the variable WANDB_MODE, then online.
-        wandb_project: of wandb.
-        wandb_group: of wandb; default the name of the folder.
+        cluster: none, or ray: batches of trainings on every worker of a Ray cluster.
+        ray_address: address of a running cluster, "auto" for this machine's; default a new one here.
+        cpus_per_job: CPUs of a batch on the cluster.
+        retries: how often a batch starts again after its worker died.
+        print_commands: print a command for every task and optimizer, for a job array, and train nothing.
+        tracker: wandb logs the finished evaluation as one run; none and jsonl store it in the folder alone.
+        wandb_mode: mode of wandb; default the variable WANDB_MODE, then online.
+        wandb_project: project of wandb.
+        wandb_group: group of wandb; default the name of the folder.
     """
 
     optimizers: tuple[str, ...]
-    suite: str | None = None
+    suite: Annotated[str | None, SUITES] = None
     tasks: tuple[str, ...] = ()
     out: Path = Path("results")
     steps: int = 2000
@@ -88,176 +75,147 @@ class Evaluate:
     seed: int = 0
     eval_every: int = 10
     eval_batches: int = 5
-    grid: str = "half_powers"
+    grid: Literal["half_powers", "published"] = "half_powers"
     data_dir: Path | None = None
     skip_missing_data: bool = False
     lm_corpus: str | None = None
     lm_tokenizer: str | None = None
+    reuse: tuple[Path, ...] = ()
     baselines: Path | None = None
     share_baselines: bool = True
-    trainings_at_once: int = 0
-    memory_gib: float = 0.0
+    batch: Annotated[int, tyro.conf.arg(aliases=("--trainings-at-once",))] = 0
     host_devices: int = 0
     cluster: Literal["none", "ray"] = "none"
     ray_address: str | None = None
-    cpus_per_cell: int = 1
+    cpus_per_job: Annotated[int, tyro.conf.arg(aliases=("--cpus-per-cell",))] = 1
     retries: int = 3
     print_commands: bool = False
-    tracker: str = "none"
-    wandb_mode: Annotated[str | None, tyro.conf.arg(aliases=("--tracker-mode",))] = None
+    tracker: Literal["none", "jsonl", "wandb"] = "none"
+    wandb_mode: Annotated[
+        Literal["online", "offline", "disabled"] | None, tyro.conf.arg(aliases=("--tracker-mode",))
+    ] = None
     wandb_project: Annotated[str, tyro.conf.arg(aliases=("--project",))] = "celo"
     wandb_group: Annotated[str, tyro.conf.arg(aliases=("--group",))] = ""
 
+    def check(self) -> None:
+        """Checks the folders."""
+        checks.output_folder(self.out, "evaluation.json")
+        if self.share_baselines and self.baselines is not None:
+            checks.output_folder(self.baselines)
+
     def request(self) -> Request:
-        """What is asked for, in paths that mean the same in any folder.
+        """The evaluation, with paths that mean the same in any working folder.
 
         Raises:
             ValueError: an unknown name, or a number out of range.
         """
-        if self.memory_gib < 0:
-            raise ValueError(f"memory_gib is {self.memory_gib}; expected 0 (most of what is free) or more")
-        names = ("steps", "seeds", "seed", "eval_every", "eval_batches", "grid")
-        baselines = _lasting(self.baselines or default_baselines())
+        from celo.evaluation.suites import tasks_of
+        from celo.evaluation.sweep import Request, default_share
+
+        share = _absolute(self.baselines or default_share()) if self.share_baselines else None
+        reuse = tuple(map(_absolute, self.reuse))
+        names = ("steps", "seeds", "seed", "eval_every", "eval_batches", "grid", "batch", "lm_corpus")
         return Request(
-            folder=self.out.absolute(),
+            folder=_absolute(self.out),
             tasks=tasks_of(self.suite, self.tasks),
             optimizers=self.optimizers,
-            settings=Settings(**{name: getattr(self, name) for name in names}),
-            resources=Resources(self.trainings_at_once, int(self.memory_gib * GIB) or None),
-            data_dir=self.data_dir and _lasting(self.data_dir),
-            lm_corpus=self.lm_corpus,
-            baselines=baselines if self.share_baselines else None,
-            lm_tokenizer=self.lm_tokenizer and _lasting_tokenizer(self.lm_tokenizer),
+            data_dir=self.data_dir and _absolute(self.data_dir),
+            lm_tokenizer=self.lm_tokenizer and _absolute_tokenizer(self.lm_tokenizer),
             skip_missing_data=self.skip_missing_data,
+            reuse=reuse if share is None else (*reuse, share),
+            share=share,
+            **{name: getattr(self, name) for name in names},
         )
 
-    def cell_tracker(self) -> CellTracker:
-        """Where finished cells are logged."""
-        return CellTracker(
-            self.out, self.tracker, self.wandb_mode, self.wandb_project, self.wandb_group or self.out.name
-        )
+    def track(self, request: Request) -> None:
+        """Logs the finished evaluation to wandb."""
+        from celo.evaluation.results import read, read_requested
+        from celo.evaluation.scores import score_table
+        from celo.evaluation.tracking import track
 
-    def commands(self, tasks: Sequence[str]) -> list[str]:
-        """A command line for every cell, which does that cell alone into the same folder, wherever it is run.
+        rows = read(request.folder, print)
+        table = score_table(rows, read_requested(request.folder))
+        group = self.wandb_group or request.folder.name
+        track(request.folder, table, rows, self.wandb_project, self.wandb_mode, group)
 
-        Args:
-            tasks: names of the tasks.
-        """
+    def command_for(self, task: str, optimizer: str) -> str:
+        """A command line, in one line, that trains one optimizer on one task into the same folder."""
+        from celo.evaluation.optimizers import anywhere
+        from celo.meta.data.source import DATA_VARIABLE
+
         data_dir = self.data_dir or os.environ.get(DATA_VARIABLE)
-        own = {
-            "suite": None,
-            "print_commands": False,
-            "cluster": "none",
-            "out": self.out.absolute(),
-            "data_dir": _lasting(Path(data_dir)) if data_dir else None,
-            "baselines": self.baselines and _lasting(self.baselines),
-            "lm_tokenizer": self.lm_tokenizer and _lasting_tokenizer(self.lm_tokenizer),
-        }
-        # -P: a folder with a package of that name of its own, as many have, is not in the way.
-        return [
-            shlex.join([sys.executable, "-P", "-m", "celo.scripts.evaluate", *_arguments(one)])
-            for task in tasks
-            for optimizer in map(anywhere, self.optimizers)
-            for one in [dataclasses.replace(self, **own, tasks=(task,), optimizers=(optimizer,))]
-        ]
+        alone = dataclasses.replace(
+            self,
+            suite=None,
+            tasks=(task,),
+            optimizers=(anywhere(optimizer),),
+            print_commands=False,
+            cluster="none",
+            out=_absolute(self.out),
+            data_dir=_absolute(Path(data_dir)) if data_dir else None,
+            reuse=tuple(map(_absolute, self.reuse)),
+            baselines=self.baselines and _absolute(self.baselines),
+            lm_tokenizer=self.lm_tokenizer and _absolute_tokenizer(self.lm_tokenizer),
+        )
+        # -P: a package named celo in the working folder is not imported instead.
+        return checks.command_line([sys.executable, "-P", "-m", "celo.scripts.evaluate", *_arguments(alone)])
 
 
-def _lasting(path: Path) -> Path:
-    """A path that means the same in any working folder."""
+def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
-def _lasting_tokenizer(source: str) -> str:
-    """A tokenizer that means the same in any working folder: what is not a file is a name on the hub."""
-    path = _lasting(Path(source))
+def _absolute_tokenizer(source: str) -> str:
+    """A tokenizer that means the same in any working folder; what is no file is a name on the hub."""
+    path = _absolute(Path(source))
     return str(path) if path.is_file() or source.endswith(".json") else source
 
 
-def _arguments(command: Evaluate) -> list[str]:
-    """The arguments that give this command: what is not as by default."""
-    arguments: list[str] = []
+def _arguments(command: Evaluate) -> Iterator[str]:
+    """The arguments whose value is not the default."""
     for field in dataclasses.fields(command):
-        value = getattr(command, field.name)
+        value: Any = getattr(command, field.name)
         if value == field.default:
             continue
         flag = "--" + field.name.replace("_", "-")
         if isinstance(value, bool):
-            arguments.append(flag if value else flag.replace("--", "--no-", 1))
+            yield flag if value else flag.replace("--", "--no-", 1)
         else:
-            arguments += [flag, *map(str, value if isinstance(value, tuple) else [value])]
-    return arguments
+            yield flag
+            yield from map(str, value if isinstance(value, tuple) else [value])
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; 0 = all cells are done, 1 = some failed, 128 + n = stopped by signal n."""
+    """Runs the command; 0 = everything is done, 1 = something failed, 128 + n = stopped by signal n."""
     with exit_with():
-        command = tyro.cli(Evaluate, args=argv, description=__doc__, prog="celo evaluate")
-        request, tracker = command.request(), command.cell_tracker()
+        command = checks.parse(Evaluate, argv, "celo evaluate", __doc__)
+        from celo.evaluation.cluster import jobs, run_on_ray
+        from celo.evaluation.scores import REFERENCE
+        from celo.scripts import pipeline
+        from celo.scripts.devices import Devices, set_up
+
+        request = command.request()
         set_up(Devices(command.host_devices))
         if command.print_commands:
-            jobs = request.evaluation(partial(print, file=sys.stderr)).declare()
-            print("\n".join(command.commands(list(dict.fromkeys(job.name.task for job in jobs)))))
+            log = partial(print, file=sys.stderr)
+            print("\n".join(command.command_for(task, text) for task, text in jobs(request, log)))
             return 0
-        with (
-            stop_on_signals() as stop,
-            Progress(partial(tracker.track, stopped=lambda: stop.requested)) as progress,
-        ):
-            outcome = _carry_out(command, request, progress, stop)
-        return conclude(outcome, progress.untracked, stop, command.out)
-
-
-def _carry_out(command: Evaluate, request: Request, progress: Progress, stop: StopRequest) -> Outcome:
-    if command.cluster == "none":
-        return run(request.evaluation(progress.log), request.resources, progress, lambda: stop.requested)
-    return run_on_ray(
-        request,
-        progress,
-        lambda: stop.requested,
-        command.ray_address,
-        command.cpus_per_cell,
-        command.retries,
-    )
-
-
-def conclude(
-    outcome: Outcome, untracked: Sequence[tuple[CellName, str]], stop: StopRequest, folder: Path
-) -> int:
-    """Says what is left and what went wrong, and gives the exit code.
-
-    Args:
-        outcome: of the work.
-        untracked: cells that a tracker failed on, and why.
-        stop: whether a signal stopped the work.
-        folder: of the results.
-    """
-    if not outcome.missing:
-        _finished(folder, outcome.left_out)
-    else:
-        print(f"Left to do ({len(outcome.missing)}):")
-        for name in outcome.missing:
-            print(f"  {name.words}")
-    for name, reason in outcome.failures:
-        how = "failed" if name in outcome.missing else "was finished, but after that"
-        print(f"error: {name.words} {how}: {reason}", file=sys.stderr)
-    for name, reason in untracked:
-        print(f"error: {name.words} was finished, but its tracker failed: {reason}", file=sys.stderr)
-    if stop.requested and (outcome.missing or untracked):
-        print("stopped by a signal; the same command goes on")
-        return stop.exit_code
-    return 1 if outcome.missing or outcome.failures or untracked else 0
-
-
-def _finished(folder: Path, left_out: Sequence[str]) -> None:
-    """Says that all is done, and what a report of the folder will lack."""
-    if left_out:
-        tasks = ", ".join(left_out)
-        print(f"Left out for want of data, and missing in the report unless finished before: {tasks}")
-    print(f"All {'other ' if left_out else ''}cells are done: {folder}. Scores: celo report {folder}")
-    if REFERENCE not in [name.optimizer for name in Store(folder).expected]:
-        print(
-            f"Scores are with respect to {REFERENCE}, which is not among the optimizers of this folder: run "
-            f"the same command with --optimizers {REFERENCE}, or the report has none"
-        )
+        how = pipeline.run
+        if command.cluster == "ray":
+            where = (command.ray_address, command.cpus_per_job, command.retries)
+            how = lambda *given: run_on_ray(*given, *where)  # noqa: E731
+        outcome, stop = pipeline.train(request, how)
+        code = pipeline.conclude(outcome, stop)
+        if not outcome.missing:
+            print(f"All trainings are done: {command.out}. Scores: celo report {command.out}")
+            if command.tracker == "wandb":
+                command.track(request)
+            if REFERENCE not in pipeline.read_requested(request.folder).optimizers:
+                print(
+                    f"Scores are relative to {REFERENCE}, which this folder lacks: run the same command with "
+                    f"--optimizers {REFERENCE}"
+                )
+        return code
 
 
 if __name__ == "__main__":

@@ -8,41 +8,30 @@ import jax
 import pytest
 
 import celo
-from celo.ablations import carry_out
-from celo.ablations.carry_out import Trial, train
-from celo.ablations.grid import rows
-from celo.evaluation import request
-from celo.evaluation.report import style
-from celo.evaluation.store import Store
-from celo.meta.data import DatasetNotFoundError
+from celo.evaluation import results, sweep
+from celo.meta import presets, trainer
 from celo.meta.presets import preset
 from celo.meta.recipe import Stage
 from celo.meta.runs.signals import StopRequest
-from celo.meta.trainer import THETA_FILE, Result, Settings
-from celo.scripts import ablate
-from celo.scripts.evaluate_progress import Progress
-from tests.evaluation.bowl import BOWL
+from celo.meta.trainer import THETA_FILE, Result
+from celo.scripts import ablate, pipeline
+from celo.scripts.ablate import Ablate, train
+from celo.scripts.pipeline import Progress
+from tests.scripts.made import BOWL, TASK
 
-TASK = "ImageMLP_Digits8_Relu16_bs64"
 SMALL = ("--tasks", TASK, "--steps", "4", "--seeds", "1", "--reps", "10")
 
 
 @pytest.fixture(autouse=True)
-def _here(monkeypatch, tmp_path):
-    monkeypatch.setattr(ablate, "set_up", lambda devices: None)
+def _bowl(monkeypatch, tmp_path):
+    monkeypatch.setattr("celo.scripts.devices.set_up", lambda devices: None)
+    monkeypatch.setattr(sweep, "make", lambda *args, **options: BOWL)
     monkeypatch.setenv("CELO_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
-def bowl(monkeypatch):
-    """A task that compiles in a fraction of the time, and no figures."""
-    monkeypatch.setattr(request, "make", lambda *args, **kwargs: BOWL)
-    monkeypatch.setattr(style, "save", lambda figure, path: path.with_name(f"{path.name}.svg").touch())
-
-
-@pytest.fixture
 def calls(monkeypatch):
-    """Meta-training that draws a random theta; by the name of its folder what it was asked for."""
+    """Meta-training that draws a random theta; its recipes by the name of the run folder."""
     made = {}
 
     def meta_train(recipe, run_dir, settings):
@@ -54,140 +43,109 @@ def calls(monkeypatch):
         celo.save(run_dir / THETA_FILE, recipe.optimizer, config, theta)
         return Result(learned, theta, run_dir, finished=True)
 
-    monkeypatch.setattr(carry_out, "meta_train", meta_train)
+    monkeypatch.setattr(trainer, "meta_train", meta_train)
     return made
 
 
-@pytest.mark.usefixtures("bowl")
-def test_it_makes_a_table_and_a_report_and_more_rows_are_added_to_them(calls, tmp_path, capsys):
-    out = ("--out", str(tmp_path / "grid"))
-    assert ablate.main([*out, *SMALL, "--rows", "celo_adam", "--meta-seeds", "0", "7"]) == 0
+def first_cells(folder):
+    return [line.split("|")[1].strip() for line in (folder / "table.md").read_text().splitlines()[2:4]]
+
+
+def test_it_writes_a_table_and_a_report_and_adds_rows_to_them(calls, tmp_path, capsys):
+    folder = tmp_path / "grid"
+    command = ["--out", str(folder), *SMALL]
+    assert ablate.main([*command, "--rows", "celo_adam", "--meta-seeds", "0", "7"]) == 0
     assert list(calls) == ["celo.0", "celo_adam.0", "celo.7", "celo_adam.7"]
-    assert calls["celo_adam.7"].seed == 7
-    assert calls["celo_adam.7"].optimizer == "celo_adam"
-    printed = capsys.readouterr().out
-    assert "P(better than Celo)" in printed
-    lines = (tmp_path / "grid" / "table.md").read_text().splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:4]] == ["celo", "celo_adam"]
-    assert f"Tasks (1): {TASK}." in lines
-    assert (tmp_path / "grid" / "report" / "report.html").exists()
-    cells = Store(tmp_path / "grid" / "results").results()
-    assert {cell.optimizer for cell in cells} == {"adam", *calls}
-    # Other rows use the results there are.
-    assert ablate.main([*out, *SMALL, "--rows", "no_scheduler"]) == 0
+    assert (calls["celo_adam.7"].seed, calls["celo_adam.7"].optimizer) == (7, "celo_adam")
+    assert "P(better than Celo)" in capsys.readouterr().out
+    assert first_cells(folder) == ["celo", "celo_adam"]
+    assert f"Tasks (1): {TASK}." in (folder / "table.md").read_text().splitlines()
+    assert (folder / "report" / "report.html").exists()
+    assert {row.optimizer for row in results.read(folder / "results")} == {"adam", *calls}
+    # Other rows use the results of the earlier ones.
+    assert ablate.main([*command, "--rows", "no_scheduler"]) == 0
     assert f"celo.0 on {TASK}: already done" in capsys.readouterr().out
-    lines = (tmp_path / "grid" / "table.md").read_text().splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:4]] == ["celo", "no_scheduler"]
-    # Other settings do not go into the same folder, which shows before anything is meta-trained.
+    assert first_cells(folder) == ["celo", "no_scheduler"]
+    # Other settings are refused before anything is meta-trained.
     calls.clear()
     with pytest.raises(SystemExit):
-        ablate.main([*out, *SMALL, "--steps", "6"])
+        ablate.main([*command, "--steps", "6"])
     assert "holds results of other settings" in capsys.readouterr().err
     assert not calls
 
 
-def test_what_stopped_or_runs_elsewhere_is_told(tmp_path, monkeypatch):
-    """Of three rows one is another process's, and the next is stopped by a signal."""
-    asked = [Trial(row, 0) for row in rows(["linear", "one_stage"])]
-
+@pytest.mark.parametrize(
+    ("states", "finished", "stopped"),
+    [
+        # Another process holds the second row, which comes once more at the end.
+        ({"celo.0": ["done"], "linear.0": ["busy", "done"]}, ["celo.0", "linear.0"], False),
+        ({"celo.0": ["busy", "done"], "linear.0": ["done"]}, ["linear.0", "celo.0"], False),
+        ({"celo.0": ["done"], "linear.0": ["busy", "busy"]}, ["celo.0"], False),
+        ({"celo.0": ["stopped"], "linear.0": []}, [], True),
+        # A stop in the last moment of a row counts.
+        ({"celo.0": ["done, stopped"], "linear.0": []}, ["celo.0"], True),
+    ],
+)
+def test_rows_that_stop_or_run_elsewhere(tmp_path, monkeypatch, states, finished, stopped):
     def meta_train(recipe, run_dir, settings):
-        if run_dir.name == "one_stage.0":
+        state = states[run_dir.name].pop(0)
+        if state == "busy":
             raise BlockingIOError("process 17 on host")
-        return Result(recipe.learned(1), None, run_dir, finished=run_dir.name == "celo.0")
+        learned = recipe.learned(recipe.stages[0])
+        return Result(learned, None, run_dir, finished="done" in state, stopped="stopped" in state)
 
-    monkeypatch.setattr(carry_out, "meta_train", meta_train)
-    lines = []
-    thetas, stopped = train(asked, lambda optimizer: preset("quick"), tmp_path, Settings(), lines.append)
-    assert [trial.label for trial in thetas] == ["celo.0"]
-    assert stopped
-    assert "one_stage.0 is left to another process (process 17 on host)" in lines
+    monkeypatch.setattr(trainer, "meta_train", meta_train)
+    command = Ablate(out=tmp_path, rows=("linear",))
+    found = train(command, command.trials())
+    assert (list(found[0]), found[1]) == (finished, stopped)
+    assert not any(states.values())
 
 
-def test_a_stop_in_the_last_moment_of_a_row_counts_and_busy_rows_are_looked_at_again(tmp_path, monkeypatch):
-    """The second of two rows is another process's at first, then finished, and stopped when it is."""
-    asked, busy = [Trial(row, 0) for row in rows(["linear"])], ["celo.0"]
-
+def test_a_stop_in_meta_training_evaluates_nothing(monkeypatch, tmp_path, capsys):
     def meta_train(recipe, run_dir, settings):
-        if run_dir.name in busy:
-            busy.remove(run_dir.name)
-            raise BlockingIOError("process 17 on host")
-        return Result(recipe.learned(1), None, run_dir, finished=True, stopped=run_dir.name == "celo.0")
+        return Result(recipe.learned(recipe.stages[0]), None, run_dir, finished=False)
 
-    monkeypatch.setattr(carry_out, "meta_train", meta_train)
-    thetas, stopped = train(asked, lambda optimizer: preset("quick"), tmp_path, Settings(), lambda line: None)
-    assert [trial.label for trial in thetas] == ["linear.0", "celo.0"]
-    assert stopped
-
-
-def test_a_stop_is_told_and_nothing_is_evaluated(monkeypatch, tmp_path, capsys):
-    def meta_train(recipe, run_dir, settings):
-        return Result(recipe.learned(1), None, run_dir, finished=False)
-
-    monkeypatch.setattr(carry_out, "meta_train", meta_train)
+    monkeypatch.setattr(trainer, "meta_train", meta_train)
     assert ablate.main(["--out", str(tmp_path / "grid"), *SMALL]) == 1
-    assert "the same command goes on" in capsys.readouterr().out
+    assert "the same command resumes" in capsys.readouterr().out
     assert not (tmp_path / "grid" / "results").exists()
 
 
-def test_missing_data_show_before_meta_training(calls, tmp_path, capsys, monkeypatch):
-    def absent(*args, **kwargs):
-        raise DatasetNotFoundError("there is no digits")
-
-    monkeypatch.setattr(request, "make", absent)
-    with pytest.raises(SystemExit):
-        ablate.main(["--out", str(tmp_path / "grid"), *SMALL])
-    assert "there is no digits" in capsys.readouterr().err
-    assert not calls
-
-
-@pytest.mark.usefixtures("bowl", "calls")
-def test_a_stop_of_the_evaluation_is_told_without_a_report(tmp_path, capsys, monkeypatch):
-    """A signal comes with the first cell that is finished."""
+@pytest.mark.usefixtures("calls")
+def test_a_stop_in_the_evaluation_writes_no_table(tmp_path, capsys, monkeypatch):
+    """A signal comes with the first training that is finished."""
     stop = StopRequest()
-    monkeypatch.setattr(ablate, "stop_on_signals", lambda: contextlib.nullcontext(stop))
+    monkeypatch.setattr(pipeline, "stop_on_signals", lambda: contextlib.nullcontext(stop))
 
-    class Stopping(Progress):
-        def finished(self, cell, how):
-            super().finished(cell, how)
-            stop.signal = signal.SIGTERM
+    def finished(self, rows, how):
+        stop.signal = signal.SIGTERM
 
-    monkeypatch.setattr(ablate, "Progress", Stopping)
-    assert ablate.main(["--out", str(tmp_path / "grid"), *SMALL, "--rows", "linear"]) == 128 + signal.SIGTERM
+    monkeypatch.setattr(Progress, "finished", finished)
+    command = ["--out", str(tmp_path / "grid"), *SMALL, "--rows", "linear"]
+    assert ablate.main(command) == 128 + signal.SIGTERM
     assert "Left to do" in capsys.readouterr().out
     assert not (tmp_path / "grid" / "table.md").exists()
 
 
-def test_the_plan_does_nothing(calls, tmp_path, capsys):
+def test_the_plan_shows_hours_and_does_nothing(calls, tmp_path, capsys):
     out = tmp_path / "grid"
-    assert ablate.main(["--plan", "--out", str(out), "--rows", "linear", "--iterations", "12"]) == 0
+    command = ["--plan", "--out", str(out), "--rows", "linear", "--iterations", "1000", "--host-devices", "2"]
+    assert ablate.main([*command, "--tasks", TASK, "--preset", "paper"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[2:]] == ["celo.0", "linear.0"]
-    assert lines[-1].split()[-4:] == ["12", "+", "12", "1.07"]
+    assert [line.split()[0] for line in lines[2:]] == ["celo.0", "linear.0", "all"]
+    # 2,000 meta-iterations at the paper's scale, 0.24 s each on two cores.
+    assert lines[3].split()[-5:] == ["1,000", "+", "1,000", "0.13", "1.07"]
+    assert lines[4].split() == ["all", "0.27"]
     assert not calls
     assert not out.exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--rows", "liner"], "Did you mean 'linear'"),
-        (["--tables", "part"], "Did you mean 'parts'"),
-        (["--preset", "papr"], "Did you mean 'paper'"),
-        (["--meta-seeds", "1", "1"], "all different"),
-        (["--meta-seeds", "-1"], "seed is -1"),
-        (["--iterations", "-1"], "iterations is -1"),
-        (["--reps", "0"], "reps 0"),
-        (["--tasks", "ImageMLP_Digits8_Relu15"], "Did you mean"),
-        (["--tracker", "wnadb"], "Did you mean 'wandb'"),
-        (["--data-dir", "nowhere"], "nowhere"),
-    ],
-)
-def test_bad_arguments_are_refused_before_anything_is_done(calls, tmp_path, capsys, arguments, message):
-    with pytest.raises(SystemExit) as ended:
-        ablate.main(["--out", str(tmp_path / "grid"), *arguments])
-    assert ended.value.code == 2
-    assert message in capsys.readouterr().err
-    assert not calls
+    # A run that has measured its speed gives its own hours.
+    run = out / "meta" / "celo.0"
+    run.mkdir(parents=True)
+    (run / "metrics.jsonl").write_text(
+        '{"step": 1, "time": 0.0, "stage": 1, "seconds_per_meta_iteration": 3.6}\n'
+    )
+    assert ablate.main([*command, "--tasks", TASK]) == 0
+    assert capsys.readouterr().out.splitlines()[2].split()[-2:] == ["2", "1.20"]
 
 
 @pytest.mark.slow
@@ -195,9 +153,9 @@ def test_bad_arguments_are_refused_before_anything_is_done(calls, tmp_path, caps
 def test_with_meta_training_for_real(monkeypatch, tmp_path, capsys):
     """One stage trains update rule and scheduler at once; the same command does nothing again."""
     stage = Stage(problems=2, truncation=2, horizon_low=4, horizon_high=8)
-    changes = {"stages": (stage, dataclasses.replace(stage, trains="scheduler")), "validate_every": 0}
-    tiny = dataclasses.replace(preset("quick"), iterations_per_call=1, **changes)
-    monkeypatch.setattr(ablate, "preset", lambda name, optimizer: tiny)
+    stages = (stage, dataclasses.replace(stage, trains="scheduler"))
+    tiny = dataclasses.replace(preset("quick"), stages=stages, iterations_per_call=1, validate_every=0)
+    monkeypatch.setattr(presets, "preset", lambda name, optimizer: tiny)
     command = [*SMALL, "--out", str(tmp_path / "grid"), "--rows", "one_stage", "--iterations", "2"]
     assert ablate.main(command) == 0
     first = (tmp_path / "grid" / "table.md").read_text()

@@ -100,7 +100,7 @@ def test_equal_input_gives_equal_bytes(state, tmp_path):
     assert "date" not in checkpoint.read_header(files[0])["provenance"]
 
 
-def test_the_file_says_where_it_comes_from(state, tmp_path, capsys):
+def test_the_file_names_its_origin(state, tmp_path, capsys):
     import hashlib
 
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
@@ -126,7 +126,7 @@ def test_a_file_of_the_hub_keeps_its_commit(parity, tmp_path, monkeypatch):
     out = tmp_path / "out.safetensors"
     assert convert.main(["hf://amoudgl/celo2-base", str(out)]) == 0
     header = checkpoint.read_header(out)
-    assert header["optimizer"] == "celo2_base"  # the repository tells what the file does not
+    assert header["optimizer"] == "celo2_base"  # the repository names what the file does not
     assert header["provenance"]["source"] == "hf://amoudgl/celo2-base"
     assert header["provenance"]["source_revision"] == COMMIT
 
@@ -149,7 +149,7 @@ def failed(argv, capsys):
     return " ".join(captured.err.replace("│", " ").split())
 
 
-def test_nothing_is_overwritten_unasked(state, tmp_path, capsys):
+def test_no_file_is_overwritten_without_force(state, tmp_path, capsys):
     out = tmp_path / "out.safetensors"
     out.write_text("precious")
     assert failed([state, out], capsys) == f"error: {out} exists; give --force to overwrite it"
@@ -194,7 +194,7 @@ def test_bad_options(state, tmp_path, capsys, options, message):
     assert not out.exists()
 
 
-def test_a_file_that_does_not_tell_needs_a_name(parity, tmp_path, capsys):
+def test_an_ambiguous_file_needs_a_name(parity, tmp_path, capsys):
     state = write_state(tmp_path / "theta.state", upstream_theta(parity("random/celo2")))
     message = failed([state, tmp_path / "out.safetensors"], capsys)
     assert "fit celo2 and celo2_base alike" in message

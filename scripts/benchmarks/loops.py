@@ -1,7 +1,7 @@
 """The loops over single trainings that `celo benchmark evaluate` times the runner against.
 
-All do the trainings that the runner does, up to rounding, and as many evaluations, one training at a time, on
-one device that is made of all cores.
+All do the trainings of the runner, up to rounding, and as many evaluations, one training at a time, on one
+device that is made of all cores.
 """
 
 from __future__ import annotations
@@ -13,57 +13,53 @@ from typing import Any
 import jax
 import numpy as np
 
-from celo.baselines import eval_params
-from celo.evaluation.contestants import Contestant
-from celo.evaluation.settings import Settings
+from celo.baselines import eval_params, hand_designed
+from celo.evaluation.training import SPLITS, EvaluatedTraining
 from celo.meta.compile import jit
-from celo.meta.evaluated_training import SPLITS
 from celo.meta.full_training import FINAL_BATCHES, begin, evaluate, take_step
 from celo.meta.tasks.base import Task
 
 Train = Callable[[Any, Any], float]  # learning rate and key -> final loss
-Loop = Callable[[Task, Contestant, Settings], Train]
+Loop = Callable[[Task, EvaluatedTraining], Train]
 
 
-def scanned(task: Task, contestant: Contestant, settings: Settings) -> Train:
+def scanned(task: Task, plan: EvaluatedTraining) -> Train:
     """A training is one compiled call, for any learning rate and key."""
-    plan = settings.plan
 
-    def train(task: Task, rate: Any, key: Any) -> Any:
-        optimizer = contestant.rule.optimizer((), {"learning_rate": rate}, plan.num_steps)
-        begun = plan.begin(task, optimizer, key)
-        progress = plan.advance(task, optimizer, key, begun, 0, plan.evaluations)
+    @jit
+    def program(task: Task, rate: Any, key: Any) -> Any:
+        optimizer = hand_designed("adam", rate)
+        start = plan.begin(task, optimizer, key)
+        progress = plan.advance(task, optimizer, key, start, 0, plan.evaluations)
         return plan.final_loss(task, key, progress), progress.loss, progress.evaluations
 
-    program = jit(train)
     return lambda rate, key: float(jax.device_get(program(task, np.float32(rate), key))[0])
 
 
-def stepwise(task: Task, contestant: Contestant, settings: Settings) -> Train:
+def stepwise(task: Task, plan: EvaluatedTraining) -> Train:
     """Python calls a compiled function for every step and every evaluation, for any learning rate and key."""
-
-    def optimizer(rate: Any) -> Any:
-        return contestant.rule.optimizer((), {"learning_rate": rate}, settings.steps)
 
     @jit
     def first(task: Task, rate: Any, key: Any) -> Any:
-        return begin(task, optimizer(rate), key)
+        return begin(task, hand_designed("adam", rate), key)
 
     @jit
     def step(task: Task, rate: Any, position: Any, key_batch: Any, key_loss: Any) -> Any:
-        return take_step(task, optimizer(rate), position, task.sample(key_batch, "train"), key_loss)
+        return take_step(
+            task, hand_designed("adam", rate), position, task.sample(key_batch, "train"), key_loss
+        )
 
-    judges = [_judge(split, settings.plan.batches) for split in SPLITS]
+    judges = [_judge(split, plan.batches) for split in SPLITS]
     judge_end = _judge("train", FINAL_BATCHES)
 
     def train(rate: Any, key: Any) -> float:
-        rate, steps = np.float32(rate), settings.steps
+        rate, steps = np.float32(rate), plan.num_steps
         key_train, key_end = jax.random.split(key)
         key_init, *stems = jax.random.split(key_train, 3)
         keys = [jax.random.split(stem, steps) for stem in stems]
         position, losses, evaluations = first(task, rate, key_init), [], []
         for t in range(steps + 1):
-            if t % settings.plan.every == 0 or t == steps:
+            if t % plan.every == 0 or t == steps:
                 evaluations += [judge(task, position, key) for judge in judges]
             if t < steps:
                 position, (loss, _) = step(task, rate, position, *(of_steps[t] for of_steps in keys))
@@ -85,29 +81,28 @@ def _judge(split: str, batches: int) -> Any:
     return judge
 
 
-def recompiled(task: Task, contestant: Contestant, settings: Settings) -> Train:
-    """The same with an optimizer made, and hence compiled, anew for every training: a plain script."""
-    return lambda rate, key: stepwise(task, contestant, settings)(rate, key)
+def recompiled(task: Task, plan: EvaluatedTraining) -> Train:
+    """The same with everything compiled anew for every training, as a plain script does."""
+    return lambda rate, key: stepwise(task, plan)(rate, key)
 
 
 LOOPS: dict[str, Loop] = {"scan": scanned, "stepwise": stepwise, "recompiled": recompiled}
 
 
 def seconds_of(
-    loop: Loop, task: Task, contestant: Contestant, settings: Settings, pairs: Sequence[tuple[Any, Any]]
+    loop: Loop, task: Task, plan: EvaluatedTraining, pairs: Sequence[tuple[Any, Any]]
 ) -> dict[str, float]:
     """Seconds of the first training, with whatever it compiles, and the mean of the others.
 
     Args:
-        loop: which.
+        loop: which loop.
         task: what to train.
-        contestant: with what, an optimizer of a learning rate.
-        settings: of the trainings.
+        plan: plan of every training.
         pairs: learning rates and keys, two at least.
     """
-    train, seconds, final = loop(task, contestant, settings), [], []
+    train, seconds, final = loop(task, plan), [], []
     for rate, key in pairs:
-        began = time.perf_counter()
+        start = time.perf_counter()
         final.append(train(rate, key))
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - start)
     return {"first": seconds[0], "each": float(np.mean(seconds[1:])), "final_loss_of_first": final[0]}

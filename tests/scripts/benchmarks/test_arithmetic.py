@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from celo.evaluation.contestants import contestant
-from celo.meta.evaluated_training import EvaluatedTraining
+from celo.evaluation.training import EvaluatedTraining
 from celo.meta.tasks import make
 from celo.meta.tasks.layers import dense
-from celo.scripts.arithmetic import peak_gigaflops, product_operations, training_operations
+from celo.scripts.benchmarks.arithmetic import peak_gigaflops, product_operations, training_operations
 
 
 def shape(*sizes):
@@ -77,7 +76,7 @@ def test_a_training_is_its_steps_and_evaluations():
     forward = 2 * 64 * sum(kernels)
     step = 3 * forward - 2 * 64 * kernels[0]
     judged = 3 * 3 * 5 + 10  # three evaluations of three splits of five batches, and the final loss of ten
-    assert training_operations(task, contestant("adam"), plan) == 20 * step + judged * forward
+    assert training_operations(task, plan) == 20 * step + judged * forward
 
 
 def shapes(task):

@@ -1,6 +1,6 @@
-"""How much arithmetic a program does, and how much of it this machine can do: what bounds its speed.
+"""How many floating-point operations a program does, and how many per second this machine can do.
 
-Only products of matrices and convolutions count; they are nearly all of what training a network is.
+Only products of matrices and convolutions count; they are nearly all of the work of training a network.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax.interpreters import partial_eval
 
-from celo.evaluation.contestants import Contestant
-from celo.meta.evaluated_training import SPLITS, EvaluatedTraining
+from celo.baselines import hand_designed
+from celo.evaluation.training import SPLITS, EvaluatedTraining
 from celo.meta.full_training import FINAL_BATCHES, begin, evaluate, take_step
 from celo.meta.tasks.base import Task
 
@@ -25,15 +25,15 @@ def product_operations(function: Callable[..., Any], *args: Any) -> int:
     """Floating-point operations of the products of matrices and the convolutions in a function.
 
     A product of (m, k) and (k, n) is 2 m n k operations. The body of a scan counts as often as it runs, the
-    most expensive branch of a condition once, and what no result depends on not at all. The
-    zeros that a strided convolution's gradient is spread with count like any number.
+    most expensive branch of a condition once, an operation that no result depends on not at all. Zeros that
+    spread the gradient of a strided convolution count like any number.
 
     Args:
-        function: what to count in; it is traced, not run.
+        function: a function to trace; it does not run.
         args: its arguments, arrays or their shapes.
 
     Raises:
-        ValueError: for a loop with products whose length only its run decides.
+        ValueError: a loop with products has a length that only its run decides.
 
     Example:
         >>> x = jax.ShapeDtypeStruct((2, 3), jnp.float32)
@@ -45,10 +45,9 @@ def product_operations(function: Callable[..., Any], *args: Any) -> int:
     return _count(partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[0])
 
 
-def training_operations(task: Task, contestant: Contestant, plan: EvaluatedTraining) -> int:
-    """`product_operations` of a training with its evaluations and its final loss."""
-    optimizer = contestant.rule.optimizer((), {"learning_rate": jnp.float32(1e-3)}, plan.num_steps)
-    key = jax.random.key(0)
+def training_operations(task: Task, plan: EvaluatedTraining) -> int:
+    """`product_operations` of a training by Adam with its evaluations and its final loss."""
+    optimizer, key = hand_designed("adam", 1e-3), jax.random.key(0)
     position = jax.eval_shape(partial(begin, task, optimizer), key)
     sample = jax.eval_shape(partial(task.sample, split="train"), key)
     step = product_operations(partial(take_step, task, optimizer), position, sample, key)
@@ -71,11 +70,11 @@ def peak_gigaflops(size: int = 1024, seconds: float = 1.0) -> float:
     product = jax.jit(jnp.matmul)
     matrices = [jax.device_put(jnp.ones((size, size), jnp.float32), device) for device in jax.devices()]
     jax.block_until_ready([product(x, x) for x in matrices])
-    began, rounds = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds:
+    start, rounds = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
         jax.block_until_ready([product(x, x) for x in matrices])
         rounds += 1
-    return 2e-9 * size**3 * rounds * len(matrices) / (time.perf_counter() - began)
+    return 2e-9 * size**3 * rounds * len(matrices) / (time.perf_counter() - start)
 
 
 def _count(jaxpr: Any) -> int:
@@ -97,7 +96,7 @@ def _of_equation(equation: Any) -> int:
         return params["length"] * sum(inner)
     if name == "while" and sum(inner):
         raise ValueError(
-            "a loop with products of matrices runs for as long as its numbers say: not countable"
+            "a loop with products of matrices has no fixed length, so its operations are not countable"
         )
     return max(inner, default=0) if name == "cond" else sum(inner)
 

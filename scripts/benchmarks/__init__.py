@@ -1,0 +1,1 @@
+"""Benchmarks behind `celo benchmark`: meta-training, updates and evaluation."""

@@ -1,0 +1,196 @@
+"""Checks of a command line, made before a command does anything: every argument, number and output path.
+
+`parse` makes all of them. What a name means (a task, an optimizer, a checkpoint) is checked by the package
+that knows it, also before anything is trained or written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import shlex
+import sys
+import unicodedata
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+Command = TypeVar("Command")
+
+LONGEST_ARGUMENT, LONGEST_NAME, DEEPEST_PATH = 4095, 255, 100
+
+# Field of a command -> smallest and largest value. A field means the same in every command.
+RANGES: dict[str, tuple[float, float]] = {
+    "batch": (0, 100_000),
+    "calls": (1, 1_000_000),
+    "cpus_per_job": (1, 4096),
+    "eval_batches": (1, 1_000_000),
+    "eval_every": (1, 10_000_000),
+    "host_devices": (0, 1024),
+    "iterations": (0, 100_000_000),
+    "loop_trainings": (2, 100_000),
+    "memory_gib": (0, 1e6),
+    "meta_seeds": (0, 2**32 - 1),
+    "per_row": (1, 1_000_000),
+    "problems": (2, 1_000_000),
+    "reps": (1, 1_000_000),
+    "retries": (0, 1000),
+    "seconds_per_pair": (1e-3, 1e6),
+    "seed": (0, 2**32 - 1),
+    "seeds": (1, 10_000),
+    "steps": (1, 10_000_000),
+    "time_limit": (1e-3, 1e6),
+}
+LARGEST = 2**53  # of numbers without an entry
+
+
+def parse(
+    command: type[Command],
+    argv: Sequence[str] | None,
+    prog: str,
+    description: str | None,
+    folders: Sequence[str] = (),
+) -> Command:
+    """Parses a command line into a dataclass, and checks it.
+
+    Args:
+        command: the dataclass; a method ``check`` of it is called last.
+        argv: arguments; None = those of the process.
+        prog: name for the help.
+        description: text for the help.
+        folders: names of fields that are folders for output.
+
+    Raises:
+        ValueError: an argument, a number or a path is not possible.
+        SystemExit: from tyro, with code 2, for arguments that do not fit the dataclass.
+    """
+    fields: Sequence[Any] = dataclasses.fields(command)  # type: ignore[arg-type]
+    optional = [f"--{field.name.replace('_', '-')}" for field in fields if field.default == ""]
+    found = tyro.cli(command, args=arguments(argv, optional), description=description, prog=prog)
+    numbers(found)
+    for name in folders:
+        if (path := getattr(found, name)) is not None:
+            output_folder(path)
+    if (check := getattr(found, "check", None)) is not None:
+        check()
+    return found
+
+
+def arguments(argv: Sequence[str] | None, may_be_empty: Collection[str] = ()) -> list[str]:
+    """Returns the arguments of a command line.
+
+    Args:
+        argv: arguments; None = those of the process.
+        may_be_empty: options that take an empty text.
+
+    Raises:
+        ValueError: one is empty, too long, not text, or holds a line break or another control character.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    for before, argument in zip(["", *argv], argv, strict=False):
+        option, equals, value = argument.partition("=")
+        if not option.startswith("--"):
+            option, equals, value = before, "=", argument
+        if equals and not value and option.replace("_", "-") not in may_be_empty:
+            raise ValueError(f"an argument is empty: {shlex.join(argv)}")
+        names = one_line(argument).split("/")
+        if len(argument) > LONGEST_ARGUMENT or max(len(name.encode()) for name in names) > LONGEST_NAME:
+            raise ValueError(f"an argument is too long: {argument[:60]}... has {len(argument):,} characters")
+        if len(names) > DEEPEST_PATH:
+            raise ValueError(f"a path is too deep: {argument[:60]}... has {len(names)} levels")
+    return argv
+
+
+def one_line(text: str) -> str:
+    """Returns a text that stays one line wherever it is printed.
+
+    Raises:
+        ValueError: it holds a line break, another control character or a byte that is not UTF-8.
+    """
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
+        raise ValueError(f"{text!r} holds a line break or another control character; expected plain text")
+    return text
+
+
+def command_line(words: Sequence[str]) -> str:
+    """Words as one line that a shell reads back as exactly these words.
+
+    Raises:
+        ValueError: a word would break the line.
+    """
+    return shlex.join(map(one_line, words))
+
+
+def numbers(command: Any) -> None:
+    """Checks every number of a dataclass against `RANGES`.
+
+    Raises:
+        ValueError: with the field, its value and what was expected.
+    """
+    for field in dataclasses.fields(command):
+        value = getattr(command, field.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if dataclasses.is_dataclass(number):
+                numbers(number)
+            elif isinstance(number, int | float) and not isinstance(number, bool):
+                low, high = RANGES.get(field.name, (-LARGEST, LARGEST))
+                if not low <= number <= high:  # false for NaN
+                    expected = f"{low:,} to {high:,}" if math.isfinite(number) else "a finite number"
+                    raise ValueError(f"{field.name} is {number}; expected {expected}")
+
+
+def at_least(name: str, number: float, least: float) -> None:
+    """Raises ValueError if a number is smaller than the least one possible."""
+    if number < least:
+        raise ValueError(f"{name} is {number}; expected at least {least}")
+
+
+def output_file(path: str | Path) -> None:
+    """Checks that a file can be written; an empty name means no file.
+
+    Raises:
+        OSError: its folder is missing or not writable, or the path is a folder.
+    """
+    if not str(path):
+        return
+    place = Path(path).absolute()
+    if place.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; expected the file to write")
+    if not place.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {place.parent} for {place.name}")
+    _writable(place.parent, path)
+
+
+def output_folder(path: str | Path, *ours: str) -> None:
+    """Checks that a folder exists or can be made, and creates nothing.
+
+    Args:
+        path: the folder.
+        *ours: names that mark a folder as written by this command. If any are given, a folder that holds
+            files but none of these names is refused, so that results never mix with other files.
+
+    Raises:
+        OSError: the path or one of its parents is a file, or is not writable.
+        ValueError: the folder holds other files.
+    """
+    place = Path(path).absolute()
+    existing = next(folder for folder in (place, *place.parents) if os.path.lexists(folder))
+    if not existing.is_dir():
+        raise NotADirectoryError(f"{existing} is not a folder, so {path} cannot be one")
+    _writable(existing, path)
+    if ours and existing == place:
+        found = [entry.name for entry in place.iterdir()]
+        foreign = [name for name in found if not name.startswith(".") and (place / name).is_file()]
+        if foreign and not set(ours) & set(found):
+            raise ValueError(
+                f"{path} holds other files, such as {min(foreign)}; expected a new or an empty folder, or "
+                "one of this command"
+            )
+
+
+def _writable(folder: Path, path: str | Path) -> None:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"the folder {folder} is not writable, so {path} cannot be written")

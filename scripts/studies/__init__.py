@@ -1,0 +1,1 @@
+"""Studies of single questions: `python -m scripts.studies.NAME`."""

@@ -1,0 +1,220 @@
+"""Are our tasks their tasks? `python -m scripts.studies.agreement RESULTS --envelope speedup_over_adam.npz`.
+
+Compares Adam's curves from folders of `celo evaluate` with a published envelope of Adam (the lowest smoothed
+training loss over learning rates), smoothed in the same way. Evaluate as the published runs were:
+`--grid published --eval-every 10 --eval-batches 5`. Exit code 1 if a task differs by more than `--within`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import tyro
+
+from celo.evaluation.envelope import SMOOTHING, Envelope, read_envelopes, retokenized, substituted
+from celo.evaluation.report.table import Table
+from celo.evaluation.results import Training, read, read_requested
+from celo.meta.full_training import smooth
+from celo.scripts import checks
+from celo.scripts.errors import exit_with
+
+PUBLISHED_SEEDS = 5
+"""Number of trainings that a published curve is the mean of (Metz et al. 2022)."""
+
+
+class Curves(NamedTuple):
+    """Adam on one task, R learning rates, S seeds, E evaluations.
+
+    Attributes:
+        task: name of the task.
+        rates: (R,) learning rates.
+        steps: (E,) steps before each evaluation.
+        losses: (R, S, E) training losses of the evaluations.
+    """
+
+    task: str
+    rates: Sequence[float]
+    steps: np.ndarray
+    losses: np.ndarray
+
+
+class Agreement(NamedTuple):
+    """One task at one number of steps.
+
+    Attributes:
+        task: name of the task.
+        step: number of steps.
+        rates: number of learning rates that Adam was trained at.
+        best: learning rate with the lowest smoothed loss at that step.
+        inside: whether it is neither the first nor the last of the rates.
+        own: lowest smoothed loss up to that step, seeds averaged before smoothing.
+        per_seed: (S,) smoothed loss of each seed at that step and the best rate.
+        published: the published envelope at that step.
+    """
+
+    task: str
+    step: int
+    rates: int
+    best: float
+    inside: bool
+    own: float
+    per_seed: np.ndarray
+    published: float
+
+    @property
+    def ratio(self) -> float:
+        """Own over published loss: 1 if the tasks are the same."""
+        return self.own / self.published
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of single seeds; NaN for one seed."""
+        return float(np.std(self.per_seed, ddof=1)) if len(self.per_seed) > 1 else float("nan")
+
+    @property
+    def standard_errors(self) -> float:
+        """``(own - published) / (s sqrt(1/S + 1/5))``, with s the deviation of our seeds for both; or NaN."""
+        error = self.spread * (1 / len(self.per_seed) + 1 / PUBLISHED_SEEDS) ** 0.5
+        return (self.own - self.published) / error if error else float("nan")
+
+
+def agreement(curves: Curves, envelope: Envelope, step: int) -> Agreement:
+    """Compares Adam's curves with a published envelope; both are linear between their points.
+
+    Raises:
+        ValueError: the curves or the envelope do not reach ``step``, or Adam diverged at every rate.
+    """
+    task, rates, steps, losses = curves
+    reach = min(int(steps[-1]), int(envelope.steps[-1]))
+    if not 0 <= step <= reach:
+        raise ValueError(f"step is {step}; the curves of {task} go from 0 to {reach}")
+    smoothed = smooth(losses.astype(np.float64).mean(axis=1), SMOOTHING)
+    at = np.array([np.interp(step, steps, curve) for curve in smoothed])
+    if not np.isfinite(at).any():
+        raise ValueError(f"adam on {task} diverged at every learning rate by step {step}")
+    best = int(np.nanargmin(np.where(np.isfinite(at), at, np.nan)))
+    lowest = np.where(np.isfinite(smoothed), smoothed, np.inf).min(axis=0)
+    seeds = smooth(losses[best].astype(np.float64), SMOOTHING)
+    return Agreement(
+        task=task,
+        step=step,
+        rates=len(rates),
+        best=float(rates[best]),
+        inside=min(rates) < rates[best] < max(rates),
+        own=float(np.interp(step, steps, np.minimum.accumulate(lowest))),
+        per_seed=np.array([np.interp(step, steps, curve) for curve in seeds]),
+        published=float(np.interp(step, envelope.steps, envelope.loss)),
+    )
+
+
+def is_adam(label: str) -> bool:
+    """Whether a label is Adam's, tuned or at one learning rate."""
+    return label.partition("@")[0] == "adam"
+
+
+def adam_curves(rows: Iterable[Training]) -> list[Curves]:
+    """Adam's curves by task; labels of single rates, ``adam@1e-3``, count as one grid.
+
+    Raises:
+        ValueError: rows of a task differ in data, seeds or evaluations, or read another text than the
+            published task.
+    """
+    by_task: dict[str, dict[float, dict[int, Training]]] = {}
+    for row in filter(lambda row: is_adam(row.optimizer), rows):
+        of_rate = by_task.setdefault(row.task, {}).setdefault(row.setting["learning_rate"], {})
+        of_rate[row.seed] = row
+    return [_stacked(task, rates) for task, rates in by_task.items()]
+
+
+def _stacked(task: str, rates: Mapping[float, Mapping[int, Training]]) -> Curves:
+    every = [row for seeds in rates.values() for row in seeds.values()]
+    if len({row.task_digest for row in every}) > 1:
+        raise ValueError(f"rows of {task} were trained on different data")
+    if substituted(every[0]) or retokenized(every[0]):
+        raise ValueError(f"{task} was trained on another corpus or tokenizer than the published curves")
+    steps, seeds = every[0].evaluation_steps, sorted({row.seed for row in every})
+    same = all(np.array_equal(row.evaluation_steps, steps) for row in every)
+    if not same or any(sorted(found) != seeds for found in rates.values()):
+        raise ValueError(f"rows of adam on {task} differ in seeds or evaluations")
+    losses = [[found[seed].evaluations["train_loss"] for seed in seeds] for found in rates.values()]
+    return Curves(task, list(rates), np.asarray(steps), np.array(losses))
+
+
+def table(found: Sequence[Agreement], notes: Sequence[str] = ()) -> str:
+    """A Markdown table with a row per task, and a column of notes if any are given."""
+    names = ("task", *(("batches",) if notes else ()), "step", "seeds", "Adam's rate", "ours", "± seeds")
+    rows: list[tuple[str, ...]] = []
+    for place, one in enumerate(found):
+        rate = f"{one.best:.2g}" + ("" if one.inside else f" (at the end of {one.rates})")
+        errors = f"{one.standard_errors:+.1f}" if np.isfinite(one.standard_errors) else "-"
+        spread = f"{one.spread:.2g}" if np.isfinite(one.spread) else "-"
+        losses = (f"{one.own:.4g}", spread, f"{one.published:.4g}", f"{one.ratio:.3f}", errors)
+        note = [notes[place]] if notes else []
+        rows.append((one.task, *note, str(one.step), str(len(one.per_seed)), rate, *losses))
+    header = (*names, "published", "ours / published", "standard errors")
+    return Table(header, tuple(rows)).markdown()
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """Compare Adam's curves with published ones.
+
+    Attributes:
+        folders: folders of results, as `celo evaluate` makes them.
+        envelope: NPZ file of published envelopes: names (k,), steps (k, n), loss (k, n).
+        step: number of steps at which to compare.
+        within: largest relative difference that counts as agreement.
+    """
+
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    envelope: Path
+    step: int = 2000
+    within: float = 0.04
+
+    def check(self) -> None:
+        """Checks what other commands do not share."""
+        if not self.folders or not 0 < self.within < 1:
+            raise ValueError(
+                f"folders is {self.folders} and within {self.within}; expected one or more folders, and a "
+                "number between 0 and 1"
+            )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; 0 = all agree, 1 = some do not."""
+    with exit_with():
+        command = checks.parse(Command, argv, "agreement", __doc__)
+        requests = {folder: read_requested(folder) for folder in command.folders}
+        rows = {folder: read(folder, print) for folder in command.folders}
+        wanted = (requests[folder].rows_of(found).values() for folder, found in rows.items())
+        envelopes = read_envelopes(command.envelope)
+        curves = adam_curves(row for pairs in wanted for pair in pairs for row in pair)
+        known = [one for one in curves if one.task in envelopes]
+        found = [agreement(one, envelopes[one.task], command.step) for one in known]
+        if not found:
+            raise ValueError("nothing to compare: no row of adam is on a task with a published envelope")
+        print(table(found))
+        if unpublished := [one.task for one in curves if one.task not in envelopes]:
+            print(f"\nWithout a published envelope: {', '.join(unpublished)}")
+        # The best of fewer rates than requested may not be Adam's best.
+        lacking = [
+            f"{label} on {task}"
+            for folder, request in requests.items()
+            for task, label in request.missing(rows[folder])
+            if is_adam(label)
+        ]
+        if lacking:
+            print(f"\nNot finished, so these tasks may differ more than they should: {', '.join(lacking)}")
+        off = [one.task for one in found if abs(one.ratio - 1) > command.within]
+        if off:
+            print(f"\nFurther off than {command.within:.0%}: {', '.join(off)}")
+    return int(bool(off))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

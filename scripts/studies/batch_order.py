@@ -1,0 +1,214 @@
+"""Does the order of batches matter? `python -m scripts.studies.batch_order --tasks NAME --envelope NPZ`.
+
+Trains tasks on images with Adam and batches in three orders, and compares the smoothed training loss with
+the published envelope. A seed means the same initial parameters in every order. Here batches are drawn with
+replacement. The published curves pass through the data, shuffled anew for every pass, and their evaluations
+on training data take the next batches of the same passes: no step trained on a judged batch since the pass
+before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from celo.baselines import eval_params, hand_designed
+from celo.evaluation.envelope import read_envelopes
+from celo.meta.compile import jit
+from celo.meta.full_training import Position, begin, evaluate_on, take_step
+from celo.meta.tasks import make
+from celo.meta.tasks.base import Task
+from celo.meta.tasks.image_data import ImageBatches
+from celo.scripts import checks
+from celo.scripts.devices import Devices, set_up
+from celo.scripts.errors import exit_with
+from celo.scripts.studies.agreement import Curves, agreement, table
+
+Order = Literal["replacement", "passes", "one_stream"]
+ORDERS: dict[Order, str] = {
+    "replacement": "with replacement",
+    "passes": "passes, judged with replacement",
+    "one_stream": "passes, judged on the next batches",
+}
+EVERY, BATCHES = 10, 5
+
+
+class Rows(NamedTuple):
+    """Row numbers of the training data, for E evaluations.
+
+    Attributes:
+        trained: (E - 1, every, batch) of the steps.
+        judged: (E, batches, batch) of the evaluations.
+    """
+
+    trained: np.ndarray
+    judged: np.ndarray
+
+
+def rows(
+    order: Order,
+    size: int,
+    batch_size: int,
+    steps: int,
+    generator: np.random.Generator,
+    every: int = EVERY,
+    batches: int = BATCHES,
+) -> Rows:
+    """The rows of every batch of a training.
+
+    Args:
+        order: "replacement", every row drawn from all; "passes", steps pass through shuffled data and
+            evaluations draw with replacement; "one_stream", both take the next batches of the same passes,
+            an evaluation before the steps that follow it.
+        size: number of rows of the data.
+        batch_size: rows of a batch; the rest of a pass that fills no batch is not used.
+        steps: steps of the training, a multiple of ``every``.
+        generator: source of the random numbers.
+        every: steps from one evaluation to the next.
+        batches: batches of an evaluation.
+
+    Raises:
+        ValueError: a batch is larger than the data, or evaluations do not divide the steps.
+    """
+    if not 1 <= batch_size <= size:
+        raise ValueError(f"batch_size is {batch_size}; expected 1 to {size}, the number of rows")
+    check_steps(steps, every)
+    stream = _passes(size, batch_size, generator)
+
+    def taken(count: int, from_stream: bool) -> np.ndarray:
+        if from_stream:
+            return np.stack([next(stream) for _ in range(count)])
+        return generator.integers(size, size=(count, batch_size))
+
+    trained, judged = [], [taken(batches, order == "one_stream")]
+    for _ in range(steps // every):
+        trained.append(taken(every, order != "replacement"))
+        judged.append(taken(batches, order == "one_stream"))
+    return Rows(np.stack(trained).astype(np.int32), np.stack(judged).astype(np.int32))
+
+
+def check_steps(steps: int, every: int = EVERY) -> None:
+    """Raises ValueError unless evaluations divide the steps."""
+    if steps < every or steps % every:
+        raise ValueError(f"steps is {steps}; expected a multiple of {every}, the steps between evaluations")
+
+
+def _passes(size: int, batch_size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    while True:
+        order = generator.permutation(size)
+        yield from order[: size // batch_size * batch_size].reshape(-1, batch_size)
+
+
+def losses_on(task: Task, optimizer: optax.GradientTransformation, key: Array, drawn: Rows) -> Array:
+    """Trains a task on given rows, and judges it along the way.
+
+    Args:
+        task: a task whose samples are row numbers, such as those on images.
+        optimizer: an optax optimizer.
+        key: random key of the initial parameters and of the losses.
+        drawn: the rows.
+
+    Returns:
+        (E,) float32 mean loss of each evaluation.
+    """
+    key_init, *keys = jax.random.split(key, 3)
+    key_steps, key_judged = (
+        jax.random.split(each, rows.shape[:2]) for each, rows in zip(keys, drawn, strict=True)
+    )
+
+    def judge(position: Position, rows: Array, keys: Array) -> Array:
+        params = eval_params(position.opt_state, position.params)
+        return evaluate_on(task, params, position.model_state, "train", rows, keys)[0]
+
+    def step(position: Position, given: Any) -> tuple[Position, None]:
+        return take_step(task, optimizer, position, *given)[0], None
+
+    def block(position: Position, given: Any) -> tuple[Position, Array]:
+        trained, judged = given
+        return jax.lax.scan(step, position, trained)[0], judge(position, *judged)
+
+    given = ((drawn.trained, key_steps), (drawn.judged[:-1], key_judged[:-1]))
+    position, found = jax.lax.scan(block, begin(task, optimizer, key_init), given)
+    last = judge(position, jnp.asarray(drawn.judged[-1]), key_judged[-1])
+    return jnp.append(found, last)
+
+
+def adam_curves(task: Task, rates: Sequence[float], seeds: int, steps: int, order: Order) -> Curves:
+    """Trains a task with Adam at some learning rates and seeds.
+
+    Raises:
+        ValueError: the task is not on images; or as `rows`.
+    """
+    if not isinstance(task, ImageBatches):
+        raise ValueError(f"{task.name} is not on images, so its rows have no other order")
+
+    @jit
+    def program(task: Task, rate: Array, key: Array, drawn: Rows) -> Array:
+        return losses_on(task, hand_designed("adam", rate), key, drawn)
+
+    size, found = int(task.data.splits["train"].size), []
+    for seed in range(seeds):
+        drawn = rows(order, size, task.batch_size, steps, np.random.default_rng(seed))
+        key = jax.random.key(seed)
+        found.append([jax.device_get(program(task, np.float32(rate), key, drawn)) for rate in rates])
+    return Curves(task.name, rates, np.arange(0, steps + 1, EVERY), np.swapaxes(np.array(found), 0, 1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """Train with Adam and batches in three orders.
+
+    Attributes:
+        tasks: names of tasks on images.
+        envelope: NPZ file of published envelopes: names (k,), steps (k, n), loss (k, n).
+        learning_rates: learning rates of Adam; the table shows the best by the smoothed loss at the end.
+        steps: steps of every training.
+        seeds: trainings of each rate and order.
+        data_dir: folder of datasets; default the variable CELO_DATA, then the hub.
+    """
+
+    tasks: tuple[str, ...]
+    envelope: Path
+    learning_rates: tuple[float, ...] = (1e-3, 3e-3)
+    steps: int = 2000
+    seeds: int = 12
+    data_dir: Path | None = None
+
+    def check(self) -> None:
+        """Checks what other commands do not share."""
+        check_steps(self.steps)
+        if not self.learning_rates or not all(rate > 0 for rate in self.learning_rates):
+            raise ValueError(f"learning_rates is {self.learning_rates}; expected positive numbers")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command."""
+    with exit_with():
+        command = checks.parse(Command, argv, "batch_order", __doc__)
+        set_up(Devices(host_devices=1))
+        envelopes = read_envelopes(command.envelope)
+        if unknown := [name for name in command.tasks if name not in envelopes]:
+            raise ValueError(f"there is no published envelope of {', '.join(unknown)}")
+        found, words = [], []
+        for name in command.tasks:
+            task = make(name, command.data_dir)
+            for order in ORDERS:
+                curves = adam_curves(task, command.learning_rates, command.seeds, command.steps, order)
+                found.append(agreement(curves, envelopes[name], command.steps))
+                words.append(ORDERS[order])
+                print(f"{name}, {words[-1]}: {found[-1].ratio:.3f}", file=sys.stderr, flush=True)
+        print(table(found, words))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

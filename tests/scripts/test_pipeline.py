@@ -1,0 +1,84 @@
+"""Progress and conclusions of every evaluation command."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from celo.evaluation.runner import Outcome
+from celo.evaluation.sweep import Request
+from celo.meta.runs.signals import StopRequest
+from celo.scripts.pipeline import Progress, conclude, own_folder
+from tests.scripts.made import TASK, rows, store
+
+
+@pytest.fixture
+def request_(tmp_path):
+    """A request of Adam, two of whose three trainings are in the folder."""
+    store(tmp_path / "out", rows([[1.0], [2.0], [float("nan")]], TASK))
+    return Request(tmp_path / "out", (TASK,), ("adam",), steps=40, seeds=1)
+
+
+def test_lines_without_a_terminal(request_, capsys):
+    made = rows([[1.0], [2.0], [float("nan")]], TASK)
+    with Progress(request_) as progress:
+        progress.advanced(0, TASK, "adam", 0.5)
+        progress.finished(made[:2], "done")
+        progress.finished(made[2:], "done")
+    out, err = capsys.readouterr()
+    assert f"adam on {TASK}: 3 trainings of 40 steps in nan s, 1 diverged\n" in out
+    assert err == ""
+
+
+def test_a_finished_pair_is_named_at_the_start(request_, capsys):
+    with Progress(request_) as progress:
+        progress.declared(3, 3)
+    assert capsys.readouterr().out == f"adam on {TASK}: already done\n"
+
+
+class Terminal(io.StringIO):
+    """A stream that is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def test_bars_on_a_terminal(request_, monkeypatch):
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with Progress(request_) as progress:
+        progress.declared(7, 0)
+        progress.compiling(0, TASK, "adam")
+        progress.advanced(0, TASK, "adam", 0.5)
+        progress.finished(rows([[1.0]], TASK), "done")
+    assert "1/7" in stream.getvalue()
+    assert "compiling" in stream.getvalue()
+    assert "adam on ImageM" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "signal", "code", "said"),
+    [
+        (Outcome(Path("out"), {}), None, 0, ""),
+        (Outcome(Path("out"), {}), 15, 0, ""),
+        (Outcome(Path("out"), {("a", "adam"): 3}), 15, 143, "  adam on a: 3\nstopped by a signal"),
+        (Outcome(Path("out"), {("a", "adam"): 3}, (("adam on a", "no memory"),)), None, 1, "Left to do (3 t"),
+        (Outcome(Path("out"), {}, left_out={"b": "no data"}), None, 0, "Skipped for lack of data"),
+    ],
+)
+def test_conclusions(capsys, outcome, signal, code, said):
+    stop = StopRequest()
+    stop.signal = signal
+    assert conclude(outcome, stop) == code
+    out, err = capsys.readouterr()
+    assert said in out
+    assert ("no memory" in err) == bool(outcome.failures)
+
+
+def test_settings_have_a_folder_each_and_the_others_are_reused(tmp_path):
+    store(tmp_path / "results" / "4steps_1seeds", rows([[1.0]]))
+    assert own_folder(tmp_path, steps=4, seeds=1) == (tmp_path / "results" / "4steps_1seeds", ())
+    folder, others = own_folder(tmp_path, steps=8, seeds=1)
+    assert folder.name == "8steps_1seeds"
+    assert others == (tmp_path / "results" / "4steps_1seeds",)

@@ -4,12 +4,13 @@ Celo2 needs a learning rate. Hidden matrices take the learned rule; vectors, emb
 take Adam at 20 times the rate. `celo.routing` prints which parameter takes which.
 """
 
+from pydoc_data import topics
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from pydoc_data import topics
 
 import celo
 

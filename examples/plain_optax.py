@@ -1,4 +1,6 @@
-"""A perceptron trained with plain optax: give the optimizer the number of steps, and the loss at every step."""
+"""Plain optax: the optimizer gets the number of steps once, and the loss at every step."""
+
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +24,7 @@ def init(key: jax.Array, sizes: tuple[int, ...] = (2, 64, 64, 3)) -> list[dict[s
             "kernel": jax.random.normal(jax.random.fold_in(key, i), (fan_in, fan_out)) / fan_in**0.5,
             "bias": 0.02 * jax.random.normal(jax.random.fold_in(key, 100 + i), (fan_out,)),
         }
-        for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes))
     ]
 
 

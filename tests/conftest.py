@@ -1,7 +1,9 @@
 """What every test runs under: strict promotion, two CPU devices, and data found or visibly missing."""
 
+import ctypes
 import gc
 import os
+import sys
 from collections.abc import Callable, Generator, Iterator
 from functools import cache
 from pathlib import Path
@@ -105,10 +107,15 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _bounded_memory() -> Iterator[None]:
-    """Drop the compiled programs of a test module; JAX keeps each of them for the life of the process."""
+    """Drop the compiled programs of a test module; JAX keeps each of them for the life of the process.
+
+    The C library keeps freed memory too, until it is asked to return it.
+    """
     yield
     jax.clear_caches()
     gc.collect()
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 @pytest.fixture

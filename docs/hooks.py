@@ -23,6 +23,7 @@ ENTRY_POINTS = (
     "celo.evaluation.results.read",
     "celo.evaluation.runner.run",
     "celo.evaluation.scores.ScoreTable",
+    "celo.evaluation.scores.score_table",
     "celo.evaluation.sweep.Request",
 )
 

@@ -77,12 +77,13 @@ def foreign(tmp_path: Path) -> Path:
 
 
 def files_of_the_package() -> set[str]:
-    """Paths below celo/, links followed, of everything that has to be installed."""
-    paths = [
-        Path(folder) / name for folder, _, names in os.walk(ROOT / "celo", followlinks=True) for name in names
-    ]
-    wanted = {".py", ".typed", ".safetensors", ".jinja"}
-    return {path.relative_to(ROOT).as_posix() for path in paths if path.suffix in wanted}
+    """Paths below celo/, links followed, of everything that has to be installed: all but bytecode."""
+    return {
+        (Path(folder) / name).relative_to(ROOT).as_posix()
+        for folder, _, names in os.walk(ROOT / "celo", followlinks=True)
+        for name in names
+        if not name.endswith(".pyc")
+    }
 
 
 def test_the_wheel_holds_every_file_of_the_package_and_one_top_level_name(wheel: Path):

@@ -110,7 +110,7 @@ wheel-check: $(DEV) ## Build the wheel, install it without extras and import it 
 	root=$$PWD; cd "$$(mktemp -d)"; "$$root/.venv-wheel/bin/python" -I -c 'import celo; print(celo.__file__)'; \
 	"$$root/.venv-wheel/bin/celo" --version; "$$root/.venv-wheel/bin/celo" --help
 
-# uv gets an environment of its own; versions already in the locks are kept unless UPGRADE=--upgrade.
+# uv has a separate environment; versions already in the locks are kept unless UPGRADE=--upgrade.
 UV ?= .venv-lock/bin/uv
 UPGRADE ?=
 COMPILE = BUILD="$$($(BIN)/python -c 'import tomllib; \

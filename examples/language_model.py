@@ -14,7 +14,7 @@ import optax
 
 import celo
 
-CONTEXT, WIDTH, BATCH = 64, 64, 16
+CONTEXT, WIDTH, LAYERS, BATCH = 64, 64, 2, 16
 
 
 class Block(nn.Module):
@@ -36,7 +36,7 @@ class Transformer(nn.Module):
         """Map tokens (batch, time) to logits (batch, time, 256)."""
         x = nn.Embed(256, WIDTH, name="token_embed")(tokens)
         x += nn.Embed(CONTEXT, WIDTH, name="position_embed")(jnp.arange(tokens.shape[1]))
-        for i in range(2):
+        for i in range(LAYERS):
             x = Block(name=f"block_{i}")(x)
         return nn.Dense(256, name="lm_head")(nn.LayerNorm()(x))
 

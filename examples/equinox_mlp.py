@@ -8,7 +8,7 @@ import celo
 
 
 @eqx.filter_value_and_grad
-def loss(model: eqx.Module, x: jax.Array, y: jax.Array) -> jax.Array:
+def loss(model: eqx.nn.MLP, x: jax.Array, y: jax.Array) -> jax.Array:
     """Mean squared error."""
     return jnp.mean((jax.vmap(model)(x) - y) ** 2)
 

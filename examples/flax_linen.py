@@ -18,7 +18,8 @@ class TrainState(train_state.TrainState):
 
     def apply_gradients(self, *, grads, value, **kwargs):
         """Update parameters and optimizer state with ``grads`` and the scalar loss ``value``."""
-        updates, opt_state = self.tx.update(grads, self.opt_state, self.params, value=value)
+        optimizer = optax.with_extra_args_support(self.tx)  # so that Adam ignores `value`
+        updates, opt_state = optimizer.update(grads, self.opt_state, self.params, value=value)
         params = optax.apply_updates(self.params, updates)
         return self.replace(step=self.step + 1, params=params, opt_state=opt_state, **kwargs)
 

@@ -57,7 +57,7 @@ def main(num_steps: int = 2000, peak: float = 3e-3, theta="hf://amoudgl/celo2") 
     state = optimizer.init(params)
 
     def loss(params, tokens):
-        logits = model.apply({"params": params}, tokens[:, :-1])
+        logits = jnp.asarray(model.apply({"params": params}, tokens[:, :-1]))
         return optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:]).mean()
 
     @jax.jit

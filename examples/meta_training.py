@@ -3,6 +3,7 @@
 The run folder can be used again: a finished run returns its result, an interrupted one resumes.
 """
 
+import dataclasses
 import sys
 import tempfile
 from pathlib import Path
@@ -18,14 +19,13 @@ DIGITS = "ImageMLP_Digits8_Relu32_bs64"
 
 def main(folder: Path, iterations: int = 200, problems: int = 8) -> float:
     """Meta-train for ``iterations`` in each of two stages; return the loss of a training with the result."""
-    common = {"iterations": iterations, "problems": problems, "horizon_low": 20, "horizon_high": 200}
+    rule = Stage(
+        "rule", iterations=iterations, learning_rate=3e-3, problems=problems, horizon_low=20, horizon_high=200
+    )
     recipe = Recipe(
         "celo",
         tasks=(DIGITS,),
-        stages=(
-            Stage("rule", learning_rate=3e-3, **common),
-            Stage("scheduler", learning_rate=3e-3, **common),
-        ),
+        stages=(rule, dataclasses.replace(rule, trains="scheduler")),
         validate_every=0,
         iterations_per_call=min(20, iterations),
     )

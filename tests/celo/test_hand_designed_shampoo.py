@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from celo.baselines import hand_designed
-from celo.baselines.blocks import block_count, from_blocks, merged_shape, to_blocks
+from celo.baselines.preconditioner import block_count, from_blocks, merged_shape, to_blocks
 from celo.baselines.preconditioner import inverse_root
 from celo.baselines.shampoo import Shampoo
 

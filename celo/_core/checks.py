@@ -52,9 +52,11 @@ class Real:
             return False
         if self.static and not isinstance(value, int | np.integer):
             return False
+        if np.shape(value) or np.iscomplexobj(value):
+            return False
         try:
             number = float(value)
-        except (OverflowError, TypeError, ValueError):  # beyond any float; of several entries; complex
+        except (OverflowError, TypeError, ValueError):
             return False
         return math.isfinite(number) and self.holds(number) and (not self.whole or number.is_integer())
 

@@ -27,15 +27,18 @@ class LossState(NamedTuple):
     """Running averages of the loss on ten time scales.
 
     Attributes:
-        rates: (10,) inverse time scales, in 1/steps: the decay of an average is ``exp(-rate)``. For long
-            horizons the decay itself would round to 1.
+        decays: (10,) decay of each average.
+        rates: (10,) minus its logarithm, in 1/steps: for long time scales the decay rounds to 1.
         means: (10,) averages, not bias-corrected.
-        minima: (10,) running minimum of each bias-corrected average.
+        corrected: (10,) averages, bias-corrected.
+        minima: (10,) running minimum of ``corrected``.
         count: () int32, losses seen.
     """
 
+    decays: Array
     rates: Array
     means: Array
+    corrected: Array
     minima: Array
     count: Array  # pyright: ignore[reportIncompatibleMethodOverride]  # optax's name for it
 
@@ -47,18 +50,15 @@ def init(num_steps: float | Array) -> LossState:
         num_steps: horizon in steps, may be traced.
     """
     longest = jnp.minimum(jnp.log10(jnp.asarray(num_steps, jnp.float32)), LONGEST_EXPONENT)
+    rates = 1.0 / 10.0 ** jnp.linspace(1.0, longest, NUM_DECAYS)
     return LossState(
-        rates=1.0 / 10.0 ** jnp.linspace(1.0, longest, NUM_DECAYS),
+        decays=jnp.exp(-rates),
+        rates=rates,
         means=jnp.zeros((NUM_DECAYS,), jnp.float32),
+        corrected=jnp.zeros((NUM_DECAYS,), jnp.float32),
         minima=jnp.full((NUM_DECAYS,), _LARGE, jnp.float32),
         count=jnp.zeros((), jnp.int32),
     )
-
-
-def _weight(state: LossState, count: Array | float = 1.0) -> Array:
-    """``1 - decay^count`` of each average: the reference's arithmetic where the decay is clearly below 1."""
-    exact = -jnp.expm1(-state.rates * count)
-    return jnp.where(state.rates < SLOWEST_RATE, exact, 1.0 - jnp.exp(-state.rates) ** count)
 
 
 def update(state: LossState, loss: Array) -> LossState:
@@ -76,15 +76,19 @@ def update(state: LossState, loss: Array) -> LossState:
     """
     finite = jnp.isfinite(loss)
     loss = jnp.clip(loss, -LARGEST_LOSS, LARGEST_LOSS)
-    correction = _weight(state, (state.count + 1).astype(jnp.float32))
+    slow, count = state.rates < SLOWEST_RATE, (state.count + 1).astype(jnp.float32)
+    # The reference's arithmetic, but for averages so slow that 1 - decay is mostly rounding.
+    weight = jnp.where(slow, -jnp.expm1(-state.rates), 1.0 - state.decays)
+    correction = jnp.where(slow, -jnp.expm1(-state.rates * count), 1.0 - state.decays**count)
     # The old averages over the new correction: the cap of the reference implementation.
     largest = jnp.max(state.means / correction)
     cap = 2.0 * jnp.abs(jnp.where(state.count == 0, loss, largest))
     cap = jnp.minimum(cap, LARGEST_LOSS)
     counted = jnp.where(finite, jnp.minimum(cap, loss), cap)
-    means = jnp.exp(-state.rates) * state.means + _weight(state) * counted
-    minima = jnp.minimum(state.minima, means / correction)
-    seen = LossState(state.rates, means, minima, state.count + 1)
+    means = state.decays * state.means + weight * counted
+    corrected = means / correction
+    minima = jnp.minimum(state.minima, corrected)
+    seen = LossState(state.decays, state.rates, means, corrected, minima, state.count + 1)
     skipped = (state.count == 0) & ~finite
     return jax.tree.map(lambda old, new: jnp.where(skipped, old, new), state, seen)
 
@@ -102,7 +106,7 @@ def features(state: LossState) -> Array:
 
     Source: VeLO, arXiv 2211.09760.
     """
-    mu = state.means / _weight(state, jnp.maximum(state.count, 1).astype(jnp.float32))
+    mu = state.corrected
     above = mu[:-1] - state.minima[:-1]
     scale = jnp.maximum(1e-8, mu[1:] - state.minima[:-1])
     return jnp.where(state.count <= 2, 0.0, jnp.clip(above / scale - 1.0, -1.0, 1.0))

@@ -134,7 +134,7 @@ def check_num_steps(num_steps: float | Array) -> Array:
     if value.ndim or not jnp.issubdtype(value.dtype, jnp.number) or np.iscomplexobj(value):
         raise ValueError(f"num_steps has shape {value.shape} and dtype {value.dtype}; expected a real scalar")
     number = float(value)
-    if not 1.0 <= number <= np.finfo(np.float32).max:
+    if not 1.0 <= number <= float(np.finfo(np.float32).max):
         raise ValueError(f"num_steps is {value.item()}; expected a finite number of at least 1")
     if not number.is_integer():
         raise TypeError(f"num_steps is {number}; expected a whole number of steps")
@@ -183,12 +183,15 @@ def check_value(value: Any) -> Array:
     """
     if value is None:
         raise ValueError(LOSS_MISSING)
+    wrong = f"value is {value!r}; expected the scalar loss, a floating-point number"
+    if isinstance(value, str):  # jnp.asarray warns of it
+        raise TypeError(wrong)
     try:
-        dtype = jnp.result_type(value)
+        loss = jnp.asarray(value)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"value is {value!r}; expected the scalar loss, a floating-point number") from error
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(f"value is {value!r}; expected the scalar loss, a floating-point number")
-    if np.shape(value):
-        raise ValueError(f"value has shape {np.shape(value)}; expected the scalar loss (reduce it first)")
-    return jnp.asarray(value, jnp.float32)
+        raise TypeError(wrong) from error
+    if not jnp.issubdtype(loss.dtype, jnp.floating):
+        raise TypeError(wrong)
+    if loss.ndim:
+        raise ValueError(f"value has shape {loss.shape}; expected the scalar loss (reduce it first)")
+    return loss.astype(jnp.float32)

@@ -12,8 +12,7 @@ from jax import Array
 NUM_DECAYS = 10
 NUM_LOSS_FEATURES = NUM_DECAYS - 1
 PROGRESS_POINTS = np.asarray([0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1], np.float32)
-LONGEST_EXPONENT = 30.0
-SLOWEST_RATE = 1e-6  # 1 - exp(-rate), subtracted in float32, is 5% off here, and 0 from 3e-8 on
+LARGEST_DECAY = 1.0 - 2.0**-24
 LARGEST_LOSS = 1e30
 _LARGE = 999999999999.0
 
@@ -28,34 +27,30 @@ class LossState(NamedTuple):
 
     Attributes:
         decays: (10,) decay of each average.
-        rates: (10,) minus its logarithm, in 1/steps: for long time scales the decay rounds to 1.
         means: (10,) averages, not bias-corrected.
-        corrected: (10,) averages, bias-corrected.
-        minima: (10,) running minimum of ``corrected``.
+        minima: (10,) running minimum of each bias-corrected average.
         count: () int32, losses seen.
     """
 
     decays: Array
-    rates: Array
     means: Array
-    corrected: Array
     minima: Array
     count: Array  # pyright: ignore[reportIncompatibleMethodOverride]  # optax's name for it
 
 
 def init(num_steps: float | Array) -> LossState:
-    """Empty averages for a horizon: time scales log-spaced from 10 to ``num_steps`` steps, at most 1e30.
+    """Empty averages for a horizon: decays ``exp(-1/h)`` with ten ``h`` log-spaced from 10 to ``num_steps``.
+
+    From 2e7 steps on ``exp(-1/h)`` rounds to 1 in float32, and no average would ever move: the largest decay
+    is the number before 1.
 
     Args:
         num_steps: horizon in steps, may be traced.
     """
-    longest = jnp.minimum(jnp.log10(jnp.asarray(num_steps, jnp.float32)), LONGEST_EXPONENT)
-    rates = 1.0 / 10.0 ** jnp.linspace(1.0, longest, NUM_DECAYS)
+    exponent = jnp.linspace(1.0, jnp.log10(jnp.asarray(num_steps, jnp.float32)), NUM_DECAYS)
     return LossState(
-        decays=jnp.exp(-rates),
-        rates=rates,
+        decays=jnp.minimum(jnp.exp(-1.0 / 10.0**exponent), LARGEST_DECAY),
         means=jnp.zeros((NUM_DECAYS,), jnp.float32),
-        corrected=jnp.zeros((NUM_DECAYS,), jnp.float32),
         minima=jnp.full((NUM_DECAYS,), _LARGE, jnp.float32),
         count=jnp.zeros((), jnp.int32),
     )
@@ -75,22 +70,30 @@ def update(state: LossState, loss: Array) -> LossState:
         Averages after.
     """
     finite = jnp.isfinite(loss)
+    skipped = (state.count == 0) & ~finite
     loss = jnp.clip(loss, -LARGEST_LOSS, LARGEST_LOSS)
-    slow, count = state.rates < SLOWEST_RATE, (state.count + 1).astype(jnp.float32)
-    # The reference's arithmetic, but for averages so slow that 1 - decay is mostly rounding.
-    weight = jnp.where(slow, -jnp.expm1(-state.rates), 1.0 - state.decays)
-    correction = jnp.where(slow, -jnp.expm1(-state.rates * count), 1.0 - state.decays**count)
+    count = jnp.where(skipped, 0, state.count + 1)
+    correction = _correction(state.decays, count)
     # The old averages over the new correction: the cap of the reference implementation.
     largest = jnp.max(state.means / correction)
-    cap = 2.0 * jnp.abs(jnp.where(state.count == 0, loss, largest))
-    cap = jnp.minimum(cap, LARGEST_LOSS)
+    cap = jnp.minimum(2.0 * jnp.abs(jnp.where(state.count == 0, loss, largest)), LARGEST_LOSS)
     counted = jnp.where(finite, jnp.minimum(cap, loss), cap)
-    means = state.decays * state.means + weight * counted
-    corrected = means / correction
-    minima = jnp.minimum(state.minima, corrected)
-    seen = LossState(state.decays, state.rates, means, corrected, minima, state.count + 1)
-    skipped = (state.count == 0) & ~finite
-    return jax.tree.map(lambda old, new: jnp.where(skipped, old, new), state, seen)
+    means = state.decays * state.means + (1.0 - state.decays) * counted
+    minima = jnp.minimum(state.minima, means / correction)
+    return LossState(
+        decays=state.decays,
+        means=jnp.where(skipped, state.means, means),
+        minima=jnp.where(skipped, state.minima, minima),
+        count=count,
+    )
+
+
+def _correction(decays: Array, count: Array) -> Array:
+    """``1 - decay^count`` for the bias of averages of ``count`` losses, at least one.
+
+    One expression for both its uses: rounding in one alone would show as a rising loss.
+    """
+    return 1.0 - decays ** jnp.maximum(count, 1).astype(jnp.float32)
 
 
 def features(state: LossState) -> Array:
@@ -106,7 +109,7 @@ def features(state: LossState) -> Array:
 
     Source: VeLO, arXiv 2211.09760.
     """
-    mu = state.corrected
+    mu = state.means / _correction(state.decays, state.count)
     above = mu[:-1] - state.minima[:-1]
     scale = jnp.maximum(1e-8, mu[1:] - state.minima[:-1])
     return jnp.where(state.count <= 2, 0.0, jnp.clip(above / scale - 1.0, -1.0, 1.0))

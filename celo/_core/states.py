@@ -18,7 +18,10 @@ def plain(state: PyTree) -> PyTree:
     nnx = sys.modules.get("flax.nnx")  # where nobody has imported it, there are none of its variables
     if nnx is None:
         return state
-    variables = (nnx.Variable, *([nnx.VariableState] if hasattr(nnx, "VariableState") else []))
+    variables = (
+        nnx.Variable,
+        vars(nnx).get("VariableState", nnx.Variable),
+    )  # the leaves of a State before flax 0.11
 
     def is_variable(x: Any) -> bool:
         return isinstance(x, variables)

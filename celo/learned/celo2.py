@@ -232,8 +232,8 @@ class Celo2(Celo2Base):
 
     Attributes:
         adam_paths: which parameters take Adam, and no others: globs separated by ``|``, each compared with
-            the whole path (keys joined by ``/``), or, if it has no ``/``, with each key; "" matches none. None,
-            the default: those of rank below 2 and those named like an embedding or a head
+            the whole path (keys joined by ``/``), or, if it has no ``/``, with each key; "" matches none.
+            None, the default: those of rank below 2 and those named like an embedding or a head
             (`celo._core.paths.kind`).
     """
 

@@ -67,7 +67,9 @@ def update(**missing: Any) -> Any:
 
 
 def test_a_missing_loss_is_named_when_tracing():
-    with pytest.raises(ValueError, match=r"call update\(grads, state, params, value=loss\)[\s\S]*class LossTrainState"):
+    with pytest.raises(
+        ValueError, match=r"call update\(grads, state, params, value=loss\)[\s\S]*class LossTrainState"
+    ):
         update(value=None)
 
 

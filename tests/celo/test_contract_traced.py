@@ -105,4 +105,5 @@ def test_updates_and_state_follow_a_mesh_with_explicit_axes(row: Row):
         state = jax.eval_shape(optimizer.init, params)
         updates, after = jax.eval_shape(functools.partial(step, optimizer), params, state, params)
     assert updates["w"].sharding.spec == jax.typeof(params["w"]).sharding.spec
-    assert jax.tree.map(lambda x: x.sharding, after) == jax.tree.map(lambda x: x.sharding, state)
+    for leaf in (x for x in jax.tree.leaves(after) if x.shape == (4, 3)):
+        assert leaf.sharding.spec == jax.typeof(params["w"]).sharding.spec

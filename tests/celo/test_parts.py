@@ -33,9 +33,7 @@ def average_all(grads: dict[str, Array]) -> dict[str, dict[str, Any]]:
             momenta, v, factored = state[n]
             momenta = [averages.average(m, g, d) for m, d in zip(momenta, DECAYS, strict=True)]
             v = averages.average(v, jnp.square(g), 0.999)
-            factored = [
-                averages.factored_average(*f, g, d) for f, d in zip(factored, DECAYS, strict=True)
-            ]
+            factored = [averages.factored_average(*f, g, d) for f, d in zip(factored, DECAYS, strict=True)]
             new[n] = (momenta, v, factored)
             rows, cols = [row for row, _ in factored], [col for _, col in factored]
             y = features.adafactor_features(g, momenta, rows, cols)[0]

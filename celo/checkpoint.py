@@ -1,4 +1,4 @@
-"""Meta-parameters in files: saved with the configuration they belong to, loaded from wherever they are."""
+"""Meta-parameters in files: saved with their configuration, loaded from a path, by name or from the hub."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import optax
+from jax import Array
 
 from celo._core import files, hub, names, safetensors_file, theta_file, trees
 from celo.learned import LEARNED, LearnedOptimizer, base, learned_optimizer
@@ -28,15 +30,15 @@ def save(
 ) -> None:
     """Writes meta-parameters with their configuration; equal arguments give equal files.
 
-    Whoever opens the file finds the old content or the new one, never a part of either.
+    A reader of the file finds the old content or the new one, never a part of either.
 
     Args:
         path: the file, ``.safetensors`` by convention; its folder exists.
         name: a key of `celo.LEARNED`.
         config: fields of its configuration; those left out have their defaults, and are written too.
         theta: meta-parameters, nested dictionaries of float32 arrays.
-        provenance: where they come from: command, tasks, licence, anything ready for JSON. The versions of
-            celo and JAX are added.
+        provenance: their origin: command, tasks, licence, anything ready for JSON. The versions of celo and
+            JAX are added.
 
     Raises:
         ValueError: for an unknown name, a theta that does not fit its configuration, numbers that are not
@@ -70,17 +72,15 @@ def save(
         {"optimizer": name, "config": fields, "provenance": {**(provenance or {}), **_versions()}}
     )
     if theta_file.configured(name, header["config"]) != learned:
-        raise ValueError(f"the configuration {fields} does not come back from JSON as it was")
+        raise ValueError(f"the configuration {fields} changes on the way through JSON")
     files.write_atomically(path, safetensors_file.encode(header, flat))
 
 
-def load(
-    source: str | os.PathLike[str], name: str | None = None, **config: Any
-) -> tuple[LearnedOptimizer, dict[str, Any]]:
-    """Meta-parameters and the configuration they belong to.
+def load(source: str | os.PathLike[str], name: str | None = None, **config: Any) -> Pretrained:
+    """Meta-parameters and the configuration they belong to: ``learned, theta = celo.load("celo")``.
 
-    Everything is checked before it returns: no file of another program, no damaged file and no file of
-    another optimizer gets through. Pickles are never loaded.
+    Everything is checked first: a file of another program, of another optimizer, or a damaged one raises.
+    Pickles are never loaded.
 
     Args:
         source: one of
@@ -90,15 +90,15 @@ def load(
             - a file of the reference implementation, ``theta.state`` (flax's msgpack). It has no checksum, so
               damage within the numbers shows only if it makes one of them not finite;
             - ``"hf://owner/repository[@revision][/file]"``: either kind, from the Hugging Face hub; a key of
-              `celo._core.hub.REPOSITORIES`, such as ``"amoudgl/celo"``, means the same as with ``hf://`` before it.
+              `celo._core.hub.REPOSITORIES`, such as ``"amoudgl/celo"``, is the same without ``hf://``.
 
             A bare name means packaged weights if there are any of that name; write ``./name`` for a file.
         name: which optimizer it holds, a key of `celo.LEARNED`; read or recognised from the file if None.
-        **config: fields of the configuration that differ from what the file says, or from the defaults if it
-            says nothing.
+        **config: fields of the configuration that differ from those in the file, or from the defaults if it
+            has none.
 
     Returns:
-        ``(learned, theta)``; ``learned.optimizer(theta, num_steps)`` is the optimizer.
+        A pair ``(learned, theta)``; ``celo.load("celo").optimizer(num_steps)`` is an optimizer.
 
     Raises:
         FileNotFoundError: if there is no such file, name, or file on the hub.
@@ -110,11 +110,34 @@ def load(
         TypeError: for an unknown field of the configuration, or a source that is no text and no path.
     """
     found = read(source, name, **config)
-    return found.learned, found.theta
+    return Pretrained(found.learned, found.theta)
+
+
+class Pretrained(NamedTuple):
+    """A configuration and its meta-parameters.
+
+    Attributes:
+        learned: the configuration.
+        theta: meta-parameters.
+    """
+
+    learned: LearnedOptimizer
+    theta: dict[str, Any]
+
+    def optimizer(self, num_steps: float | Array, **options: Any) -> optax.GradientTransformationExtraArgs:
+        """The optimizer for a training of ``num_steps`` steps.
+
+        Args:
+            num_steps: number of steps of the training ahead, a whole number of at least 1; may be traced.
+            **options: further arguments of the configuration's `optimizer`: ``learning_rate`` and
+                ``weight_decay`` of celo2 and celo2_base.
+        """
+        build: Any = self.learned.optimizer
+        return build(self.theta, num_steps, **options)
 
 
 class Loaded(NamedTuple):
-    """Meta-parameters, and where they were found.
+    """Meta-parameters and their origin.
 
     Attributes:
         name: of the optimizer, a key of `celo.LEARNED`.
@@ -122,8 +145,7 @@ class Loaded(NamedTuple):
         theta: meta-parameters.
         sha256: of the file, in hexadecimal.
         revision: the commit of a file from the hub, None for others.
-        header: what the file says about itself, as `read_header`; None for one of the reference
-            implementation.
+        header: the header of the file, as `read_header`; None for one of the reference implementation.
     """
 
     name: str
@@ -140,7 +162,7 @@ class Loaded(NamedTuple):
 
 
 def read(source: str | os.PathLike[str], name: str | None = None, **config: Any) -> Loaded:
-    """What `load` loads, with the name of the optimizer and where it comes from.
+    """What `load` loads, with the name of the optimizer and the origin of the file.
 
     Args:
         source: as for `load`.
@@ -172,7 +194,7 @@ def read(source: str | os.PathLike[str], name: str | None = None, **config: Any)
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a file that `save` wrote says about itself.
+    """The header of a file that `save` wrote.
 
     Args:
         path: the file.
@@ -187,7 +209,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def packaged() -> dict[str, Path]:
-    """Name to file of the weights that come with the package."""
+    """Name to file of the weights in the package."""
     return {path.stem: path for path in sorted(PRETRAINED.glob("*.safetensors"))}
 
 

@@ -1,8 +1,8 @@
-"""What users of learned optimizers need and optax lacks: decay through the loss, ways past the horizon.
+"""Wrappers of learned optimizers that optax lacks: decay through the loss, training past the horizon.
 
 The rest is optax's: `optax.chain(optax.clip_by_global_norm(1.0), optimizer)` clips gradients,
-`optax.MultiSteps(optimizer, 4)` accumulates them, outermost, as within `optax.chain` it does not hand on
-``value``, and `optax.chain(optimizer, optax.add_decayed_weights(-1e-4))` is decoupled weight decay.
+`optax.MultiSteps(optimizer, 4)` accumulates them (outermost: within `optax.chain` it drops ``value``), and
+`optax.chain(optimizer, optax.add_decayed_weights(-1e-4))` is decoupled weight decay.
 """
 
 from __future__ import annotations
@@ -16,20 +16,19 @@ import optax
 from jax import Array
 from jax.core import Tracer
 
-from celo._core import parameters
-from celo.learned import base
+from celo._core import checks, parameters
 
 PyTree = Any
 
 
 def loss_weight_decay(
-    inner: optax.GradientTransformation, weight_decay: float | Array
+    inner: optax.GradientTransformation, weight_decay: checks.NonNegative
 ) -> optax.GradientTransformationExtraArgs:
     """Weight decay that a learned optimizer sees: ``L + weight_decay / 2 * sum(p^2)`` in place of the loss L.
 
     The gradient becomes ``g + weight_decay p`` and ``value`` the penalised loss, as if the loss function had
-    the penalty in it. VeLO is used so: a learned optimizer may undo decay that it does not see. The reference
-    implementation adds twice this penalty to the loss, beside the same term of the gradient.
+    the penalty in it. VeLO is used like this: a learned optimizer may undo decay that it does not see. The
+    reference implementation adds twice this penalty to the loss, and the same term to the gradient.
 
     Args:
         inner: the optimizer; it gets gradients in float32.
@@ -50,27 +49,26 @@ def loss_weight_decay(
         >>> theta = learned.init(jax.random.key(0))
         >>> optimizer = loss_weight_decay(learned.optimizer(theta, num_steps=100), 1e-6)
     """
-    if not isinstance(weight_decay, Tracer) and not 0.0 <= float(weight_decay) < float("inf"):
-        raise ValueError(f"weight_decay is {weight_decay}; expected a finite number of at least 0")
+    checks.check_options(loss_weight_decay, {"weight_decay": weight_decay})
     inner = optax.with_extra_args_support(inner)
 
     def update(
         updates: PyTree, state: PyTree, params: PyTree | None = None, *, value: Any = None, **extra: Any
     ) -> tuple[PyTree, PyTree]:
-        params = base.check_params(params)
+        params = checks.check_params(params)
         parameters.check_gradients(updates, params)
         wide = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), params)
         grads = jax.tree.map(lambda g, p: jnp.asarray(g, jnp.float32) + weight_decay * p, updates, wide)
         if value is not None:
             squares = [jnp.sum(jnp.square(p)) for p in jax.tree.leaves(wide)]
-            value = base.check_value(value) + 0.5 * weight_decay * sum(squares, jnp.zeros((), jnp.float32))
+            value = checks.check_value(value) + 0.5 * weight_decay * sum(squares, jnp.zeros((), jnp.float32))
         return inner.update(grads, state, params, value=value, **extra)
 
     return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
 def naive(state: PyTree) -> PyTree:
-    """The naive way past the horizon: the state as it is; progress keeps growing beyond 1.
+    """Continues past the horizon with the state as it is: progress grows beyond 1.
 
     Args:
         state: state of an optimizer, or of optax transformations around one.
@@ -84,7 +82,7 @@ def naive(state: PyTree) -> PyTree:
 
 
 def full_reset(state: PyTree, optimizer: optax.GradientTransformation, params: PyTree) -> PyTree:
-    """Past the horizon by starting over: a fresh state for the parameters reached.
+    """Starts over past the horizon: a fresh state for the parameters reached.
 
     Args:
         state: state of ``optimizer``, for the check that the new one has its structure.
@@ -107,7 +105,7 @@ def full_reset(state: PyTree, optimizer: optax.GradientTransformation, params: P
 
 
 def reset_steps(state: PyTree) -> PyTree:
-    """Past the horizon by counting anew: steps done become 0, and all averages and memories stay.
+    """Counts steps from 0 again past the horizon; all averages and memories stay.
 
     Args:
         state: state of an optimizer that follows a horizon, or of optax transformations around one.
@@ -122,9 +120,9 @@ def reset_steps(state: PyTree) -> PyTree:
 
 
 def increase_steps(state: PyTree, num_steps: float | Array) -> PyTree:
-    """Past the horizon by moving it: progress is measured against ``num_steps`` from now on.
+    """Moves the horizon: progress is measured against ``num_steps`` from now on.
 
-    The averages of the loss keep the decays that they got from the first horizon.
+    The averages of the loss keep the decays of the first horizon.
 
     Args:
         state: state of an optimizer that follows a horizon, or of optax transformations around one.
@@ -136,7 +134,7 @@ def increase_steps(state: PyTree, num_steps: float | Array) -> PyTree:
     Raises:
         ValueError: if nothing in the state follows a horizon, or if the new one is not beyond the old.
     """
-    horizon = base.check_num_steps(num_steps)
+    horizon = checks.check_num_steps(num_steps)
 
     def move(found: Any) -> Any:
         known = not isinstance(horizon, Tracer) and not isinstance(found.num_steps, Tracer)

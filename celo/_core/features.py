@@ -1,4 +1,4 @@
-"""The 30 inputs of Celo's per-parameter MLP (Celo, arXiv 2501.12670, section 3 and appendix)."""
+"""What the networks of learned optimizers see: of each parameter, of a whole tensor, of the time."""
 
 from __future__ import annotations
 
@@ -6,15 +6,43 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from celo._core import accumulators
+from celo._core import averages
 
 GRADIENT_CLIP = 0.1
 EPSILON_RMS = 1e-6
 EPSILON_ROW_COL = 1e-8
 
 NUM_FEATURES = 30
+
+TIME_SCALES = np.asarray([1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000], np.float32)
+NUM_TIME_FEATURES = len(TIME_SCALES)
+
+SMALLEST = 1e-8
+LARGEST_LOG = 5.0
+
+
+@jax.custom_jvp
+def over_root(x: Array, square: Array) -> Array:
+    """``x rsqrt(square)``, whose derivative stays finite where x is 0 and the square nearly so."""
+    return x * jax.lax.rsqrt(square)
+
+
+@over_root.defjvp
+def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    (x, square), (dx, dsquare) = primals, tangents
+    r = jax.lax.rsqrt(square)
+    y = x * r
+    # rsqrt alone would have the factor r^3, which overflows, and times x = 0 gives NaN.
+    return y, dx * r - 0.5 * (y * r) * (r * dsquare)
+
+
+def norm(x: Array) -> Array:
+    """Euclidean norm over the whole tensor, with derivative 0 at 0."""
+    square = jnp.sum(jnp.square(x))
+    return jnp.where(square == 0.0, 0.0, jnp.sqrt(jnp.where(square == 0.0, 1.0, square)))
 
 
 def adafactor_features(
@@ -25,7 +53,7 @@ def adafactor_features(
     Args:
         g: gradient.
         momenta: first moments, one per decay, shape of ``g``.
-        rows: row moments as in `celo._core.accumulators.factored_zeros`.
+        rows: row moments as in `celo._core.averages.factored_zeros`.
         cols: column moments.
 
     Returns:
@@ -34,15 +62,15 @@ def adafactor_features(
         ``m * diagonal**-0.5``.
     """
     if g.ndim < 2:
-        preconditioned = [g * accumulators.diagonal_preconditioner(d) for d in rows]
+        preconditioned = [g * averages.diagonal_preconditioner(d) for d in rows]
         return (
             preconditioned,
             list(rows),
             list(rows),
-            [m * jax.lax.rsqrt(d) for m, d in zip(momenta, rows, strict=True)],
+            [over_root(m, d) for m, d in zip(momenta, rows, strict=True)],
         )
-    factors = [accumulators.preconditioners(r, c, g.shape) for r, c in zip(rows, cols, strict=True)]
-    expanded = [accumulators.expand_factors(r, c, g.shape) for r, c in zip(rows, cols, strict=True)]
+    factors = [averages.preconditioners(r, c, g.shape) for r, c in zip(rows, cols, strict=True)]
+    expanded = [averages.expand_factors(r, c, g.shape) for r, c in zip(rows, cols, strict=True)]
     precondition = [rf * cf for rf, cf in factors]
     return (
         [g * f for f in precondition],
@@ -77,6 +105,8 @@ def celo_features(
 
     Returns:
         30 arrays broadcastable to the shape of ``g``.
+
+    Source: Celo, arXiv 2501.12670, section 3 and appendix.
     """
     r = jax.lax.rsqrt(v + epsilon)
     y, row, col, m_factored = adafactor_features(g, momenta, rows, cols)
@@ -96,3 +126,23 @@ def celo_features(
         *(jax.lax.rsqrt(x + EPSILON_ROW_COL) for x in col),
         *m_factored,
     ]
+
+
+def tanh_time(count: Array) -> Array:
+    """``tanh(count / s - 1)`` on eleven time scales s from 1 to 100,000 steps, (11,)."""
+    return jnp.tanh(count.astype(jnp.float32) / TIME_SCALES - 1.0)
+
+
+def sin_time(count: Array) -> Array:
+    """``sin(count / (pi s))`` on the same time scales s. (11,)."""
+    return jnp.sin(count.astype(jnp.float32) / (TIME_SCALES * np.float32(np.pi)))
+
+
+def log_magnitude(x: Array) -> Array:
+    """``clip(log(1e-8 + |x|), -5, 5)``: the size of a number of any scale as a feature."""
+    return jnp.clip(jnp.log(SMALLEST + jnp.abs(x)), -LARGEST_LOG, LARGEST_LOG)
+
+
+def variance(x: Array, around: Array | None = None) -> Array:
+    """``mean((x - c)^2)`` over the whole tensor; the centre c is the mean by default."""
+    return jnp.mean(jnp.square(x - (jnp.mean(x) if around is None else around)))

@@ -13,7 +13,7 @@ _ADDRESS = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-
 
 
 class Published(NamedTuple):
-    """What a repository holds that does not say so itself."""
+    """The content of a repository that does not state it itself."""
 
     file: str
     name: str
@@ -28,7 +28,7 @@ REPOSITORIES: Mapping[str, Published] = MappingProxyType(
         "amoudgl/adafac-mlp-lopt": Published("theta.state", "adafac_mlp"),
         "amoudgl/velo-s": Published("theta.state", "velo_s"),
         "amoudgl/velo-4000": Published("theta.state", "velo", MappingProxyType({"ff_mult": 100.0})),
-        # Two files that are alike, so that only the repository says which optimizer it is.
+        # These two files are alike: only the repository tells their optimizers apart.
         "amoudgl/celo2": Published("theta.state", "celo2"),
         "amoudgl/celo2-base": Published("theta.state", "celo2_base"),
     }
@@ -36,7 +36,7 @@ REPOSITORIES: Mapping[str, Published] = MappingProxyType(
 """The repositories of the paper's authors; read-only."""
 
 DEFAULT_FILE = "theta.safetensors"
-"""What a repository that is not in `REPOSITORIES` is expected to hold."""
+"""The file expected in a repository that is not in `REPOSITORIES`."""
 
 
 class Address(NamedTuple):
@@ -48,13 +48,13 @@ class Address(NamedTuple):
 
 
 def parse(text: str) -> Address:
-    """Takes an address apart.
+    """The parts of an address.
 
     >>> parse("hf://amoudgl/celo@0123abc")
     Address(repository='amoudgl/celo', revision='0123abc', file='theta.state')
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if the text is no address.
     """
     match = _ADDRESS.fullmatch(text)
     if match is None:
@@ -75,7 +75,7 @@ def commit_of(path: Path) -> str | None:
         path: a file as `fetch` returns it.
 
     Returns:
-        The commit; None if the path does not say.
+        The commit; None if the path has none.
     """
     parts = path.parts[:-1]
     place = parts.index("snapshots") + 1 if "snapshots" in parts else len(parts)
@@ -102,7 +102,7 @@ def fetch(address: Address) -> Path:
         from huggingface_hub import errors
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "hf:// addresses need the package huggingface_hub: pip install 'celo[train]'", name=error.name
+            "hf:// addresses need the package huggingface_hub: pip install huggingface_hub", name=error.name
         ) from error
     text = f"{PREFIX}{address.repository}@{address.revision or 'main'}/{address.file}"
     try:

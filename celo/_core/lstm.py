@@ -1,7 +1,11 @@
-"""One LSTM cell as the released checkpoints have it (haiku's: gates i, g, f, o; forget bias plus one)."""
+"""The recurrent parts: a linear layer, and an LSTM cell as the released checkpoints have it.
+
+The cell is haiku's: gates i, g, f, o, and one is added to the forget gate.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -18,12 +22,23 @@ class LSTMState(NamedTuple):
     cell: Array
 
 
+def init_dense(key: Array, inputs: int, outputs: int) -> dict[str, Array]:
+    """A linear layer: ``w (inputs, outputs)`` as of `celo._core.mlp.init`, ``b (outputs,)`` zero."""
+    return {
+        "w": mlp.truncated_normal(key, (inputs, outputs), inputs),
+        "b": jnp.zeros((outputs,), jnp.float32),
+    }
+
+
+def dense(theta: dict[str, Array], x: Array) -> Array:
+    """``x w + b`` for x (..., inputs)."""
+    y = jnp.matmul(x, theta["w"], precision="highest")
+    return y + theta["b"].reshape((1,) * (y.ndim - 1) + (-1,))
+
+
 def init(key: Array, inputs: int, hidden: int) -> dict[str, Array]:
     """Weights of the cell: ``w (inputs + hidden, 4 hidden)``, ``b (4 hidden,)``."""
-    return {
-        "w": mlp.truncated_normal(key, (inputs + hidden, 4 * hidden), inputs + hidden),
-        "b": jnp.zeros((4 * hidden,), jnp.float32),
-    }
+    return init_dense(key, inputs + hidden, 4 * hidden)
 
 
 def zero_state(hidden: int) -> LSTMState:
@@ -42,8 +57,17 @@ def step(theta: dict[str, Array], x: Array, state: LSTMState) -> LSTMState:
     Returns:
         State after the step; its ``hidden`` is the output.
     """
-    inputs = jnp.concatenate([x, state.hidden], axis=-1)
-    gates = jnp.matmul(inputs, theta["w"], precision="highest")
-    i, g, f, o = jnp.split(gates + theta["b"].reshape((1,) * (gates.ndim - 1) + (-1,)), 4, axis=-1)
+    gates = dense(theta, jnp.concatenate([x, state.hidden], axis=-1))
+    i, g, f, o = jnp.split(gates, 4, axis=-1)
     cell = jax.nn.sigmoid(f + 1.0) * state.cell + jax.nn.sigmoid(i) * jnp.tanh(g)
     return LSTMState(jax.nn.sigmoid(o) * jnp.tanh(cell), cell)
+
+
+def stack(vectors: Sequence[Array], size: int) -> Array:
+    """One row per tensor, (tensors, size), also where there is no tensor."""
+    return jnp.stack(vectors) if vectors else jnp.zeros((0, size), jnp.float32)
+
+
+def repeat_state(initial: dict[str, Array], tensors: int) -> LSTMState:
+    """A learned initial state, ``hidden`` and ``cell`` of shape (hidden,), once for every tensor."""
+    return LSTMState(*(jnp.tile(initial[name][None, :], (tensors, 1)) for name in LSTMState._fields))

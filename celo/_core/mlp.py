@@ -1,4 +1,4 @@
-"""A small MLP applied to every parameter of a tensor, without ever forming the (..., features) array.
+"""MLPs applied to every parameter of a tensor, without ever forming the (..., features) array.
 
 The inputs stay separate arrays, each broadcastable to the tensor: a feature that depends on the row alone is
 a vector per row, and its part of the first layer costs a vector per row. The normaliser of each feature is
@@ -133,3 +133,68 @@ def apply(
         keep = slice(0, outputs if i == layers - 1 else None)
         hidden = linear(theta[f"w{i}"][:, keep], theta[f"b{i}"][keep], hidden)
     return hidden
+
+
+def apply_wide(theta: Weights, inputs: Sequence[Array], scales: Array) -> Array:
+    """`apply` for tens of hidden units: one matrix product per layer.
+
+    `apply` spells every multiplication out, which suits four hidden units; with 32 it takes minutes to
+    compile. The weights are the same.
+
+    Args:
+        theta: weights as made by `init`.
+        inputs: one array per input, broadcastable with each other.
+        scales: (inputs,) factor of each input (its normaliser).
+
+    Returns:
+        (outputs, ...) with the outputs in front of the shape of the inputs.
+    """
+    layers = len(theta) // 2
+    x = jnp.stack(jnp.broadcast_arrays(*inputs))
+    weights = [theta["w0"] * scales[:, None], *(theta[f"w{i}"] for i in range(1, layers))]
+    for i, w in enumerate(weights):
+        x = x if i == 0 else jax.nn.relu(x)
+        x = jnp.tensordot(w, x, axes=(0, 0), precision="highest")
+        x = x + theta[f"b{i}"].reshape((-1,) + (1,) * (x.ndim - 1))
+    return x
+
+
+def condition(theta: Weights, context: Array) -> Weights:
+    """Folds the last inputs of an MLP into the biases of its first layer, ``b0 + context W0[-n:]``.
+
+    Inputs that are the same at every parameter (time, sizes) are then multiplied once per tensor.
+
+    Args:
+        theta: weights as made by `init`.
+        context: (n,) values of the last n inputs.
+
+    Returns:
+        Weights of an MLP of the other inputs.
+    """
+    own = theta["w0"].shape[0] - context.shape[0]
+    shared = jnp.matmul(context, theta["w0"][own:], precision="highest")
+    return {**theta, "w0": theta["w0"][:own], "b0": theta["b0"] + shared}
+
+
+def init_bank(key: Array, count: int, sizes: Sequence[int]) -> Weights:
+    """Weights of ``count`` MLPs as of `init`, stacked along a leading axis."""
+    return jax.vmap(lambda key: init(key, sizes))(jax.random.split(key, count))
+
+
+def mix(bank: Weights, controls: Array, multiplier: float) -> list[Weights]:
+    """The MLP of each tensor, ``W = multiplier * mean_k(c_k W_k)``, biases alike.
+
+    Args:
+        bank: weights of K MLPs as made by `init_bank`.
+        controls: (tensors, K) weights of the mixtures.
+        multiplier: factor of all of them.
+
+    Returns:
+        Weights of one MLP per tensor.
+
+    Source: the hypernetwork of VeLO, arXiv 2211.09760.
+    """
+    tensors, count = controls.shape
+    controls = controls * (multiplier / count)
+    mixed = {name: jnp.tensordot(controls, w, axes=1, precision="highest") for name, w in bank.items()}
+    return [{name: w[i] for name, w in mixed.items()} for i in range(tensors)]

@@ -1,16 +1,19 @@
-"""What `init` and `update` are given: parameters that an optimizer can move, and gradients that fit them.
+"""What `init` and `update` receive: parameters that an optimizer can move, and gradients that fit them.
 
-Everything here looks at structures, shapes and dtypes alone: under `jax.jit` it costs nothing but tracing.
+The checks look at structures, shapes and dtypes alone: under `jax.jit` they cost nothing but tracing.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax import Array
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from celo._core import trees
 
@@ -47,7 +50,8 @@ def check_parameters(params: PyTree) -> None:
     """Refuses parameters that no gradient step can move: integers, booleans, complex numbers, functions.
 
     Args:
-        params: the parameters, any pytree; nodes without leaves, as None and `optax.MaskedNode`, are fine.
+        params: the parameters, any pytree, or their `jax.ShapeDtypeStruct`; nodes without leaves, such as
+            None and `optax.MaskedNode`, are fine.
 
     Raises:
         ValueError: naming the first such leaf and its dtype, or its type if it is no array.
@@ -73,17 +77,25 @@ def _described(tree: PyTree) -> dict[str, str]:
 
 
 def check_gradients(grads: PyTree, params: PyTree) -> None:
-    """Refuses gradients of another structure or shape than the parameters.
+    """Refuses gradients that are no real numbers, or of another structure or shape than the parameters.
 
-    Broadcasting would accept them, and change the shape of the parameters.
+    Broadcasting would accept other shapes, and change the shape of the parameters.
 
     Args:
         grads: the gradients.
-        params: the parameters.
+        params: the parameters; None where ``update`` was called without them.
 
     Raises:
+        TypeError: naming the first gradient that is no real floating-point number.
         ValueError: naming the leaves that do not fit, what was expected and what was found.
     """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
+        if not _is_real(leaf):
+            raise TypeError(
+                f"gradient {trees.path_name(path)} is {trees.spec(leaf)}; expected floating-point numbers"
+            )
+    if params is None:
+        return
     expected, structure = jax.tree.flatten(params)
     found, found_structure = jax.tree.flatten(grads)
     if structure == found_structure and all(
@@ -95,6 +107,11 @@ def check_gradients(grads: PyTree, params: PyTree) -> None:
     if any(given.get(path) == _NONE and shape != _NONE for path, shape in wanted.items()):
         wrong += f". What has no gradient is no parameter: {_LEAVE_OUT}"
     raise ValueError(f"the gradients do not fit the parameters: {wrong}")
+
+
+def bounded(g: Array, limit: float = LARGEST_GRADIENT) -> Array:
+    """A gradient in float32, each entry clipped to +-limit; by default its square just stays finite."""
+    return jnp.clip(jnp.asarray(g, jnp.float32), -limit, limit)
 
 
 def without_empty(tree: PyTree) -> PyTree:
@@ -121,3 +138,39 @@ def updates_like(updates: PyTree, params: PyTree) -> PyTree:
         return jnp.asarray(u, dtype) if math.prod(_shape(p)) else jnp.zeros(_shape(p), dtype)
 
     return jax.tree.map(like, params, updates)
+
+
+def in_auto_mode(function: Callable[..., PyTree], like: PyTree, *arguments: PyTree) -> PyTree:
+    """Calls a function whose results are placed as ``like``, and leaves the placing within it to XLA.
+
+    On a mesh with explicit axes every matrix product would otherwise need a statement where its result lies.
+
+    Args:
+        function: takes ``arguments`` and returns a tree like ``like``.
+        like: arrays with the sharding of the results.
+        *arguments: trees of arrays.
+
+    Returns:
+        What the function returns.
+    """
+    placed = [x for x in jax.tree.leaves((like, arguments)) if _explicit_mesh(x) is not None]
+    if not placed:
+        return function(*arguments)
+    mesh = _explicit_mesh(placed[0])
+
+    def sharding(x: Any) -> NamedSharding:
+        own = jax.typeof(x).sharding
+        return own if not own.mesh.empty else NamedSharding(mesh, PartitionSpec(*[None] * jnp.ndim(x)))
+
+    if not isinstance(placed[0], jax.core.Tracer):  # scalars of a state may lie on one device: spread them
+        spread = NamedSharding(placed[0].sharding.mesh, PartitionSpec())
+        arguments = jax.tree.map(
+            lambda x: x if _explicit_mesh(x) is not None else jax.device_put(x, spread), arguments
+        )
+    return jax.sharding.auto_axes(function, out_sharding=jax.tree.map(sharding, like))(*arguments)
+
+
+def _explicit_mesh(x: Any) -> Any:
+    """The abstract mesh of an array, if its axes are explicit."""
+    mesh = jax.typeof(x).sharding.mesh if isinstance(x, jax.Array) else None
+    return mesh if mesh is not None and AxisType.Explicit in mesh.axis_types else None

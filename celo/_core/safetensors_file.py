@@ -2,8 +2,8 @@
 
 The object, under the key ``celo``, holds ``format`` (the version of this layout), ``optimizer`` (its name),
 ``config`` (every field), ``provenance`` and ``sha256``, which covers the rest of the object and every leaf's
-path, dtype, shape and bytes. One key, because safetensors writes several in no fixed order and equal weights
-are to give equal files.
+path, dtype, shape and bytes. It is one key because safetensors writes several in no fixed order, and equal
+weights give equal files.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
+
+from celo._core import files
 
 FORMAT = 1
 KEY = "celo"
@@ -59,11 +61,9 @@ def decode_header(data: bytes, where: str) -> Header:
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 + length:
         raise ValueError(f"{where} is truncated: {len(data)} bytes, its header alone has {8 + length}")
-    try:
+    with files.parsing(f"the header of {where}"):
         metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
         header = json.loads(metadata[KEY]) if KEY in metadata else None
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"{where} is corrupt: its header cannot be read ({error})") from error
     if not isinstance(header, dict):
         raise ValueError(
             f"{where} is a safetensors file, but not one that celo.save wrote (no optimizer in its header)"
@@ -91,11 +91,10 @@ def decode(data: bytes, where: str) -> tuple[Header, dict[str, np.ndarray]]:
         ValueError: for content that is truncated or corrupt, of another program, or of another version.
     """
     header = decode_header(data, where)
-    try:
+    with files.parsing(where):
         flat = safetensors.numpy.load(data)
-    except Exception as error:  # whatever stops the parser, the file is at fault
-        raise ValueError(f"{where} is truncated or corrupt: {error}") from error
-    stated = header.pop("sha256", None)
-    if stated != (found := _checksum(header, flat)):
+        stated = header.pop("sha256", None)
+        found = _checksum(header, flat)
+    if stated != found:
         raise ValueError(f"{where} is corrupt: its checksum is {found}, its header says {stated}")
     return {**header, "sha256": stated}, flat

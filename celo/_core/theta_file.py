@@ -1,6 +1,6 @@
-"""What a file of meta-parameters holds, whichever of the two kinds it is: ours, or the reference's.
+"""Reads a file of meta-parameters of either kind: ours, or the reference implementation's.
 
-Which optimizer the reference's files are of is told by the caller, or by the shapes of their arrays.
+The reference's files do not name their optimizer: the caller does, or the shapes of the arrays identify it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import serialization
 
 from celo import interop
-from celo._core import safetensors_file, trees
+from celo._core import files, safetensors_file, trees
 from celo.learned import LearnedOptimizer, base, learned_optimizer
 
 Content = tuple[str, LearnedOptimizer, dict[str, Any], dict[str, Any] | None]
@@ -25,12 +25,12 @@ _MSGPACK_MAPS = (*range(0x81, 0x90), 0xDE, 0xDF)
 
 
 def read(path: Path, where: str, name: str | None, config: Mapping[str, Any]) -> tuple[bytes, Content]:
-    """All bytes of a file, and what they say; everything is checked.
+    """All bytes of a file, and their checked content.
 
     Args:
         path: the file.
         where: what to call it in errors.
-        name: which optimizer it holds; None = as the file says, or as is recognised.
+        name: which optimizer it holds; None: as the file says, or as recognised.
         config: fields of the configuration that differ from what the file says.
 
     Raises:
@@ -85,7 +85,7 @@ def _overridden(
 ) -> LearnedOptimizer:
     try:
         configured(name, stored)
-    except (TypeError, ValueError) as error:  # the file's fault; of what was given the caller hears himself
+    except (TypeError, ValueError) as error:  # the file's fault; a fault of `given` raises below
         raise ValueError(f"{where}: {error}") from error
     return configured(name, {**stored, **given})
 
@@ -93,15 +93,13 @@ def _overridden(
 def _check_fits(learned: LearnedOptimizer, theta: Any, where: str) -> None:
     try:
         base.check_theta(learned, theta)
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:  # sizes beyond any array among them
         raise ValueError(f"{where}: {error}") from error
 
 
 def _load_upstream(data: bytes, where: str, name: str | None, config: Mapping[str, Any]) -> Content:
-    try:
+    with files.parsing(where):
         flat = trees.flatten(serialization.msgpack_restore(data))
-    except Exception as error:  # whatever stops the parser, the file is at fault
-        raise ValueError(f"{where} is truncated or corrupt: {error}") from error
     try:
         name = name or interop.recognise(flat)
         content = name, learned_optimizer(name, **config), interop.from_upstream(name, flat, **config), None
@@ -111,8 +109,8 @@ def _load_upstream(data: bytes, where: str, name: str | None, config: Mapping[st
         raise ValueError(f"{where}: {error}") from error
     if name == "velo" and "ff_mult" not in config:
         warnings.warn(
-            f"{where} does not say what the weights of VeLO's MLPs are multiplied by, and is read with "
-            "1; the published VeLO has 100: give ff_mult=100, or `celo convert --options ff_mult=100`",
+            f"{where} does not state the factor of the weights of VeLO's MLPs, and is read with 1; the "
+            "published VeLO has 100: give ff_mult=100, or `celo convert --options ff_mult=100`",
             stacklevel=6,
         )
     return content

@@ -1,7 +1,7 @@
 """Hand-designed optimizers by name, the baselines a learned optimizer is compared with.
 
 Each is an `optax.GradientTransformationExtraArgs` that takes ``value=`` and any other extra argument of
-`update` without using it, so a learned optimizer can stand in its place in the same training loop.
+`update` without using it, so a learned optimizer can take its place in the same training loop.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import optax
 
 from celo._core import names
-from celo.baselines import adam_family, first_order, matrix_methods
+from celo.baselines import methods
 from celo.baselines.contract import Factory
 from celo.baselines.evaluation_iterate import eval_params
 
@@ -22,27 +22,27 @@ __all__ = ["HAND_DESIGNED", "eval_params", "hand_designed"]
 
 HAND_DESIGNED: Mapping[str, Factory] = MappingProxyType(
     {
-        "adam": adam_family.adam,
-        "adamw": adam_family.adamw,
-        "nadamw": adam_family.nadamw,
-        "radam": adam_family.radam,
-        "yogi": adam_family.yogi,
-        "adabelief": adam_family.adabelief,
-        "lamb": adam_family.lamb,
-        "lars": first_order.lars,
-        "rmsprop": first_order.rmsprop,
-        "rmsprop_momentum": first_order.rmsprop_momentum,
-        "adafactor": matrix_methods.adafactor,
-        "adagrad": first_order.adagrad,
-        "sm3": matrix_methods.sm3,
-        "sgd": first_order.sgd,
-        "sgdm": first_order.sgdm,
-        "nesterov": first_order.nesterov,
-        "fromage": first_order.fromage,
-        "shampoo_sgd": functools.partial(matrix_methods.shampoo, graft="sgd"),
-        "shampoo_adagrad": functools.partial(matrix_methods.shampoo, graft="adagrad"),
-        "schedule_free_adamw": adam_family.schedule_free_adamw,
-        "muon": matrix_methods.muon,
+        "adam": methods.adam,
+        "adamw": methods.adamw,
+        "nadamw": methods.nadamw,
+        "radam": methods.radam,
+        "yogi": methods.yogi,
+        "adabelief": methods.adabelief,
+        "lamb": methods.lamb,
+        "lars": methods.lars,
+        "rmsprop": methods.rmsprop,
+        "rmsprop_momentum": methods.rmsprop_momentum,
+        "adafactor": methods.adafactor,
+        "adagrad": methods.adagrad,
+        "sm3": methods.sm3,
+        "sgd": methods.sgd,
+        "sgdm": methods.sgdm,
+        "nesterov": methods.nesterov,
+        "fromage": methods.fromage,
+        "shampoo_sgd": functools.partial(methods.shampoo, graft="sgd"),
+        "shampoo_adagrad": functools.partial(methods.shampoo, graft="adagrad"),
+        "schedule_free_adamw": methods.schedule_free_adamw,
+        "muon": methods.muon,
     }
 )
 """Name to constructor ``(learning_rate, **options)``; read-only."""
@@ -67,7 +67,7 @@ def hand_designed(
         The optimizer. Its `update` accepts ``value=`` and any other extra argument.
 
     Raises:
-        ValueError: for an unknown name, a number that is not finite, or a negative learning rate.
+        ValueError: for an unknown name, or a number out of its range, such as ``b1=2`` or a negative rate.
         TypeError: for an unknown option, or a learning rate that is neither number nor schedule.
 
     Example:
@@ -82,6 +82,6 @@ def hand_designed(
     """
     factory = names.lookup("hand-designed optimizer", name, HAND_DESIGNED)
     if set(config) == {"config"} and isinstance(config["config"], Mapping):
-        config = dict(config["config"])  # optax.inject_hyperparams hands **config back as one argument
+        config = dict(config["config"])  # optax.inject_hyperparams gives **config back as one argument
     names.check_options(name, config, names.options(factory, reserved=["learning_rate"]))
     return factory(learning_rate, **config)

@@ -1,9 +1,8 @@
-"""What every hand-designed optimizer owes its caller: checked arguments, float32 state, extra arguments."""
+"""The contract of every hand-designed optimizer: checked arguments, float32 state, extra arguments."""
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,12 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import Array
-from jax.core import Tracer
 
-from celo._core import parameters
+from celo._core import checks, parameters
 
-Number = float | Array
 Rate = optax.ScalarOrSchedule
 Transformation = optax.GradientTransformation
 Build = Callable[..., Transformation]
@@ -24,19 +20,30 @@ Factory = Callable[..., optax.GradientTransformationExtraArgs]
 
 
 def _widen(x: Any) -> Any:
-    """Half-precision arrays as float32; anything else unchanged."""
-    dtype = getattr(x, "dtype", None)
-    if dtype is not None and jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32:
-        return jnp.asarray(x, jnp.float32)
-    return x
+    """A parameter, gradient or option as JAX has it, half precision as float32; other objects unchanged."""
+    if isinstance(x, jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct(x.shape, _wide(x.dtype), sharding=x.sharding)
+    if isinstance(x, float | np.ndarray | np.generic):  # doubles get the dtype they have in JAX
+        x = jnp.asarray(x)
+    return jnp.asarray(x, _wide(x.dtype)) if isinstance(x, jax.Array) else x
+
+
+def _option(x: Any) -> Any:
+    """A hyperparameter; Python's numbers keep their precision."""
+    return _widen(x) if isinstance(x, jax.Array | np.ndarray) else x
+
+
+def _wide(dtype: Any) -> Any:
+    half = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32
+    return jnp.float32 if half else dtype
 
 
 def _bounded(g: Any) -> Any:
     """A float32 gradient with finite entries clipped to where sums of squares are finite; others stay.
 
     So do doubles, under JAX_ENABLE_X64, whose squares are finite much further. Beyond, moments overflow:
-    Adam's never come back from infinity, Yogi's become NaN. What is not finite is left for those who look for
-    it, as `optax.apply_if_finite` does.
+    Adam's never come back from infinity, Yogi's become NaN. What is not finite stays for those who look for
+    it, such as `optax.apply_if_finite`.
     """
     if getattr(g, "dtype", None) != jnp.float32:
         return g
@@ -57,14 +64,14 @@ def in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformat
 
     Returns:
         The same transformation with float32 state, which never sees a tensor without entries. Its ``init``
-        raises ValueError for parameters that are not floating-point numbers, its ``update`` for gradients
-        that do not fit the parameters, if it is given any.
+        raises ValueError for parameters that are not floating-point numbers. Its ``update`` raises TypeError
+        for gradients that are not, and ValueError for gradients that do not fit the parameters, if there are
+        any.
     """
     inner = optax.with_extra_args_support(inner)
 
     def shown(tree: Any) -> Any:
-        # As arrays first: a Python float, or a double of NumPy, gets the dtype it has in JAX.
-        return jax.tree.map(lambda x: _widen(jnp.asarray(x)), parameters.without_empty(tree))
+        return jax.tree.map(_widen, parameters.without_empty(tree))
 
     def init(params: optax.Params) -> optax.OptState:
         parameters.check_parameters(params)
@@ -75,41 +82,13 @@ def in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformat
         updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None, **extra_args: Any
     ) -> tuple[optax.Updates, optax.OptState]:
         like = updates if params is None else params
-        if params is not None:
-            parameters.check_gradients(updates, params)
+        parameters.check_gradients(updates, params)
         with jax.numpy_dtype_promotion("standard"):
             grads = jax.tree.map(_bounded, shown(updates))
             new, state = inner.update(grads, state, shown(params), **extra_args)
         return parameters.updates_like(new, like), state
 
     return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _check_finite(name: str, value: Any) -> None:
-    """Refuses NaN and infinities among values that are known before tracing."""
-    if isinstance(value, (bool, str, type(None), Tracer)) or callable(value):
-        return
-    if isinstance(value, (int, float, np.ndarray, np.generic, jax.Array)) and not np.all(np.isfinite(value)):
-        raise ValueError(f"{name} is {value}; expected a finite number")
-
-
-def check_learning_rate(learning_rate: Any) -> None:
-    """Refuses what is neither a scalar rate of at least 0, traced or not, nor a schedule."""
-    if callable(learning_rate):
-        return
-    if isinstance(learning_rate, bool) or not isinstance(
-        learning_rate, (int, float, np.ndarray, np.generic, jax.Array)
-    ):
-        raise TypeError(f"learning_rate is {learning_rate!r}; expected a number or an optax schedule")
-    if np.shape(learning_rate) != ():
-        shape = np.shape(learning_rate)
-        raise ValueError(
-            f"learning_rate has shape {shape}; expected a scalar (use jax.vmap for several rates)"
-        )
-    if isinstance(learning_rate, Tracer):
-        return
-    if not 0.0 <= float(learning_rate) < math.inf:
-        raise ValueError(f"learning_rate is {learning_rate}; expected a finite number, at least 0")
 
 
 def baseline(build: Build) -> Factory:
@@ -119,18 +98,16 @@ def baseline(build: Build) -> Factory:
         build: takes the learning rate and keyword options.
 
     Returns:
-        A function of the same signature, which checks numbers that are known, accepts half-precision ones and
-        returns the transformation `in_float32`.
+        A function of the same signature, which checks its arguments as annotated (see `celo._core.checks`),
+        accepts half-precision ones and returns the transformation `in_float32`.
     """
 
     @functools.wraps(build)
     def factory(
         learning_rate: optax.ScalarOrSchedule, **options: Any
     ) -> optax.GradientTransformationExtraArgs:
-        check_learning_rate(learning_rate)
-        for name, value in options.items():
-            _check_finite(name, value)
-        options = {name: _widen(value) for name, value in options.items()}
-        return in_float32(build(_widen(learning_rate), **options))
+        checks.check_learning_rate(learning_rate)
+        checks.check_options(build, options)
+        return in_float32(build(_option(learning_rate), **{name: _option(x) for name, x in options.items()}))
 
     return factory

@@ -9,21 +9,22 @@ baselines; the one numerical difference is named in `inverse_root`.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo.baselines.blocks import merged_shape
-from celo.baselines.preconditioner import Matrices, Preconditioner
+from celo._core import checks
+from celo._core.checks import Count, Decay, DecayOrSum, Flag, NonNegative, OneOf, Size
+from celo.baselines.preconditioner import Matrices, Preconditioner, merged_shape
 
 GRAFTS = ("sgd", "adagrad")
 
 
 class ShampooState(NamedTuple):
-    """State of `Shampoo`, trees like the parameters but for what hangs at each leaf.
+    """State of `Shampoo`, trees like the parameters, with these in place of each leaf.
 
     `statistics` and `roots` hold one array (blocks, b, b) per axis of the leaf's merged shape, none for a
     leaf that is not preconditioned; `accumulator` holds AdaGrad's sum, nothing when SGD is grafted.
@@ -70,35 +71,24 @@ class Shampoo:
         skip_preconditioning_dim_size_gt: a tensor with an axis longer than this takes the grafted step.
 
     Raises:
-        ValueError: for an unknown `graft`, or a size that is no integer of at least 1.
+        ValueError: for an option that is out of range or of another type.
     """
 
-    graft: str = "sgd"
-    block_size: int = 128
-    b1: float | Array = 0.9
-    b2: float | Array = 0.999
-    nesterov: bool = True
-    diagonal_epsilon: float | Array = 1e-10
-    matrix_epsilon: float | Array = 1e-6
-    weight_decay: float | Array = 0.0
-    start_preconditioning_step: int | Array = 5
-    preconditioning_compute_steps: int = 1
-    merge_small_dims_block_size: int | None = 4096
-    skip_preconditioning_dim_size_gt: int = 4096
+    graft: Annotated[str, OneOf(GRAFTS)] = "sgd"
+    block_size: Size = 128
+    b1: Decay = 0.9
+    b2: DecayOrSum = 0.999
+    nesterov: Flag = True
+    diagonal_epsilon: NonNegative = 1e-10
+    matrix_epsilon: NonNegative = 1e-6
+    weight_decay: NonNegative = 0.0
+    start_preconditioning_step: Count = 5
+    preconditioning_compute_steps: Size = 1
+    merge_small_dims_block_size: Size | None = 4096
+    skip_preconditioning_dim_size_gt: Count = 4096
 
     def __post_init__(self):
-        if self.graft not in GRAFTS:
-            raise ValueError(f"graft is {self.graft!r}; expected one of {', '.join(GRAFTS)}")
-        merge = self.merge_small_dims_block_size
-        for name, size in (
-            ("block_size", self.block_size),
-            ("preconditioning_compute_steps", self.preconditioning_compute_steps),
-            ("merge_small_dims_block_size", 1 if merge is None else merge),
-        ):
-            if not isinstance(size, int) or size < 1:
-                raise ValueError(
-                    f"{name} is {size!r}; expected an integer of at least 1, known before tracing"
-                )
+        checks.check_options(Shampoo, dataclasses.asdict(self))
 
     def preconditioner(self, shape: tuple[int, ...]) -> Preconditioner | None:
         """The preconditioner of a tensor, None where it takes the grafted step."""

@@ -11,8 +11,7 @@ from celo._core import names
 from celo.learned.adafac_mlp import AdafacMlp
 from celo.learned.base import LearnedOptimizer
 from celo.learned.celo import Celo
-from celo.learned.celo2 import Celo2
-from celo.learned.celo2_base import Celo2Base
+from celo.learned.celo2 import Celo2, Celo2Base
 from celo.learned.celo_adam import CeloAdam
 from celo.learned.learnable import LearnableAdam, LearnableSGD
 from celo.learned.mlp_lopt import MlpLopt

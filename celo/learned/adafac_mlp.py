@@ -11,15 +11,13 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo._core import features, gradient_statistics, hyperparameters, mlp, mlp_context, time_features
-from celo._core.gradient_statistics import Decays, TensorStatistics
-from celo.learned import base
-from celo.learned.base import PyTree
-from celo.learned.transformation import transformation
+from celo._core import averages, features, hyperparameters, mlp, parameters
+from celo._core.averages import Decays, PyTree, TensorStatistics
+from celo.learned.base import Learned, Theta, transformation
 
 INITIAL_DECAYS = Decays(momenta=(0.9, 0.99, 0.999), v=0.999, factored=(0.9, 0.99, 0.999))
 NUM_FEATURES = 28
-MLP_INPUTS = NUM_FEATURES + time_features.NUM_TIME_FEATURES
+MLP_INPUTS = NUM_FEATURES + features.NUM_TIME_FEATURES
 MLP_HIDDEN = (4, 4)
 STEP_MULTIPLIER = 0.001
 MAGNITUDE_MULTIPLIER = 0.001
@@ -60,7 +58,7 @@ def learned_decays(offsets: dict[str, Array]) -> Decays:
     return Decays(moved(INITIAL_DECAYS.momenta, offsets["momenta"]), v[0], factored)
 
 
-def adafac_features(g: Array, p: Array, averages: TensorStatistics) -> list[Array]:
+def adafac_features(g: Array, p: Array, statistics: TensorStatistics) -> list[Array]:
     """28 features of one tensor, not normalised.
 
     ``g; p; m_k; v; m_k r; r; y_k; row_k; col_k; rsqrt(row_k); rsqrt(col_k); m_k rf_k cf_k`` with
@@ -70,12 +68,12 @@ def adafac_features(g: Array, p: Array, averages: TensorStatistics) -> list[Arra
     Args:
         g: gradient, float32.
         p: parameters before the step, float32.
-        averages: running averages of the gradient, updated with ``g``.
+        statistics: running averages of the gradient, updated with ``g``.
 
     Returns:
         28 arrays broadcastable to the shape of ``g``.
     """
-    momenta, v, rows, cols = averages
+    momenta, v, rows, cols = statistics
     r = jax.lax.rsqrt(v + features.EPSILON_RMS)
     y, row, col, m_factored = features.adafactor_features(g, momenta, rows, cols)
     if g.ndim < 2:
@@ -87,80 +85,59 @@ def adafac_features(g: Array, p: Array, averages: TensorStatistics) -> list[Arra
 
 
 def per_parameter(
-    theta: dict[str, PyTree], step_of: Callable[[list[Array], Array, TensorStatistics], Array]
+    theta: Theta, step_of: Callable[[list[Array], Array, TensorStatistics], Array]
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer whose MLP sees the 28 features and the time; `star` has the same.
 
     Args:
         theta: ``{"mlp": weights of an MLP of 39 inputs, "decays": see `learned_decays`}``.
-        step_of: ``step_of(outputs, p, averages)``, the step of one tensor from the outputs of the MLP.
+        step_of: ``step_of(outputs, p, statistics)``, the step of one tensor from the outputs of the MLP.
 
     Returns:
         An optax transformation.
     """
 
     def init(params: PyTree) -> PyTree:
-        return AdafacMlpState(jnp.zeros((), jnp.int32), gradient_statistics.init(params))
+        return AdafacMlpState(jnp.zeros((), jnp.int32), averages.init(params))
 
     def step(
         grads: PyTree, state: AdafacMlpState, params: PyTree, loss: None
     ) -> tuple[PyTree, AdafacMlpState]:
         del loss
         decays = learned_decays(theta["decays"])
-        weights = mlp_context.condition(theta["mlp"], time_features.tanh_features(state.count))
+        weights = mlp.condition(theta["mlp"], features.tanh_time(state.count))
 
-        def rule(p: Array, g: Array, averages: TensorStatistics) -> tuple[Array, TensorStatistics]:
-            p, g = jnp.asarray(p, jnp.float32), base.bounded(g)
-            averages = gradient_statistics.update(averages, g, decays)
-            inputs = adafac_features(g, p, averages)
+        def rule(p: Array, g: Array, statistics: TensorStatistics) -> tuple[Array, TensorStatistics]:
+            p, g = jnp.asarray(p, jnp.float32), parameters.bounded(g)
+            statistics = averages.update(statistics, g, decays)
+            inputs = adafac_features(g, p, statistics)
             outputs = mlp.apply(weights, inputs, mlp.inverse_rms(inputs))
-            return step_of(outputs, p, averages), averages
+            return step_of(outputs, p, statistics), statistics
 
-        steps, statistics = gradient_statistics.map_tensors(rule, params, grads, state.statistics)
+        steps, statistics = averages.map_statistics(rule, params, grads, state.statistics)
         return steps, AdafacMlpState(state.count + 1, statistics)
 
-    return transformation(init, step, reads_loss=False)
+    return transformation(init, step)
 
 
-def _step_tensor(outputs: list[Array], p: Array, averages: TensorStatistics) -> Array:
-    del p, averages  # direction and magnitude are all this step depends on
+def _step_tensor(outputs: list[Array], p: Array, statistics: TensorStatistics) -> Array:
+    del p, statistics  # this step depends on direction and magnitude alone
     direction, magnitude = outputs
     return STEP_MULTIPLIER * direction * jnp.exp(MAGNITUDE_MULTIPLIER * magnitude)
 
 
 @dataclasses.dataclass(frozen=True)
-class AdafacMlp:
+class AdafacMlp(Learned):
     """One MLP, 39 -> 4 -> 4 -> 2, at every parameter; it reads neither the loss nor the horizon.
 
     ``p <- p - 0.001 d exp(0.001 m)`` with d and m from 28 normalised features and 11 features of time. The
     decays of the running averages are meta-learned with the weights.
     """
 
-    def init(self, key: Array) -> dict[str, PyTree]:
+    def init(self, key: Array) -> Theta:
         """Random meta-parameters: ``{"mlp": ..., "decays": ...}``, float32, 197 numbers."""
         return {"mlp": mlp.init(key, (MLP_INPUTS, *MLP_HIDDEN, 2)), "decays": init_decays()}
 
-    def trainable(self, theta: dict[str, PyTree], stage: int) -> PyTree:
-        """Either stage trains all of theta: there is no scheduler."""
-        base.check_stage(stage)
-        return base.mask(theta, tuple(theta))
-
-    def optimizer(
-        self, theta: dict[str, PyTree], num_steps: float | Array
-    ) -> optax.GradientTransformationExtraArgs:
-        """The optimizer with these meta-parameters.
-
-        Args:
-            theta: meta-parameters, structured as `init` makes them.
-            num_steps: number of steps of the training ahead, at least 1; checked, and not used.
-
-        Returns:
-            An optax transformation; it ignores ``value=``.
-
-        Raises:
-            ValueError: if theta does not fit or num_steps is below 1; by ``update``, without parameters.
-        """
-        base.check_theta(self, theta)
-        base.check_num_steps(num_steps)
-
+    def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
+        del horizon
         return per_parameter(theta, _step_tensor)

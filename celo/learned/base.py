@@ -1,24 +1,27 @@
-"""What every learned optimizer shares: the contract, its checks, and how a tree of tensors is walked."""
+"""The contract of learned optimizers, their base class, and the way to an optax transformation."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import math
-import sys
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import Array
-from jax.core import Tracer
 
-from celo._core import parameters, trees
+from celo._core import checks, parameters, trees
+from celo._core.averages import PyTree
 
-PyTree = Any
-Stage = int
+Stage = int | str
+"""What a stage of meta-training trains: "rule" (or 1), "scheduler" (or 2) or "both"."""
+
+TRAINS = {1: "rule", 2: "scheduler", "rule": "rule", "scheduler": "scheduler", "both": "both"}
+
+Theta = dict[str, PyTree]
+Step = Callable[[PyTree, Any, PyTree, Any], tuple[PyTree, Any]]
 
 
 @runtime_checkable
@@ -34,62 +37,95 @@ class LearnedOptimizer(Protocol):
         ...
 
     def trainable(self, theta: PyTree, stage: Stage) -> PyTree:
-        """A pytree of bools shaped like ``theta``: what meta-training trains in this stage (1 or 2)."""
+        """A pytree of bools shaped like ``theta``: what meta-training trains in this stage."""
         ...
 
 
-def mask(theta: dict[str, PyTree], keys: Sequence[str]) -> PyTree:
-    """Bools shaped like ``theta``, true below the given top-level keys."""
-    return {name: jax.tree.map(lambda _, on=name in keys: on, part) for name, part in theta.items()}
+@dataclasses.dataclass(frozen=True)
+class Learned:
+    """Base of the learned optimizers: checked fields, `trainable` and `optimizer`.
+
+    A subclass adds `init`, `_transformation` and the fields of its configuration, annotated as in
+    `celo._core.checks`.
+
+    Attributes:
+        reads_loss: whether ``update`` needs the loss as ``value=``.
+    """
+
+    reads_loss: ClassVar[bool] = False
+    scheduler_parts: ClassVar[tuple[str, ...] | None] = None
+    """Keys of theta that are the scheduler, where it trains apart from the rule; None: all trains at once."""
+
+    def __post_init__(self) -> None:
+        """Checks the configuration."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        checks.check_options(type(self), fields)
+
+    def init(self, key: Array) -> Theta:
+        """Draws meta-parameters: nested dictionaries of float32 arrays."""
+        raise NotImplementedError
+
+    def trainable(self, theta: Theta, stage: Stage) -> Theta:
+        """What a stage of meta-training trains.
+
+        Args:
+            theta: meta-parameters, or their shapes.
+            stage: "rule" or 1, "scheduler" or 2, or "both". Only Celo's two parts train apart; any stage
+                trains all of another optimizer.
+
+        Returns:
+            Bools shaped like ``theta``.
+
+        Raises:
+            ValueError: for another stage.
+        """
+        trains = check_trains(stage)
+
+        def trained(part: str) -> bool:
+            if self.scheduler_parts is None or trains == "both":
+                return True
+            return (part in self.scheduler_parts) == (trains == "scheduler")
+
+        return jax.tree_util.tree_map_with_path(lambda path, _: trained(path[0].key), theta)
+
+    def optimizer(self, theta: Theta, num_steps: float | Array) -> optax.GradientTransformationExtraArgs:
+        """The optimizer with these meta-parameters.
+
+        Args:
+            theta: meta-parameters, structured as `init` makes them.
+            num_steps: number of steps of the training ahead, a whole number of at least 1; may be traced. It
+                is checked even by an optimizer that does not follow the horizon.
+
+        Returns:
+            An optax transformation whose updates are added to the parameters. If `reads_loss`, its ``update``
+            takes the scalar loss as ``value=``; it ignores it otherwise.
+
+        Raises:
+            ValueError: if theta does not fit the configuration or num_steps is below 1; by ``update``, if the
+                parameters or the loss are missing, or the gradients do not fit the parameters.
+            TypeError: if num_steps is not a whole number; by ``update``, if gradients or loss are not
+                floating-point numbers.
+        """
+        check_theta(self, theta)
+        return self._transformation(theta, checks.check_num_steps(num_steps))
+
+    def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
+        """The optimizer, after the checks."""
+        raise NotImplementedError
 
 
-def check_stage(stage: Stage) -> None:
-    """Raises ValueError unless ``stage`` is 1 or 2."""
-    if type(stage) is not int or stage not in (1, 2):  # True and 1.0 are equal to 1
-        raise ValueError(f"stage is {stage!r}; expected 1 (update rule alone) or 2 (with scheduler)")
-
-
-def check_choice(what: str, value: object, choices: Sequence[object]) -> None:
-    """Raises ValueError unless ``value`` is one of ``choices``."""
-    if value not in choices:
-        raise ValueError(f"{what} is {value!r}; expected one of {', '.join(map(repr, choices))}")
-
-
-def check_size(what: str, value: object) -> None:
-    """Raises ValueError unless ``value`` is a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{what} is {value!r}; expected a whole number of at least 1")
-
-
-def check_number(what: str, value: object, expected: str, holds: Callable[[float], bool]) -> None:
-    """Raises ValueError, saying what was expected, unless ``value`` is finite, real and as ``holds`` says."""
-    real = isinstance(value, int | float | np.integer | np.floating)
-    if real and not isinstance(value, bool) and abs(value) <= sys.float_info.max and holds(float(value)):
-        return
-    raise ValueError(f"{what} is {value!r}; expected {expected}")
-
-
-def check_num_steps(num_steps: float | Array) -> Array:
-    """The horizon as a float32 scalar.
+def check_trains(stage: Stage) -> str:
+    """What a stage trains, "rule", "scheduler" or "both".
 
     Raises:
-        ValueError: if it is not a finite number of at least 1 or not a scalar (traced values: shape only).
-        TypeError: if it is not a number.
+        ValueError: for anything but these and 1 and 2.
     """
-    if isinstance(num_steps, Tracer):
-        if num_steps.ndim:
-            raise ValueError(
-                f"num_steps has shape {num_steps.shape}; expected a scalar (use vmap for several)"
-            )
-        return num_steps.astype(jnp.float32)
-    if isinstance(num_steps, (bool, str)) or num_steps is None:
-        raise TypeError(f"num_steps is {num_steps!r}; expected the number of training steps, at least 1")
-    value = np.asarray(num_steps)
-    if value.ndim or not (np.issubdtype(value.dtype, np.number)) or np.iscomplexobj(value):
-        raise ValueError(f"num_steps has shape {value.shape} and dtype {value.dtype}; expected a real scalar")
-    if not math.isfinite(value.item()) or value.item() < 1:
-        raise ValueError(f"num_steps is {value.item()}; expected a finite number of at least 1")
-    return jnp.asarray(value, jnp.float32)
+    if type(stage) not in (int, str) or stage not in TRAINS:  # True and 1.0 are equal to 1
+        raise ValueError(
+            f"stage is {stage!r}; expected 1 (update rule alone) or 2 (with scheduler), or 'rule', "
+            "'scheduler' or 'both'"
+        )
+    return TRAINS[stage]
 
 
 @functools.lru_cache(maxsize=64)
@@ -115,72 +151,44 @@ def _specs(tree: PyTree) -> dict[str, str]:
     return {trees.path_name(path): trees.spec(leaf) for path, leaf in leaves}
 
 
-def check_params(params: PyTree | None) -> PyTree:
-    """Raises ValueError if ``update`` was called without the parameters, which learned optimizers read."""
-    if params is None:
-        raise ValueError(
-            "a learned optimizer reads the parameters: call update(grads, state, params, value=loss)"
-        )
-    return params
-
-
-def check_value(value: Array | float | None) -> Array:
-    """The loss as a float32 scalar.
-
-    Raises:
-        ValueError: if it is missing or not a scalar.
-        TypeError: if it is not a number.
-    """
-    if value is None:
-        raise ValueError(
-            "this optimizer reads the loss: call update(grads, state, params, value=loss). A wrapper that "
-            "does not hand it on, as optax.MultiSteps within optax.chain, goes outermost"
-        )
-    try:
-        loss = jnp.asarray(value, jnp.float32)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"value is {value!r}; expected the scalar loss") from error
-    if loss.ndim:
-        raise ValueError(f"value has shape {loss.shape}; expected the scalar loss (reduce it first)")
-    return loss
-
-
-def float32_zeros(params: PyTree) -> PyTree:
-    """Zeros in float32 of the shapes and sharding of ``params``, whatever their dtype."""
-    return jax.tree.map(lambda p: jnp.zeros_like(p, jnp.float32), params)
-
-
-def bounded(g: Array, limit: float = parameters.LARGEST_GRADIENT) -> Array:
-    """A gradient in float32, each entry clipped to +-limit; by default its square just stays finite."""
-    return jnp.clip(jnp.asarray(g, jnp.float32), -limit, limit)
-
-
 def owned(state: PyTree) -> PyTree:
     """A copy of a state whose arrays share no buffer with each other or with meta-parameters.
 
-    A caller may then donate it: `jax.jit` refuses one buffer given twice, and frees what it was given.
+    A caller may then donate it: `jax.jit` refuses one buffer given twice, and frees what it receives.
     """
     return jax.tree.map(lambda x: jnp.array(x, copy=True), state)
 
 
-def map_tensors(
-    results: int, function: Callable[..., tuple[Any, ...]], params: PyTree, *trees: PyTree
-) -> tuple[PyTree, ...]:
-    """Applies ``function(p, *leaves) -> tuple`` to every tensor and returns a tuple of trees, one per result.
+def transformation(
+    init: optax.TransformInitFn, step: Step, reads_loss: bool = False
+) -> optax.GradientTransformationExtraArgs:
+    """An optax transformation whose updates are added to the parameters, ``p <- p - step``.
 
     Args:
-        results: number of values that ``function`` returns.
-        function: takes one leaf of ``params`` and the matching part of each other tree.
-        params: decides the structure; None leaves stay None.
-        trees: pytrees that have the structure of ``params`` as a prefix.
+        init: ``init(params) -> state``.
+        step: ``step(grads, state, params, loss) -> (steps, state)``; what it returns is subtracted from the
+            parameters. ``loss`` is a () float32 array, or None if it does not read it.
+        reads_loss: whether ``update`` needs the loss as ``value=``.
 
     Returns:
-        ``results`` trees with the structure of ``params``.
-
-    Raises:
-        ValueError: if the structure of a tree differs from that of ``params``.
+        The transformation; ``update(grads, state, params, value=loss)`` takes any further keyword. An update
+        has the shape and dtype of its parameter. ``init`` and ``update`` raise as `Learned.optimizer` says;
+        ``init`` and ``step`` never see a tensor without entries.
     """
-    leaves, structure = jax.tree.flatten(params)
-    columns = [structure.flatten_up_to(tree) for tree in trees]
-    rows = [function(*row) for row in zip(leaves, *columns, strict=True)]
-    return tuple(structure.unflatten([row[i] for row in rows]) for i in range(results))
+
+    def start(params: PyTree) -> Any:
+        parameters.check_parameters(params)
+        return owned(init(parameters.without_empty(params)))
+
+    def update(
+        updates: PyTree, state: Any, params: PyTree | None = None, *, value: Any = None, **extra: Any
+    ) -> tuple[PyTree, Any]:
+        del extra
+        params = checks.check_params(params)
+        parameters.check_gradients(updates, params)
+        loss: Array | None = checks.check_value(value) if reads_loss else None
+        grads, seen = parameters.without_empty(updates), parameters.without_empty(params)
+        steps, state = step(grads, state, seen, loss)
+        return parameters.updates_like(jax.tree.map(lambda s: -s, steps), params), state
+
+    return optax.GradientTransformationExtraArgs(start, update)

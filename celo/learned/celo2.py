@@ -1,30 +1,45 @@
-"""Celo2 (arXiv 2602.19142): Celo2-base with orthogonalised matrices, Adam for all that is no matrix."""
+"""Celo2 and Celo2-base (arXiv 2602.19142): an MLP gives directions, the learning rate their size."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
+import functools
+import warnings
 from collections.abc import Hashable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo._core import accumulators
+from celo._core import averages, checks, features, mlp, parameters, paths
+from celo._core.averages import Decays, PyTree, TensorStatistics
 from celo.baselines import contract
-from celo.learned import base
-from celo.learned.base import PyTree
-from celo.learned.celo2_base import LEARNING_RATE, Celo2Base, scale_by_celo2, with_rate
-from celo.learned.transformation import transformation
+from celo.learned.base import Learned, Theta, check_theta, transformation
+
+DECAYS = Decays(momenta=(0.9, 0.99, 0.999), v=0.95, factored=(0.9, 0.99, 0.999))
+MLP_SIZES = (features.NUM_FEATURES, 8, 8, 3)
+GRADIENT_CLIP = 1000.0
+VECTOR_FEATURES = 15
+EPSILON_FEATURES = 1e-8
+EPSILON_RMS = 1e-9
+LEARNING_RATE = 0.001
 
 ADAM_B1 = 0.9
 ADAM_B2 = 0.95
 ADAM_EPSILON = 1e-8
 ADAM_MULTIPLIER = 20.0
-ADAM_NAMES = r"(?i)embed|(^|[/_])head(/|$)"
-"""Paths of embeddings and heads."""
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+ITERATIONS = 5
+EPSILON_NORM = 1e-8
+
+
+class DirectionState(NamedTuple):
+    """State of `scale_by_celo2`: running averages of the gradient."""
+
+    statistics: TensorStatistics
 
 
 class AdamState(NamedTuple):
@@ -34,106 +49,247 @@ class AdamState(NamedTuple):
     v: PyTree
 
 
+def orthogonalise(x: Array) -> Array:
+    """Moves all singular values of each matrix towards 1 and keeps its singular vectors.
+
+    ``X <- X / (|X|_F + 1e-8)``, then five times ``X <- a X + (b A + c A A) X`` with ``A = X X^T`` and
+    ``a, b, c = 3.4445, -4.7750, 2.0315``. Singular values end within about 0.7 and 1.2; those below about
+    0.002 of the norm stay smaller.
+
+    Args:
+        x: (..., rows, columns), float32.
+
+    Returns:
+        Matrices of the shape of ``x``.
+
+    Source: Jordan et al. 2024, Muon: Newton-Schulz iterations, matrix products alone.
+    """
+    return parameters.in_auto_mode(_newton_schulz, x, x)
+
+
+def _newton_schulz(x: Array) -> Array:
+    a, b, c = NEWTON_SCHULZ
+    square = jnp.sum(jnp.square(x), axis=(-2, -1), keepdims=True)
+    norm = jnp.where(square == 0.0, 0.0, jnp.sqrt(jnp.where(square == 0.0, 1.0, square)))
+    x = x / (norm + EPSILON_NORM)
+    wide = x.shape[-2] <= x.shape[-1]  # the products are cheaper on the shorter side
+    x = x if wide else x.mT
+    for _ in range(ITERATIONS):
+        gram = jnp.matmul(x, x.mT, precision=jax.lax.Precision.HIGHEST)
+        polynomial = b * gram + c * jnp.matmul(gram, gram, precision=jax.lax.Precision.HIGHEST)
+        x = a * x + jnp.matmul(polynomial, x, precision=jax.lax.Precision.HIGHEST)
+    return x if wide else x.mT
+
+
+def _inverse_rms(x: Array) -> Array:
+    """``rsqrt(1e-9 + mean(x^2))`` over the last two axes or all there are, which stay with size 1."""
+    axes = tuple(range(max(0, x.ndim - 2), x.ndim))
+    return jax.lax.rsqrt(EPSILON_RMS + jnp.mean(jnp.square(x), axis=axes, keepdims=True))
+
+
+def direction(
+    theta: mlp.Weights, g: Array, p: Array, statistics: TensorStatistics, orthogonal: bool
+) -> Array:
+    """Direction of one tensor: the MLP's first output, of root mean square 1 over the last two axes.
+
+    The 30 features are Celo's, each normalised over the last two axes. A tensor of rank below 2, which has no
+    rows and columns, shows the MLP only the first 15.
+
+    Args:
+        theta: weights of the MLP, 30 -> 8 -> 8 -> 3; only the first output is used.
+        g: gradient, float32.
+        p: parameters before the step, float32.
+        statistics: running averages of the gradient, updated with ``g``.
+        orthogonal: whether the matrices of a tensor of rank 2 and more are orthogonalised first.
+
+    Returns:
+        The direction, of the shape of ``g``.
+    """
+    inputs = features.celo_features(g, p, *statistics, epsilon=EPSILON_FEATURES)
+    if g.ndim < 2:
+        inputs, theta = inputs[:VECTOR_FEATURES], {**theta, "w0": theta["w0"][:VECTOR_FEATURES]}
+    if g.ndim <= 2:  # one normaliser per feature, which then costs nothing per parameter
+        (out,) = mlp.apply(theta, inputs, mlp.inverse_rms(inputs, EPSILON_RMS), outputs=1)
+    else:
+        (out,) = mlp.apply(theta, [x * _inverse_rms(x) for x in inputs], outputs=1)
+    if orthogonal and g.ndim >= 2:
+        out = orthogonalise(out)
+    return out * _inverse_rms(out)
+
+
+def scale_by_celo2(theta: Theta, orthogonal: bool) -> optax.GradientTransformationExtraArgs:
+    """Gradients, clipped to +-1000, to steps of RMS 1 downhill, to be scaled by a positive rate."""
+
+    def rule(p: Array, g: Array, statistics: TensorStatistics) -> tuple[Array, TensorStatistics]:
+        p, g = jnp.asarray(p, jnp.float32), parameters.bounded(g, GRADIENT_CLIP)
+        statistics = averages.update(statistics, g, DECAYS)
+        return direction(theta["mlp"], g, p, statistics, orthogonal), statistics
+
+    def init(params: PyTree) -> PyTree:
+        return DirectionState(averages.init(params))
+
+    def step(
+        grads: PyTree, state: DirectionState, params: PyTree, loss: None
+    ) -> tuple[PyTree, DirectionState]:
+        del loss
+        steps, statistics = averages.map_statistics(rule, params, grads, state.statistics)
+        return steps, DirectionState(statistics)
+
+    return transformation(init, step)
+
+
 def scale_by_uncorrected_adam() -> optax.GradientTransformationExtraArgs:
     """``-m rsqrt(v + 1e-8)`` with decays 0.9 and 0.95, and no bias correction."""
 
     def rule(p: Array, g: Array, m: Array, v: Array) -> tuple[Array, ...]:
         del p
-        g = base.bounded(g)
-        m, v = accumulators.average(m, g, ADAM_B1), accumulators.average(v, jnp.square(g), ADAM_B2)
+        g = parameters.bounded(g)
+        m, v = averages.average(m, g, ADAM_B1), averages.average(v, jnp.square(g), ADAM_B2)
         return m * jax.lax.rsqrt(v + ADAM_EPSILON), m, v
 
     def init(params: PyTree) -> PyTree:
-        zeros = base.float32_zeros(params)
+        zeros = averages.zeros_like(params)
         return AdamState(zeros, zeros)
 
     def step(grads: PyTree, state: AdamState, params: PyTree, loss: None) -> tuple[PyTree, AdamState]:
         del loss
-        steps, m, v = base.map_tensors(3, rule, params, grads, state.m, state.v)
+        steps, m, v = averages.map_tensors(3, rule, params, grads, state.m, state.v)
         return steps, AdamState(m, v)
 
-    return transformation(init, step, reads_loss=False)
+    return transformation(init, step)
 
 
-def _times(learning_rate: optax.ScalarOrSchedule, factor: float) -> optax.ScalarOrSchedule:
-    if callable(learning_rate):
-        return lambda count: factor * learning_rate(count)
-    return factor * learning_rate
+def _with_rate(
+    steps: optax.GradientTransformation,
+    learning_rate: optax.ScalarOrSchedule,
+    weight_decay: float | Array,
+    factor: float = 1.0,
+) -> optax.GradientTransformation:
+    """``p <- p + factor lr (step - weight_decay p)`` from steps downhill."""
+    rate = learning_rate
+    if factor != 1.0:
+        rate = (lambda count: factor * learning_rate(count)) if callable(learning_rate) else factor * rate
+    return optax.chain(
+        steps,
+        optax.add_decayed_weights(-weight_decay),
+        optax.scale_by_learning_rate(rate, flip_sign=False),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
-class Celo2:
+class Celo2Base(Learned):
+    """One MLP, 30 -> 8 -> 8 -> 3, gives every parameter its direction; the learning rate is the user's.
+
+    ``p <- p - lr (d / rms(d) + weight_decay p)``, the root mean square taken over the last two axes. It reads
+    neither the loss nor the horizon.
+    """
+
+    def init(self, key: Array) -> Theta:
+        """Random meta-parameters: ``{"mlp": ...}``, float32, 347 numbers."""
+        return {"mlp": mlp.init(key, MLP_SIZES)}
+
+    def optimizer(
+        self,
+        theta: Theta,
+        num_steps: float | Array,
+        learning_rate: optax.ScalarOrSchedule = LEARNING_RATE,
+        weight_decay: checks.NonNegative = 0.0,
+    ) -> optax.GradientTransformationExtraArgs:
+        """The optimizer with these meta-parameters.
+
+        Args:
+            theta: meta-parameters, structured as `init` makes them.
+            num_steps: number of steps of the training ahead, at least 1; checked, but not used: the rate has
+                a schedule of its own.
+            learning_rate: a number, traced or not, or an optax schedule; meta-training uses the default.
+            weight_decay: decoupled; multiplied by the learning rate, for the parameters that take Adam by 20
+                times it.
+
+        Returns:
+            An optax transformation; it ignores ``value=``.
+
+        Raises:
+            ValueError: if theta does not fit, or a number is out of range; by ``update``, without parameters.
+            TypeError: for a num_steps or a learning_rate that is no number.
+        """
+        check_theta(self, theta)
+        checks.check_num_steps(num_steps)
+        checks.check_learning_rate(learning_rate)
+        checks.check_options(Celo2Base.optimizer, {"weight_decay": weight_decay})
+        return contract.in_float32(self._rated(theta, learning_rate, weight_decay))
+
+    def _rated(self, theta: Theta, learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
+        return _with_rate(scale_by_celo2(theta, orthogonal=False), learning_rate, weight_decay)
+
+
+@dataclasses.dataclass(frozen=True)
+class Celo2(Celo2Base):
     """Hidden matrices take the learned rule, orthogonalised; embeddings, heads and vectors take Adam.
 
     ``p <- p - lr (d / rms(d) + weight_decay p)`` with d the direction of Celo2-base, made orthogonal from
-    rank 2 on (`celo._core.newton_schulz`); Adam: ``p <- p - 20 lr (m rsqrt(v + 1e-8) + weight_decay p)``.
-    It reads neither the loss nor the horizon.
+    rank 2 on (`orthogonalise`); Adam: ``p <- p - 20 lr (m rsqrt(v + 1e-8) + weight_decay p)``. It reads
+    neither the loss nor the horizon. ``celo.routing("celo2", params)`` shows the rule of each parameter.
 
     Attributes:
-        adam_paths: regular expression; the parameters in whose path (keys joined by ``/``) it is found take
-            Adam, and no others; "" is found in none. By default those of rank below 2 do, and those named
-            like an embedding or a head (`ADAM_NAMES`).
+        adam_paths: which parameters take Adam, and no others: globs separated by ``|``, each compared with
+            the whole path (keys joined by ``/``), or, if it has no ``/``, with each key; "" matches none.
+            None, the default: those of rank below 2 and those named like an embedding or a head
+            (`celo._core.paths.kind`).
     """
 
     adam_paths: str | None = None
 
     def __post_init__(self) -> None:
         """Checks the configuration."""
-        try:
-            re.compile(self.adam_paths or "")
-        except (re.error, TypeError) as error:
-            raise ValueError(f"adam_paths is {self.adam_paths!r}, no regular expression: {error}") from error
+        if self.adam_paths is not None:
+            paths.check_patterns("adam_paths", self.adam_paths)
 
-    def init(self, key: Array) -> dict[str, PyTree]:
-        """Random meta-parameters, those of Celo2-base: ``{"mlp": ...}``, float32, 347 numbers."""
-        return Celo2Base().init(key)
+    def routes(self, params: PyTree) -> PyTree:
+        """Rule and reason of each parameter, ``("adam", "head")``, in a tree like ``params``."""
 
-    def trainable(self, theta: dict[str, PyTree], stage: int) -> PyTree:
-        """Either stage trains all of theta: there is no scheduler."""
-        return Celo2Base().trainable(theta, stage)
+        def route(path: tuple[Any, ...], p: Any) -> tuple[str, str]:
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            if self.adam_paths is not None:
+                matched = paths.matches(name, self.adam_paths)
+                return ("adam", "adam_paths") if matched else ("learned", "not in adam_paths")
+            if jnp.ndim(p) < 2:
+                return "adam", "rank below 2"
+            kind = paths.kind(name)
+            return ("adam", kind) if kind else ("learned", "hidden matrix")
+
+        return jax.tree_util.tree_map_with_path(route, params)
 
     def labels(self, params: PyTree) -> PyTree:
         """Which rule each parameter takes: "adam" or "learned", in a tree like ``params``."""
-        expression = ADAM_NAMES if self.adam_paths is None else self.adam_paths
+        return jax.tree.map(lambda route: route[0], self.routes(params), is_leaf=_is_route)
 
-        def label(path: tuple, p: Array) -> str:
-            named = expression and re.search(
-                expression, jax.tree_util.keystr(path, simple=True, separator="/")
-            )
-            return "adam" if named or (self.adam_paths is None and jnp.ndim(p) < 2) else "learned"
-
-        return jax.tree_util.tree_map_with_path(label, params)
-
-    def optimizer(
-        self,
-        theta: dict[str, PyTree],
-        num_steps: float | Array,
-        learning_rate: optax.ScalarOrSchedule = LEARNING_RATE,
-        weight_decay: float | Array = 0.0,
-    ) -> optax.GradientTransformationExtraArgs:
-        """The optimizer with these meta-parameters.
-
-        Args:
-            theta: meta-parameters, structured as `init` makes them.
-            num_steps: number of steps of the training ahead, at least 1; checked, but not used: the rate
-                has a schedule of its own.
-            learning_rate: a number, traced or not, or an optax schedule; meta-training uses the default.
-            weight_decay: decoupled; multiplied by the learning rate, for Adam's parameters by 20 times it.
-
-        Returns:
-            An optax transformation; it ignores ``value=``.
-
-        Raises:
-            ValueError: if theta does not fit, or if num_steps or learning_rate is out of range; by
-                ``update``, without parameters.
-        """
-        base.check_theta(self, theta)
-        base.check_num_steps(num_steps)
-        contract.check_learning_rate(learning_rate)
-        learned = scale_by_celo2(theta, orthogonalise=True)
-        adam_rate = _times(learning_rate, ADAM_MULTIPLIER)
+    def _rated(self, theta: Theta, learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
+        learned, adam = scale_by_celo2(theta, orthogonal=True), scale_by_uncorrected_adam()
         halves: dict[Hashable, optax.GradientTransformation] = {
-            "learned": with_rate(learned, learning_rate, weight_decay),
-            "adam": with_rate(scale_by_uncorrected_adam(), adam_rate, weight_decay),
+            "learned": _with_rate(learned, learning_rate, weight_decay),
+            "adam": _with_rate(adam, learning_rate, weight_decay, ADAM_MULTIPLIER),
         }
-        return contract.in_float32(optax.partition(halves, self.labels))
+        both = optax.partition(halves, self.labels)
+
+        def init(params: PyTree) -> Any:
+            reasons = {route[1] for route in jax.tree.leaves(self.routes(params), is_leaf=_is_route)}
+            if "hidden matrix" in reasons and not reasons & {paths.EMBEDDING, paths.HEAD}:
+                warn_unrecognised()
+            return both.init(params)
+
+        return optax.GradientTransformationExtraArgs(init, both.update)
+
+
+def _is_route(x: Any) -> bool:
+    return type(x) is tuple and len(x) == 2 and all(isinstance(part, str) for part in x)
+
+
+@functools.cache
+def warn_unrecognised() -> None:
+    """Warns once that Celo2 recognises neither an embedding nor a head."""
+    warnings.warn(
+        "celo2 recognises no embedding and no head by name: every matrix takes the learned rule. "
+        "celo.routing('celo2', params) shows the rule of each parameter; adam_paths='wte|*/out|*bias' "
+        "names those for Adam",
+        stacklevel=2,
+    )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo._core import accumulators, scheduler
-from celo.learned import base
-from celo.learned.base import PyTree
-from celo.learned.transformation import transformation
+from celo._core import averages
+from celo._core.averages import PyTree
+from celo._core.scheduler import Observation, SchedulerState, SharedScheduler
+from celo.learned.base import Learned, Theta, transformation
 
 B1 = 0.9
 B2 = 0.999
@@ -28,10 +28,10 @@ class CeloAdamState(NamedTuple):
 
     Attributes:
         count: () int32, steps done.
-        num_steps: () float32, the horizon; replace it to go on for longer.
+        num_steps: () float32, the horizon; replace it to train for longer.
         m: first moments, float32, without bias correction.
         v: second moments, float32, without bias correction.
-        gradients: () int32, gradients in those averages; it stays what it is when ``count`` is reset.
+        gradients: () int32, gradients in those averages; unchanged when ``count`` is reset.
         scheduler: state of the scheduler.
         eta: () float32, step size of the last step, 1 before the first.
     """
@@ -41,7 +41,7 @@ class CeloAdamState(NamedTuple):
     m: PyTree
     v: PyTree
     gradients: Array
-    scheduler: scheduler.SchedulerState
+    scheduler: SchedulerState
     eta: Array
 
 
@@ -49,60 +49,39 @@ def adam_step(p: Array, g: Array, m: Array, v: Array, correction: tuple[Array, A
     """Adam's direction ``m^ / (1e-8 + sqrt(v^ + 1e-10))`` and the new moments of one tensor."""
     del p  # Adam does not read it; the walk over tensors passes it to every rule
     g = jnp.clip(jnp.asarray(g, jnp.float32), -GRADIENT_CLIP, GRADIENT_CLIP)
-    m, v = accumulators.average(m, g, B1), accumulators.average(v, jnp.square(g), B2)
+    m, v = averages.average(m, g, B1), averages.average(v, jnp.square(g), B2)
     mhat, vhat = m / correction[0], v / correction[1]
     return mhat / (EPSILON + jnp.sqrt(vhat + EPSILON_ROOT)), m, v
 
 
 @dataclasses.dataclass(frozen=True)
-class CeloAdam:
+class CeloAdam(Learned):
     """Adam whose one step size an LSTM sets at every step from the loss and the progress of training.
 
     With gradients clipped to +-1000 and bias-corrected moments at decays 0.9 and 0.999:
-    ``p <- p - 0.001 eta_t m^ / (1e-8 + sqrt(v^ + 1e-10))``.
+    ``p <- p - 0.001 eta_t m^ / (1e-8 + sqrt(v^ + 1e-10))``. ``state.eta`` is the last step size: ``0.001 *
+    eta`` is the learning rate of Adam. It reads the loss and follows the horizon.
     """
 
-    def init(self, key: Array) -> dict[str, PyTree]:
+    reads_loss: ClassVar[bool] = True
+
+    def init(self, key: Array) -> Theta:
         """Random meta-parameters: ``{"scheduler": ...}``, float32, about 36,000 numbers."""
-        return {"scheduler": scheduler.init(key)}
+        return {"scheduler": SharedScheduler().init(key)}
 
-    def trainable(self, theta: dict[str, PyTree], stage: int) -> PyTree:
-        """Either stage trains all of theta: there is a scheduler and nothing else."""
-        base.check_stage(stage)
-        return base.mask(theta, ("scheduler",))
-
-    def optimizer(
-        self, theta: dict[str, PyTree], num_steps: float | Array
-    ) -> optax.GradientTransformationExtraArgs:
-        """Celo-Adam with these meta-parameters.
-
-        Args:
-            theta: meta-parameters, structured as `init` makes them.
-            num_steps: number of steps of the training ahead, at least 1; may be traced.
-
-        Returns:
-            An optax transformation whose ``update`` takes the scalar loss as ``value=``. ``state.eta`` is the
-            last step size: ``0.001 * eta`` is the learning rate of Adam.
-
-        Raises:
-            ValueError: if theta does not fit or num_steps is below 1; by ``update``, if the parameters or the
-                loss are missing.
-        """
-        base.check_theta(self, theta)
-        horizon = base.check_num_steps(num_steps)
+    def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
+        scheduler = SharedScheduler()
 
         def init(params: PyTree) -> PyTree:
-            zeros, one = base.float32_zeros(params), jnp.ones((), jnp.float32)
-            start = scheduler.init_state(theta["scheduler"], horizon)
-            zero = jnp.zeros((), jnp.int32)
-            return CeloAdamState(zero, horizon, zeros, zeros, zero, start, one)
+            zeros, zero = averages.zeros_like(params), jnp.zeros((), jnp.int32)
+            start, eta = scheduler.start(theta["scheduler"], params, horizon)
+            return CeloAdamState(zero, horizon, zeros, zeros, zero, start, eta)
 
         def step(
             grads: PyTree, state: CeloAdamState, params: PyTree, loss: Any
         ) -> tuple[PyTree, CeloAdamState]:
-            eta, memory = scheduler.step(
-                theta["scheduler"], state.scheduler, loss, state.count, state.num_steps
-            )
+            seen = Observation(loss, state.count, state.num_steps)
+            eta, memory = scheduler.step(theta["scheduler"], state.scheduler, seen)
             gradients = state.gradients + 1
             exponent = gradients.astype(jnp.float32)
             correction = (1.0 - B1**exponent, 1.0 - B2**exponent)
@@ -110,8 +89,8 @@ class CeloAdam:
             def rule(p: Array, g: Array, m: Array, v: Array) -> tuple[Array, ...]:
                 return adam_step(p, g, m, v, correction)
 
-            steps, m, v = base.map_tensors(3, rule, params, grads, state.m, state.v)
+            steps, m, v = averages.map_tensors(3, rule, params, grads, state.m, state.v)
             steps = jax.tree.map(lambda s: STEP_MULTIPLIER * eta * s, steps)
             return steps, CeloAdamState(state.count + 1, state.num_steps, m, v, gradients, memory, eta)
 
-        return transformation(init, step)
+        return transformation(init, step, self.reads_loss)

@@ -11,11 +11,10 @@ import numpy as np
 import optax
 from jax import Array
 
-from celo._core import accumulators, dense, hyperparameters, lstm, tensor_summary
-from celo._core.tensor_summary import log_magnitude, variance
-from celo.learned import base
-from celo.learned.base import PyTree
-from celo.learned.transformation import transformation
+from celo._core import averages, hyperparameters, lstm, parameters
+from celo._core.averages import PyTree
+from celo._core.features import log_magnitude, variance
+from celo.learned.base import Learned, Theta, transformation
 
 HIDDEN = 64
 NUM_INPUTS = 19
@@ -88,25 +87,26 @@ def tensor_features(p: Array, g: Array, m: Array, v: Array, controls: Array) -> 
 
 def _step_tensor(p: Array, g: Array, m: Array, v: Array, controls: Array) -> tuple[Array, ...]:
     """Step, new moments and the LSTM's input of one tensor."""
-    p, g = jnp.asarray(p, jnp.float32), base.bounded(g, GRADIENT_CLIP)
+    p, g = jnp.asarray(p, jnp.float32), parameters.bounded(g, GRADIENT_CLIP)
     rate, b1, b2, epsilon = adam_hyperparameters(controls)
-    m, v = accumulators.average(m, g, b1), accumulators.average(v, jnp.square(g), b2)
+    m, v = averages.average(m, g, b1), averages.average(v, jnp.square(g), b2)
     step = rate * (1.0 + epsilon) / (epsilon + jnp.sqrt(v + EPSILON_ROOT)) * m
     return step, m, v, tensor_features(p, g, m, v, controls)
 
 
 @dataclasses.dataclass(frozen=True)
-class NNAdam:
+class NNAdam(Learned):
     """Adam with a learning rate, decays and an epsilon for each tensor, which an LSTM moves at every step.
 
     ``p <- p - lr (1 + eps) m / (eps + sqrt(v + 1e-10))`` without bias correction, gradients clipped to
     +-1000; then ``x <- clip(x + 0.01 (C h + b))`` for the unconstrained hyperparameters x of the next step,
-    with the output h of the tensor's LSTM. It reads neither the loss nor the horizon.
+    with the output h of the tensor's LSTM. `adam_hyperparameters` of ``state.controls`` gives those of the
+    next step. It reads neither the loss nor the horizon.
     """
 
-    def init(self, key: Array) -> dict[str, PyTree]:
+    def init(self, key: Array) -> Theta:
         """Random meta-parameters, float32, about 22,000 numbers; the controls start at zero: plain Adam."""
-        head = dense.init(key, HIDDEN, NUM_CONTROLS)
+        head = lstm.init_dense(key, HIDDEN, NUM_CONTROLS)
         return {
             "lstm": lstm.init(key, NUM_INPUTS, HIDDEN),
             "initial": lstm.zero_state(HIDDEN)._asdict(),
@@ -119,50 +119,31 @@ class NNAdam:
             },
         }
 
-    def trainable(self, theta: dict[str, PyTree], stage: int) -> PyTree:
-        """Either stage trains all of theta: the rule itself has nothing to learn."""
-        base.check_stage(stage)
-        return base.mask(theta, tuple(theta))
-
-    def optimizer(
-        self, theta: dict[str, PyTree], num_steps: float | Array
-    ) -> optax.GradientTransformationExtraArgs:
-        """The optimizer with these meta-parameters.
-
-        Args:
-            theta: meta-parameters, structured as `init` makes them.
-            num_steps: number of steps of the training ahead, at least 1; checked, and not used.
-
-        Returns:
-            An optax transformation; it ignores ``value=``. `adam_hyperparameters` of ``state.controls`` are
-            what the next step will use.
-
-        Raises:
-            ValueError: if theta does not fit or num_steps is below 1; by ``update``, without parameters.
-        """
-        base.check_theta(self, theta)
-        base.check_num_steps(num_steps)
+    def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
+        del horizon
         names = ("learning_rate", "b1", "b2", "epsilon")
         start = jnp.stack([theta["hyperparameters"][name] for name in names])
 
         def init(params: PyTree) -> PyTree:
-            zeros, tensors = base.float32_zeros(params), len(jax.tree.leaves(params))
+            zeros, tensors = averages.zeros_like(params), len(jax.tree.leaves(params))
             return NNAdamState(
                 jnp.zeros((), jnp.int32),
                 zeros,
                 zeros,
                 jnp.tile(start[None, :], (tensors, 1)),
-                tensor_summary.initial_state(theta["initial"], tensors),
+                lstm.repeat_state(theta["initial"], tensors),
             )
 
         def step(grads: PyTree, state: NNAdamState, params: PyTree, loss: Any) -> tuple[PyTree, NNAdamState]:
             del loss
             controls = jax.tree.structure(params).unflatten(list(state.controls))
-            steps, m, v, seen = base.map_tensors(4, _step_tensor, params, grads, state.m, state.v, controls)
-            inputs = tensor_summary.stack(jax.tree.leaves(seen), NUM_INPUTS)
+            steps, m, v, seen = averages.map_tensors(
+                4, _step_tensor, params, grads, state.m, state.v, controls
+            )
+            inputs = lstm.stack(jax.tree.leaves(seen), NUM_INPUTS)
             memory = lstm.step(theta["lstm"], inputs, state.lstm)
-            moved = state.controls + OUTPUT_SCALE * dense.apply(theta["controls"], memory.hidden)
+            moved = state.controls + OUTPUT_SCALE * lstm.dense(theta["controls"], memory.hidden)
             new = jnp.clip(moved, LOW[None, :], HIGH[None, :])
             return steps, NNAdamState(state.count + 1, m, v, new, memory)
 
-        return transformation(init, step, reads_loss=False)
+        return transformation(init, step)

@@ -9,17 +9,17 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo._core import features, mlp
-from celo._core.gradient_statistics import TensorStatistics
-from celo.learned import adafac_mlp, base
-from celo.learned.adafac_mlp import MAGNITUDE_MULTIPLIER, STEP_MULTIPLIER
-from celo.learned.base import PyTree
+from celo._core import checks, features, mlp
+from celo._core.averages import TensorStatistics
+from celo.learned import adafac_mlp
+from celo.learned.adafac_mlp import MAGNITUDE_MULTIPLIER, STEP_MULTIPLIER, per_parameter
+from celo.learned.base import Learned, Theta
 
 OUTPUTS = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class Star:
+class Star(Learned):
     """The update rule of `adafac_mlp`, preconditioned, beside a nominal step of Adam at three momenta.
 
     With ``r = rsqrt(v + 1e-6)`` and the outputs d, m_b, m_g, m_w of one MLP, 39 -> 4 -> 4 -> 4:
@@ -35,17 +35,11 @@ class Star:
         precondition: whether r multiplies the learned direction.
     """
 
-    nominal_step: float = 0.001
-    weight_decay: float = 0.0
-    precondition: bool = True
+    nominal_step: checks.NonNegative = 0.001
+    weight_decay: checks.Decay = 0.0
+    precondition: checks.Flag = True
 
-    def __post_init__(self) -> None:
-        """Checks the configuration."""
-        base.check_number("nominal_step", self.nominal_step, "a number of at least 0", lambda x: x >= 0.0)
-        base.check_number("weight_decay", self.weight_decay, "a number in [0, 1)", lambda x: 0.0 <= x < 1.0)
-        base.check_choice("precondition", self.precondition, (False, True))
-
-    def init(self, key: Array) -> dict[str, PyTree]:
+    def init(self, key: Array) -> Theta:
         """Random meta-parameters: ``{"mlp": ..., "decays": ...}``, float32, 207 numbers.
 
         The last layer is zero: meta-training starts from the nominal step, since a random direction times r,
@@ -54,45 +48,25 @@ class Star:
         weights = mlp.init(key, (adafac_mlp.MLP_INPUTS, *adafac_mlp.MLP_HIDDEN, OUTPUTS))
         return {"mlp": {**weights, "w2": jnp.zeros_like(weights["w2"])}, "decays": adafac_mlp.init_decays()}
 
-    def trainable(self, theta: dict[str, PyTree], stage: int) -> PyTree:
-        """Either stage trains all of theta: there is no scheduler."""
-        base.check_stage(stage)
-        return base.mask(theta, tuple(theta))
+    def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
+        del horizon
+        return per_parameter(theta, self.step_tensor)
 
-    def optimizer(
-        self, theta: dict[str, PyTree], num_steps: float | Array
-    ) -> optax.GradientTransformationExtraArgs:
-        """The optimizer with these meta-parameters.
-
-        Args:
-            theta: meta-parameters, structured as `init` makes them.
-            num_steps: number of steps of the training ahead, at least 1; checked, and not used.
-
-        Returns:
-            An optax transformation; it ignores ``value=``.
-
-        Raises:
-            ValueError: if theta does not fit or num_steps is below 1; by ``update``, without parameters.
-        """
-        base.check_theta(self, theta)
-        base.check_num_steps(num_steps)
-        return adafac_mlp.per_parameter(theta, self.step_tensor)
-
-    def step_tensor(self, outputs: list[Array], p: Array, averages: TensorStatistics) -> Array:
+    def step_tensor(self, outputs: list[Array], p: Array, statistics: TensorStatistics) -> Array:
         """The step of one tensor from the outputs of the MLP.
 
         Args:
             outputs: direction, and the logarithmic magnitudes of the learned step, the nominal step and the
                 weight decay, each times 1000.
             p: parameters before the step, float32.
-            averages: running averages of the gradient.
+            statistics: running averages of the gradient.
 
         Returns:
             The step, to be subtracted from ``p``.
         """
         direction, *magnitudes = outputs
         learned, nominal, decay = (jnp.exp(MAGNITUDE_MULTIPLIER * m) for m in magnitudes)
-        r = jax.lax.rsqrt(averages.v + features.EPSILON_RMS)
+        r = jax.lax.rsqrt(statistics.v + features.EPSILON_RMS)
         step = STEP_MULTIPLIER * direction * learned * (r if self.precondition else 1.0)
-        adam = r * sum(averages.momenta[1:], averages.momenta[0]) / len(averages.momenta)
+        adam = r * sum(statistics.momenta[1:], statistics.momenta[0]) / len(statistics.momenta)
         return step + self.nominal_step * nominal * adam + self.weight_decay * decay * p

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo._core import dense, gradient_statistics, mlp, mlp_bank, scheduler, tensor_scheduler
-from celo._core.gradient_statistics import TensorStatistics
-from celo.learned import base
+from celo._core import averages, checks, lstm, mlp
+from celo._core.averages import PyTree, TensorStatistics
+from celo._core.scheduler import Observation, SchedulerState, TensorScheduler
 from celo.learned import celo as celo_rule
-from celo.learned.base import PyTree
-from celo.learned.transformation import transformation
+from celo.learned.base import Learned, Theta, transformation
 
 
 class VeloState(NamedTuple):
@@ -23,7 +22,7 @@ class VeloState(NamedTuple):
 
     Attributes:
         count: () int32, steps done.
-        num_steps: () float32, the horizon; replace it to go on for longer.
+        num_steps: () float32, the horizon; replace it to train for longer.
         statistics: running averages of the gradient, as Celo has them.
         scheduler: state of the scheduler, with one LSTM state per tensor.
         eta: (tensors,) step size of each tensor in the last step, in the order of the tree's leaves; 0
@@ -33,17 +32,17 @@ class VeloState(NamedTuple):
     count: Array  # pyright: ignore[reportIncompatibleMethodOverride]  # optax's name for it
     num_steps: Array
     statistics: TensorStatistics
-    scheduler: scheduler.SchedulerState
+    scheduler: SchedulerState
     eta: Array
 
 
 @dataclasses.dataclass(frozen=True)
-class Velo:
+class Velo(Learned):
     """VeLO; with a hidden size of 64 and a bank of 32 it is VeLO-S.
 
     For each tensor, with the output h of its LSTM: step size ``eta = w h + b``, controls ``c = C h + b``, the
     weights of its MLP ``ff_mult * mean_k(c_k W_k)``; then Celo's update rule with that MLP,
-    ``p <- p - eta * 0.001 d exp(0.001 m) rms(p)``.
+    ``p <- p - eta * 0.001 d exp(0.001 m) rms(p)``. It reads the loss and follows the horizon.
 
     Attributes:
         hidden: size of the LSTM.
@@ -51,82 +50,43 @@ class Velo:
         ff_mult: factor of the mixed weights: 100 for the published VeLO, 1 for all others.
     """
 
-    hidden: int = 512
-    bank: int = 256
-    ff_mult: float = 1.0
+    reads_loss: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        """Checks the configuration."""
-        base.check_size("hidden", self.hidden)
-        base.check_size("bank", self.bank)
-        base.check_number("ff_mult", self.ff_mult, "a positive number", lambda x: x > 0.0)
+    hidden: checks.Size = 512
+    bank: checks.Size = 256
+    ff_mult: checks.Positive = 1.0
 
-    def init(self, key: Array) -> dict[str, PyTree]:
+    def init(self, key: Array) -> Theta:
         """Random meta-parameters: ``{"bank": ..., "scheduler": ..., "controls": ...}``, float32."""
         keys = jax.random.split(key, 3)
         return {
-            "bank": mlp_bank.init(keys[0], self.bank, celo_rule.MLP_SIZES),
-            "scheduler": tensor_scheduler.init(keys[1], self.hidden),
-            "controls": dense.init(keys[2], self.hidden, self.bank),
+            "bank": mlp.init_bank(keys[0], self.bank, celo_rule.MLP_SIZES),
+            "scheduler": TensorScheduler("linear", self.hidden).init(keys[1]),
+            "controls": lstm.init_dense(keys[2], self.hidden, self.bank),
         }
 
-    def trainable(self, theta: dict[str, PyTree], stage: int) -> PyTree:
-        """Either stage trains everything: the rule has no meaning without the LSTM that mixes it."""
-        base.check_stage(stage)
-        return base.mask(theta, tuple(theta))
-
-    def optimizer(
-        self, theta: dict[str, PyTree], num_steps: float | Array
-    ) -> optax.GradientTransformationExtraArgs:
-        """VeLO with these meta-parameters.
-
-        Args:
-            theta: meta-parameters, structured as `init` makes them.
-            num_steps: number of steps of the training ahead, at least 1; may be traced.
-
-        Returns:
-            An optax transformation whose ``update`` takes the scalar loss as ``value=``.
-
-        Raises:
-            ValueError: if theta does not fit the configuration or num_steps is below 1; by ``update``, if the
-                parameters or the loss are missing.
-        """
-        base.check_theta(self, theta)
-        horizon = base.check_num_steps(num_steps)
+    def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
+        scheduler = TensorScheduler("linear", self.hidden)
 
         def init(params: PyTree) -> PyTree:
-            tensors = len(jax.tree.leaves(params))
-            return VeloState(
-                jnp.zeros((), jnp.int32),
-                horizon,
-                gradient_statistics.init(params),
-                tensor_scheduler.init_state(theta["scheduler"], tensors, horizon),
-                jnp.zeros((tensors,), jnp.float32),
-            )
+            start, one = scheduler.start(theta["scheduler"], params, horizon)
+            zero = jnp.zeros((), jnp.int32)
+            return VeloState(zero, horizon, averages.init(params), start, jnp.zeros_like(one))
 
         def step(grads: PyTree, state: VeloState, params: PyTree, loss: Any) -> tuple[PyTree, VeloState]:
-            seen = tensor_scheduler.all_features(params, state.statistics)
-            hidden, memory = tensor_scheduler.step(
-                theta["scheduler"], state.scheduler, seen, loss, state.count, state.num_steps
-            )
-            eta = dense.apply(theta["scheduler"]["step_size"], hidden)[:, 0]
-            rules = mlp_bank.mix(theta["bank"], dense.apply(theta["controls"], hidden), self.ff_mult)
-            structure = jax.tree.structure(params)
-            steps, statistics = gradient_statistics.map_tensors(
-                _step_tensor,
-                params,
-                grads,
-                state.statistics,
-                structure.unflatten(rules),
-                structure.unflatten(list(eta)),
-            )
+            seen = Observation(loss, state.count, state.num_steps, params, state.statistics)
+            hidden, memory = scheduler.outputs(theta["scheduler"], state.scheduler, seen)
+            eta = lstm.dense(theta["scheduler"]["step_size"], hidden)[:, 0]
+            rules = mlp.mix(theta["bank"], lstm.dense(theta["controls"], hidden), self.ff_mult)
+            trees = map(jax.tree.structure(params).unflatten, (rules, list(eta)))
+            steps, statistics = averages.map_statistics(_step_tensor, params, grads, state.statistics, *trees)
             return steps, VeloState(state.count + 1, state.num_steps, statistics, memory, eta)
 
-        return transformation(init, step)
+        return transformation(init, step, self.reads_loss)
 
 
 def _step_tensor(
-    p: Array, g: Array, averages: TensorStatistics, rule: mlp.Weights, step_size: Array
+    p: Array, g: Array, statistics: TensorStatistics, rule: mlp.Weights, step_size: Array
 ) -> tuple[Array, TensorStatistics]:
-    step, averages = celo_rule.step_tensor(rule, p, g, averages)
-    return step_size * step, averages
+    step, statistics = celo_rule.step_tensor(rule, p, g, statistics)
+    return step_size * step, statistics

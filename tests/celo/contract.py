@@ -55,18 +55,25 @@ HAND_DESIGNED_ROWS = [
 ]
 
 
-def learned_row(name: str, **config: Any) -> Row:
+@dataclasses.dataclass(frozen=True)
+class LearnedRow(Row):
     """A learned optimizer with random meta-parameters."""
 
-    @functools.cache
-    def theta() -> Tree:
-        return quick_jit(learned_optimizer(name, **config).init)(jax.random.key(0))
+    learned: Any = None
 
+    @functools.cached_property
+    def theta(self) -> Tree:
+        return quick_jit(self.learned.init)(jax.random.key(0))
+
+
+def learned_row(name: str, **config: Any) -> LearnedRow:
     def build(learning_rate: Any) -> optax.GradientTransformationExtraArgs:
         del learning_rate
-        return learned_optimizer(name, **config).optimizer(theta(), num_steps=100)
+        return row.learned.optimizer(row.theta, num_steps=100)
 
-    return Row("-".join([name, *(f"{field}_{value}" for field, value in config.items())]), build, None)
+    title = "-".join([name, *(f"{field}_{value}" for field, value in config.items())])
+    row = LearnedRow(title, build, None, learned_optimizer(name, **config))
+    return row
 
 
 LEARNED_ROWS = [
@@ -87,14 +94,14 @@ STAND_INS = {
     "shampoo_adagrad": "shampoo_sgd",
 }
 # Clauses that compile nothing of weight: every row keeps them, always.
-TRACED = ("empty", "control-flow", "half-precision", "double-precision")
-
-CLAUSES: set[str] = set()
+TRACED = (
+    *("empty", "control-flow", "half-precision", "double-precision"),
+    *("integers", "shapes", "explicit-mesh", "scalar-loss"),
+)
 
 
 def over_rows(clause: str, only: Callable[[Row], bool] = lambda row: True) -> pytest.MarkDecorator:
     """Parametrises a test over the rows; a costly row is slow."""
-    CLAUSES.add(clause)
     params = []
     for row in filter(only, ROWS):
         marks = [pytest.mark.slow] if row.name in STAND_INS and clause not in TRACED else []

@@ -27,6 +27,8 @@ PARAMS = {"w": jnp.ones((4, 3)), "b": jnp.ones(3)}
         (-3, ValueError, "num_steps is -3; expected"),
         (math.nan, ValueError, "num_steps is nan; expected"),
         (math.inf, ValueError, "num_steps is inf; expected"),
+        (1e39, ValueError, r"num_steps is 1e\+39; expected"),
+        (1.5, TypeError, r"num_steps is 1\.5; expected a whole number of steps"),
         (np.array([100, 200]), ValueError, r"num_steps has shape \(2,\)"),
         (jnp.ones((1,)), ValueError, r"num_steps has shape \(1,\)"),
         (1j, ValueError, "dtype complex128; expected a real scalar"),
@@ -65,7 +67,9 @@ def update(**missing: Any) -> Any:
 
 
 def test_a_missing_loss_is_named_when_tracing():
-    with pytest.raises(ValueError, match=r"reads the loss: call update\(grads, state, params, value=loss\)"):
+    with pytest.raises(
+        ValueError, match=r"call update\(grads, state, params, value=loss\)[\s\S]*class LossTrainState"
+    ):
         update(value=None)
 
 
@@ -80,7 +84,9 @@ def test_the_loss_must_be_a_scalar():
 
 
 @pytest.mark.parametrize(
-    "value", ["a", (1.0, {"accuracy": 0.5}), jnp.ones, 1j], ids=["text", "pair", "function", "complex"]
+    "value",
+    ["a", (1.0, {"accuracy": 0.5}), jnp.ones, 1j, 1, True, jnp.int32(2)],
+    ids=["text", "pair", "function", "complex", "int", "bool", "int32"],
 )
 def test_the_loss_must_be_a_number(value: Any):
     with pytest.raises(TypeError, match=rf"value is {re.escape(repr(value))}; expected the scalar loss"):
@@ -88,9 +94,9 @@ def test_the_loss_must_be_a_number(value: Any):
 
 
 @pytest.mark.parametrize(
-    "value", [0, 0.5, np.float64(0.5), np.ones((), np.float16), jnp.bfloat16(2.0)], ids=repr
+    "value", [0.5, np.float64(0.5), np.ones((), np.float16), jnp.bfloat16(2.0)], ids=repr
 )
-def test_the_loss_may_be_a_number_of_any_kind(value: Any):
+def test_the_loss_may_be_of_any_precision(value: Any):
     update(value=value)
 
 

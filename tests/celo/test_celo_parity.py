@@ -172,7 +172,7 @@ def test_lstm(scheduled: Case, part: str):
 
 def test_inputs_of_the_scheduler(scheduled: Case):
     states, vectors = scheduled.ours.states, scheduled.vectors
-    inputs = jax.vmap(scheduler.inputs)(states.scheduler.loss, states.count - 1, states.num_steps)
+    inputs = jax.vmap(scheduler.shared_inputs)(states.scheduler.loss, states.count - 1, states.num_steps)
     progress, loss = np.split(np.asarray(inputs), 2, axis=1)
     np.testing.assert_allclose(progress, vectors["celo/progress_features"], rtol=0, atol=1e-6)
     np.testing.assert_allclose(loss, vectors["celo/loss_features"], rtol=0, atol=SCHEDULE)

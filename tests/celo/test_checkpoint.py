@@ -108,6 +108,21 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     assert celo.load(path)[0] == celo.learned_optimizer("celo")
 
 
+def test_no_symbolic_link_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A link in the place of the file or of its temporary name leaves what it points to as it was."""
+    kept, path = tmp_path / "kept", tmp_path / "theta"
+    kept.write_bytes(b"precious")
+    path.symlink_to(kept)
+    celo.save(path, "celo", {}, THETA)
+    assert not path.is_symlink()
+    monkeypatch.setattr("secrets.token_hex", lambda count: "known")
+    (tmp_path / ".theta.known.tmp").symlink_to(kept)
+    with pytest.raises(FileExistsError):
+        celo.save(path, "celo", {"stage": 1}, THETA)
+    assert kept.read_bytes() == b"precious"
+    assert celo.load(path)[0] == celo.learned_optimizer("celo")
+
+
 @pytest.mark.parametrize("config", [None, "stage=1", [("stage", 1)], 1])
 def test_a_configuration_must_be_a_mapping(tmp_path: Path, config: Any):
     with pytest.raises(TypeError, match=r"^config is .*; expected the fields of the configuration, \{\} for"):
@@ -129,6 +144,7 @@ def test_one_line_takes_a_tree_or_a_file(tmp_path: Path):
     expected = run(celo.learned_optimizer("celo").optimizer(THETA, 50))
     for theta in (THETA, path, str(path)):
         assert_equal(run(celo.celo(50, theta)), expected)
+    assert_equal(run(celo.load(path).optimizer(50)), expected)
 
 
 def test_one_line_keeps_the_configuration_of_the_file(tmp_path: Path):

@@ -1,5 +1,6 @@
 """Files of other programs must not load as meta-parameters, least of all those that could run code."""
 
+import json
 import os
 import pickle
 import zipfile
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from celo._core import safetensors_file
 from tests.celo.checkpoint_contents import FLAT
 
 
@@ -63,7 +65,7 @@ def checkpoint_of_another_program(path: Path) -> bytes:
         (lambda path: safetensors.numpy.save(FLAT, {"celo": "1"}), "not one that celo.save wrote"),
         (
             lambda path: safetensors.numpy.save(FLAT, {"celo": "{"}),
-            "theta is corrupt: its header cannot be read",
+            "the header of theta is truncated or corrupt: JSONDecodeError",
         ),
     ],
     ids=["empty", "text", "braces", "torch", "numpy", "foreign", "bare", "number", "half"],
@@ -73,3 +75,48 @@ def test_files_of_other_programs(
 ):
     with pytest.raises(ValueError, match=message):
         load(make(tmp_path / "file"))
+
+
+NESTED = "[" * 100_000 + "]" * 100_000
+
+
+def deep_header() -> bytes:
+    header = json.dumps({"__metadata__": 0}).replace("0", NESTED).encode()
+    return len(header).to_bytes(8, "little") + header
+
+
+def deep_msgpack() -> bytes:
+    return b"\x81\xa1a" * 100_000 + b"\x01"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        deep_header,
+        lambda: safetensors.numpy.save(FLAT, {"celo": NESTED}),
+        lambda: safetensors.numpy.save(FLAT, {"celo": f'{{"format": 1, "config": {NESTED}}}'}),
+        deep_msgpack,
+    ],
+    ids=["header", "metadata", "configuration", "msgpack"],
+)
+def test_contents_nested_without_end_are_refused_by_name(load: Callable[..., Any], make: Callable[[], bytes]):
+    with pytest.raises(ValueError, match="theta is truncated or corrupt"):
+        load(make())
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "message"),
+    [
+        ("celo2", {"adam_paths": "(a*)*$"}, "of a regular expression; expected globs"),
+        ("velo", {"hidden": 10**30}, "hidden is 1000.*; expected a whole number"),
+        ("velo", {"hidden": 2**30}, "theta"),
+        ("celo", {"stage": [1]}, "stage is"),
+        ("celo", {"form": {"a": 1}}, "form is"),
+    ],
+)
+def test_configurations_of_hostile_files_are_refused(
+    load: Callable[..., Any], name: str, config: dict[str, Any], message: str
+):
+    header = {"optimizer": name, "config": config, "provenance": {}}
+    with pytest.raises(ValueError, match=rf"theta: .*{message}"):
+        load(safetensors_file.encode(header, FLAT))

@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from jax import Array
 
 from celo import eval_params
 from tests.celo.contract import (
+    LearnedRow,
     Row,
     Tree,
     describe,
@@ -93,3 +95,68 @@ def test_converges_on_a_quadratic_at_one_of_the_rates_of_one_compiled_run(row: R
     initial = loss(small())
     np.testing.assert_allclose(losses[0], initial, rtol=1e-4)  # a rate of 0 goes nowhere
     assert losses[1] < 0.02 * initial
+
+
+READS_LOSS = {"celo", "celo_adam", "velo", "velo_s", "rnn_mlp", "celo-tensor_features_True"}
+
+
+@over_rows("bad-loss", only=lambda row: row.name in READS_LOSS)
+@pytest.mark.parametrize("before", [0, 3])
+def test_a_loss_that_is_not_finite_leaves_no_trace_in_state_or_update(row: Row, before: int):
+    """Whether it is among the first losses or a later one."""
+    params = mixed()
+    state = row.build(learning_rate=row.rate).init(params)
+    for loss in (*(1.5, 1.25, 1.0)[:before], np.nan, 0.9, np.inf, -np.inf, 0.8, 3e38, np.nan, 0.7):
+        updates, state = compiled(row)(gradients_like(params), state, params, loss)
+        assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((updates, state)))
+    assert any(np.any(u) for u in jax.tree.leaves(updates))
+
+
+@over_rows("any-horizon", only=lambda row: row.learning_rate is None)
+def test_finite_for_every_horizon(row: LearnedRow):
+    """Also for one that says "I do not know how long", where decays round to 1."""
+    params = small()
+
+    def run(num_steps: Array) -> Tree:
+        optimizer = row.learned.optimizer(row.theta, num_steps)
+        state, updates = optimizer.init(params), []
+        for loss in (1.0, 0.9, 0.95, 0.8):
+            update, state = step(optimizer, gradients_like(params), state, params, loss)
+            updates.append(update)
+        return updates
+
+    for updates in jax.tree.leaves(quick_jit(jax.vmap(run))(jnp.array([1.0, 1e4, 1e8, 3e38]))):
+        assert np.all(np.isfinite(updates))
+
+
+@over_rows("differentiable", only=lambda row: row.learning_rate is None)
+def test_gradients_through_steps_are_finite_where_parameters_and_gradients_are_zero(row: LearnedRow):
+    """A dead unit has gradients of exactly zero, a new head parameters of exactly zero."""
+    inputs = ramp((4, 2), -1.0, 1.0) + 0.1
+    start = {"w": ramp((2, 3), -1.0, 1.5), "b": jnp.array([0.0, -9.0, 0.3]), "head": jnp.zeros((3, 2))}
+
+    def loss(params: Tree) -> Array:
+        hidden = jax.nn.relu(inputs @ params["w"] + params["b"][None])
+        return jnp.mean(jnp.square(hidden @ params["head"] - 1.0))
+
+    def final(theta: Tree, params: Tree) -> Array:
+        optimizer = row.learned.optimizer(theta, 10)
+
+        def body(carry: Tree, _: None) -> tuple[Tree, None]:
+            params, state = carry
+            value, grads = jax.value_and_grad(loss)(params)
+            updates, state = optimizer.update(grads, state, params, value=value)
+            return (optax.apply_updates(params, updates), state), None
+
+        (params, _), _ = jax.lax.scan(body, (params, optimizer.init(params)), length=4)
+        return loss(params)
+
+    value = quick_jit(final)
+    theta = row.theta
+    gradient = quick_jit(jax.grad(final, argnums=(0, 1)))(theta, start)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
+    rng = np.random.default_rng(0)
+    along = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32) * 0.03, theta)
+    ends = [value(jax.tree.map(lambda x, d, s=s: x + s * d, theta, along), start) for s in (1.0, -1.0)]
+    slope = sum(jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (gradient[0], along)), strict=True))
+    np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2.0, rtol=0.1, atol=2e-5)

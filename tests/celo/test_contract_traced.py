@@ -9,12 +9,9 @@ import numpy as np
 import optax
 import pytest
 from jax import Array
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tests.celo.contract import (
-    CLAUSES,
-    ROWS,
-    STAND_INS,
-    TRACED,
     Row,
     Tree,
     describe,
@@ -78,7 +75,35 @@ def test_types_stay_where_numbers_are_double_by_default(row: Row):
     assert describe(updates) == describe(params)
 
 
-def test_stand_ins_are_rows_that_are_never_left_out():
-    assert STAND_INS.keys() <= {row.name for row in ROWS}
-    assert set(STAND_INS.values()) <= {row.name for row in ROWS} - STAND_INS.keys()
-    assert set(TRACED) <= CLAUSES
+@over_rows("integers")
+def test_integer_gradients_are_refused(row: Row):
+    optimizer, params = row.build(learning_rate=row.rate), small()
+    grads = {**params, "b": jnp.arange(3)}
+    with pytest.raises(TypeError, match=r"gradient \['b'\] is int32\[3\]; expected floating-point numbers"):
+        jax.eval_shape(lambda: step(optimizer, grads, optimizer.init(params), params))
+
+
+@over_rows("shapes")
+def test_init_takes_shapes_in_place_of_parameters(row: Row):
+    """As optax does; schedule-free methods start from the values."""
+    optimizer, params = row.build(learning_rate=row.rate), small()
+    shapes = jax.eval_shape(lambda: params)
+    if row.name == "schedule_free_adamw":
+        with pytest.raises(ValueError, match="starts from the parameters' values; expected arrays"):
+            optimizer.init(shapes)
+    else:
+        assert describe(optimizer.init(shapes)) == describe(jax.eval_shape(optimizer.init, params))
+
+
+@over_rows("explicit-mesh")
+def test_updates_and_state_follow_a_mesh_with_explicit_axes(row: Row):
+    mesh = jax.make_mesh((2,), ("shards",), axis_types=(AxisType.Explicit,))
+    placement = {"w": PartitionSpec("shards"), "b": PartitionSpec()}
+    optimizer = row.build(learning_rate=row.rate)
+    with jax.set_mesh(mesh):
+        params = jax.device_put(small(), jax.tree.map(lambda spec: NamedSharding(mesh, spec), placement))
+        state = jax.eval_shape(optimizer.init, params)
+        updates, after = jax.eval_shape(functools.partial(step, optimizer), params, state, params)
+    assert updates["w"].sharding.spec == jax.typeof(params["w"]).sharding.spec
+    for leaf in (x for x in jax.tree.leaves(after) if x.shape == (4, 3)):
+        assert leaf.sharding.spec == jax.typeof(params["w"]).sharding.spec

@@ -261,8 +261,23 @@ def test_learning_rates_of_the_wrong_kind_are_refused():
             hand_designed("adam", wrong)  # pyright: ignore[reportArgumentType]  # the point
 
 
-def test_options_that_are_no_numbers_are_refused():
-    with pytest.raises(ValueError, match="b2 is nan; expected a finite number"):
-        hand_designed("adam", 0.1, b2=float("nan"))
+BAD = {"b1": (2.0, -0.1, "x", None), "eps": (-1.0, 1j), "nesterov": ("x", 1), "block_size": (0, 1.5, True)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_options_of_the_wrong_type_or_range_are_refused(name: str):
+    """Every option: what is no number, not finite, or out of its range; a traced one is taken."""
+    for option, parameter in inspect.signature(HAND_DESIGNED[name]).parameters.items():
+        if option in ("learning_rate", "graft"):
+            continue
+        known = BAD.get(option, ())
+        for wrong in (*known, float("nan"), "x", [0.1], np.ones(2)):
+            with pytest.raises(ValueError, match=f"^{option} is .*; expected "):
+                HAND_DESIGNED[name](0.1, **{option: wrong})
+        if isinstance(parameter.default, float) and name != "sm3":
+            jax.eval_shape(lambda x, option=option: HAND_DESIGNED[name](0.1, **{option: x}) and x, 0.5)
+
+
+def test_a_warm_up_beside_a_schedule_is_refused():
     with pytest.raises(ValueError, match="warmup_steps needs a constant learning_rate"):
         hand_designed("schedule_free_adamw", optax.constant_schedule(0.1), warmup_steps=3)

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from celo.baselines import hand_designed
-from celo.baselines.blocks import block_count, from_blocks, merged_shape, to_blocks
-from celo.baselines.preconditioner import inverse_root
+from celo.baselines.preconditioner import block_count, from_blocks, inverse_root, merged_shape, to_blocks
 from celo.baselines.shampoo import Shampoo
 
 STEPS = 8
@@ -177,11 +176,13 @@ def test_inverse_root_undoes_its_power():
 
 
 def test_impossible_options_are_refused():
-    with pytest.raises(ValueError, match="graft is 'adam'; expected one of sgd, adagrad"):
+    with pytest.raises(ValueError, match="graft is 'adam'; expected one of 'sgd', 'adagrad'"):
         Shampoo("adam")
     for option in ("block_size", "preconditioning_compute_steps", "merge_small_dims_block_size"):
         for wrong in (0, 1.5):
-            with pytest.raises(ValueError, match=f"{option} is {wrong}; expected an integer of at least 1"):
+            with pytest.raises(
+                ValueError, match=f"{option} is {wrong}; expected a whole number of at least 1"
+            ):
                 hand_designed("shampoo_adagrad", 0.1, **{option: wrong})
     decayed = Shampoo(weight_decay=0.1)
     with pytest.raises(ValueError, match="update needs params="):

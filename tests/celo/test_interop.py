@@ -64,7 +64,7 @@ def test_arrays_are_recognised_unless_two_optimizers_share_a_form(name: str):
     if twins == [name]:
         assert interop.recognise(arrays) == name
     else:
-        with pytest.raises(ValueError, match=f"fit {' and '.join(twins)} alike; say which with name="):
+        with pytest.raises(ValueError, match=f"fit {' and '.join(twins)} alike; state which with name="):
             interop.recognise(arrays)
 
 

@@ -107,8 +107,10 @@ def test_stages_train_everything_between_them(name: str):
         ("celo", {"tensor_features": "yes"}, "tensor_features is 'yes'; expected one of False, True"),
         ("star", {"nominal_step": -0.1}, "nominal_step is -0.1"),
         ("star", {"weight_decay": 1.0}, "weight_decay is 1.0; expected a number in [0, 1)"),
-        ("celo2", {"adam_paths": 3}, "adam_paths is 3, no regular expression"),
-        ("celo2", {"adam_paths": "("}, "adam_paths is '(', no regular expression"),
+        ("celo2", {"adam_paths": 3}, "adam_paths is 3; expected globs separated by |"),
+        ("celo2", {"adam_paths": "^(a+)+$"}, "of a regular expression; expected globs"),
+        ("celo2", {"adam_paths": "a.*"}, "of a regular expression; expected globs"),
+        ("star", {"precondition": 1}, "precondition is 1; expected one of False, True"),
     ],
 )
 def test_bad_configurations_are_refused(name: str, config: dict[str, Any], message: str):

@@ -10,16 +10,8 @@ import pytest
 from jax import Array
 
 from celo import hand_designed, learned_optimizer
-from celo._core import (
-    gradient_statistics,
-    hyperparameters,
-    mlp,
-    mlp_bank,
-    mlp_context,
-    newton_schulz,
-    tensor_scheduler,
-    wide_mlp,
-)
+from celo._core import averages, hyperparameters, mlp, scheduler
+from celo.learned import celo2
 
 Tree = Any
 
@@ -166,8 +158,8 @@ def test_linear_step_sizes(form: str):
 def test_a_tensors_features_know_no_unit():
     """Scaling parameters, momenta and the root of v by one number changes only what v shows."""
     p, momenta, v = normal(0, 4, 3), [0.1 * normal(i, 4, 3) for i in (1, 2, 3)], 0.1 * normal(4, 4, 3) ** 2
-    before = tensor_scheduler.tensor_features(p, momenta, v)
-    after = tensor_scheduler.tensor_features(3.0 * p, [3.0 * m for m in momenta], 3.0 * v)
+    before = scheduler.tensor_features(p, momenta, v)
+    after = scheduler.tensor_features(3.0 * p, [3.0 * m for m in momenta], 3.0 * v)
     np.testing.assert_allclose(before, after, rtol=1e-5)
     np.testing.assert_array_equal(before[1:6], [0, 0, 1, 0, 0])
 
@@ -175,7 +167,7 @@ def test_a_tensors_features_know_no_unit():
 @pytest.mark.parametrize(("shape", "rank"), [((), 0), ((1,), 0), ((3,), 1), ((3, 1), 1), ((2,) * 5, None)])
 def test_rank_of_a_tensor_counts_axes_longer_than_one(shape: tuple[int, ...], rank: int | None):
     p = jnp.ones(shape)
-    found = tensor_scheduler.tensor_features(p, [p] * 3, p)[1:6]
+    found = scheduler.tensor_features(p, [p] * 3, p)[1:6]
     np.testing.assert_array_equal(found, np.arange(5) == rank)
 
 
@@ -194,9 +186,9 @@ def test_tensors_in_another_order_get_the_same_steps():
 
 
 def test_mixed_mlps():
-    bank = mlp_bank.init(jax.random.key(0), 4, (3, 2, 1))
+    bank = mlp.init_bank(jax.random.key(0), 4, (3, 2, 1))
     controls = normal(0, 2, 4)
-    for tensor, found in enumerate(mlp_bank.mix(bank, controls, 10.0)):
+    for tensor, found in enumerate(mlp.mix(bank, controls, 10.0)):
         for name, w in bank.items():
             expected = 10.0 * np.mean([c * x for c, x in zip(controls[tensor], w, strict=True)], axis=0)
             np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-6)
@@ -207,7 +199,7 @@ def test_context_in_the_biases_is_context_in_the_inputs():
     inputs, context = [normal(i, 3, 2) for i in range(3)], normal(9, 2)
     broadcast = [*inputs, *(jnp.full((3, 2), x) for x in context)]
     scales = jnp.concatenate([normal(7, 3), jnp.ones(2)])
-    found = mlp.apply(mlp_context.condition(theta, context), inputs, scales[:3])
+    found = mlp.apply(mlp.condition(theta, context), inputs, scales[:3])
     np.testing.assert_allclose(found, mlp.apply(theta, broadcast, scales), rtol=1e-5, atol=1e-6)
 
 
@@ -216,7 +208,7 @@ def test_wide_and_narrow_mlps_agree(shape: tuple[int, ...]):
     theta, scales = mlp.init(jax.random.key(0), (3, 6, 6, 2)), normal(7, 3)
     row = normal(0, *shape) if len(shape) < 2 else normal(0, *shape[:-1], 1)
     inputs = [row, normal(1, *shape), normal(2, *shape)]
-    found = wide_mlp.apply(theta, inputs, scales)
+    found = mlp.apply_wide(theta, inputs, scales)
     expected = jnp.stack([jnp.broadcast_to(y, shape) for y in mlp.apply(theta, inputs, scales)])
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
@@ -225,7 +217,7 @@ def test_wide_and_narrow_mlps_agree(shape: tuple[int, ...]):
 def test_orthogonalised_matrices_keep_their_singular_vectors(shape: tuple[int, ...]):
     x = normal(0, *shape)
     u, s, vt = np.linalg.svd(np.asarray(x), full_matrices=False)
-    found = np.einsum("...ji,...jk,...lk->...il", u, np.asarray(newton_schulz.orthogonalise(x)), vt)
+    found = np.einsum("...ji,...jk,...lk->...il", u, np.asarray(celo2.orthogonalise(x)), vt)
     singular = np.diagonal(found, axis1=-2, axis2=-1)
     off = found - singular[..., None] * np.eye(s.shape[-1])
     np.testing.assert_allclose(off, 0.0, atol=1e-4)
@@ -235,7 +227,7 @@ def test_orthogonalised_matrices_keep_their_singular_vectors(shape: tuple[int, .
 
 
 def test_orthogonalised_zeros_are_zeros():
-    np.testing.assert_array_equal(newton_schulz.orthogonalise(jnp.zeros((3, 2))), 0.0)
+    np.testing.assert_array_equal(celo2.orthogonalise(jnp.zeros((3, 2))), 0.0)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 0.9, 0.999])
@@ -248,6 +240,6 @@ def test_hyperparameters_come_back(value: float):
 
 def test_statistics_refuse_another_structure():
     params = {"w": jnp.ones(2)}
-    statistics = gradient_statistics.init(params)
+    statistics = averages.init(params)
     with pytest.raises(ValueError, match="b"):
-        gradient_statistics.map_tensors(lambda p, g, s: (g, s), params, {"b": jnp.ones(2)}, statistics)
+        averages.map_statistics(lambda p, g, s: (g, s), params, {"b": jnp.ones(2)}, statistics)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax import Array
 
-from celo._core import accumulators, features, loss_features, lstm, mlp, scheduler
+from celo._core import averages, features, losses, lstm, mlp, scheduler
 
 DECAYS = (0.9, 0.99, 0.999)
 SHAPES = {"a": (7, 5), "b": (3, 3, 4, 6), "c": (5,), "d": ()}
@@ -31,11 +31,9 @@ def average_all(grads: dict[str, Array]) -> dict[str, dict[str, Any]]:
         new, outputs = {}, {}
         for n, g in gradient.items():
             momenta, v, factored = state[n]
-            momenta = [accumulators.average(m, g, d) for m, d in zip(momenta, DECAYS, strict=True)]
-            v = accumulators.average(v, jnp.square(g), 0.999)
-            factored = [
-                accumulators.factored_average(*f, g, d) for f, d in zip(factored, DECAYS, strict=True)
-            ]
+            momenta = [averages.average(m, g, d) for m, d in zip(momenta, DECAYS, strict=True)]
+            v = averages.average(v, jnp.square(g), 0.999)
+            factored = [averages.factored_average(*f, g, d) for f, d in zip(factored, DECAYS, strict=True)]
             new[n] = (momenta, v, factored)
             rows, cols = [row for row, _ in factored], [col for _, col in factored]
             y = features.adafactor_features(g, momenta, rows, cols)[0]
@@ -43,7 +41,7 @@ def average_all(grads: dict[str, Array]) -> dict[str, dict[str, Any]]:
         return new, outputs
 
     zeros = {
-        n: ([jnp.zeros(s)] * 3, jnp.zeros(s), [accumulators.factored_zeros(s)] * 3) for n, s in SHAPES.items()
+        n: ([jnp.zeros(s)] * 3, jnp.zeros(s), [averages.factored_zeros(s)] * 3) for n, s in SHAPES.items()
     }
     return jax.lax.scan(body, zeros, grads)[1]
 
@@ -76,31 +74,31 @@ def test_accumulators_over_ten_steps(parity: Callable[[str], Vectors], tensor: s
     ],
 )
 def test_factored_axes(shape: tuple[int, ...], axes: tuple[int, int] | None):
-    assert accumulators.factored_axes(shape) == axes
+    assert averages.factored_axes(shape) == axes
 
 
 def test_factors_of_a_product_give_back_the_gradient_sign():
     """Where g^2 is an outer product the factors lose nothing: at decay 0, y is the sign of g."""
     g = jnp.outer(jnp.array([-1.0, 2.0, 0.5]), jnp.array([3.0, 0.25, -1.0, 5.0]))
-    row, col = accumulators.factored_average(*accumulators.factored_zeros(g.shape), g, 0.0)
-    rf, cf = accumulators.preconditioners(row, col, g.shape)
+    row, col = averages.factored_average(*averages.factored_zeros(g.shape), g, 0.0)
+    rf, cf = averages.preconditioners(row, col, g.shape)
     np.testing.assert_allclose(g * rf * cf, np.sign(g), rtol=1e-5)
 
 
 def test_a_vector_has_no_factors():
-    row, col = accumulators.factored_zeros((5,))
+    row, col = averages.factored_zeros((5,))
     assert (row.shape, col.shape) == ((5,), (1,))
     with pytest.raises(ValueError, match=r"shape \(5,\) has no row and column; expected rank 2"):
-        accumulators.expand_factors(row, col, (5,))
+        averages.expand_factors(row, col, (5,))
 
 
 @jax.jit
-def follow_losses(losses: Array, num_steps: Array) -> tuple[loss_features.LossState, Array]:
-    def body(state: loss_features.LossState, loss: Array) -> Any:
-        state = loss_features.update(state, loss)
-        return state, (state, loss_features.features(state))
+def follow_losses(raw: Array, num_steps: Array) -> tuple[losses.LossState, Array]:
+    def body(state: losses.LossState, loss: Array) -> Any:
+        state = losses.update(state, loss)
+        return state, (state, losses.features(state))
 
-    return jax.lax.scan(body, loss_features.init(num_steps), losses)[1]
+    return jax.lax.scan(body, losses.init(num_steps), raw)[1]
 
 
 def test_loss_averages_and_features_over_300_steps(parity: Callable[[str], Vectors]):
@@ -114,33 +112,34 @@ def test_loss_averages_and_features_over_300_steps(parity: Callable[[str], Vecto
 
 
 def test_a_falling_loss_gives_minus_one_after_two_steps():
-    losses = jnp.asarray(np.linspace(5.0, 1.0, 300, dtype=np.float32))
-    _, found = follow_losses(losses, jnp.float32(300.0))
+    raw = jnp.asarray(np.linspace(5.0, 1.0, 300, dtype=np.float32))
+    _, found = follow_losses(raw, jnp.float32(300.0))
     np.testing.assert_array_equal(found[:2], 0.0)
     np.testing.assert_allclose(found[2:], -1.0, atol=1e-6)
 
 
 def test_a_spike_counts_as_twice_the_largest_average():
-    losses = np.ones(300, np.float32)
-    spiked = losses.copy()
+    raw = np.ones(300, np.float32)
+    spiked = raw.copy()
     spiked[10] = 1e6
     state, _ = follow_losses(jnp.asarray(spiked), jnp.float32(300.0))
-    flat, _ = follow_losses(jnp.asarray(losses), jnp.float32(300.0))
+    flat, _ = follow_losses(jnp.asarray(raw), jnp.float32(300.0))
     np.testing.assert_allclose(state.means[9], flat.means[9], rtol=1e-6)
-    capped = flat.decays[0] * flat.means[9] + (1.0 - flat.decays[0]) * 2.0
+    decays = flat.decays[0]
+    capped = decays * flat.means[9] + (1.0 - decays) * 2.0
     # The cap is taken with the old averages over the new correction: a little under twice the average.
     np.testing.assert_allclose(state.means[10], capped, rtol=0.03)
 
 
 @pytest.mark.parametrize("num_steps", [1.0, 10.0, 1e6])
 def test_loss_features_are_finite_for_every_horizon(num_steps: float):
-    losses = jnp.asarray(np.random.default_rng(0).normal(size=300).astype(np.float32))
-    _, found = follow_losses(losses, jnp.float32(num_steps))
+    raw = jnp.asarray(np.random.default_rng(0).normal(size=300).astype(np.float32))
+    _, found = follow_losses(raw, jnp.float32(num_steps))
     assert np.all(np.abs(found) <= 1.0)
 
 
 def test_progress_features():
-    found = loss_features.progress_features(jnp.int32(30), jnp.float32(100.0))
+    found = losses.progress(jnp.int32(30), jnp.float32(100.0))
     points = np.array([0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1])
     np.testing.assert_allclose(found, np.tanh(10 * (0.3 - points)), atol=1e-6)
 
@@ -227,9 +226,10 @@ def test_forms_of_the_step_size(form: str, bias: float, expected: float):
 
 
 def test_the_scheduler_starts_from_its_learned_state():
-    theta = scheduler.init(jax.random.key(0))
+    shared = scheduler.SharedScheduler()
+    theta = shared.init(jax.random.key(0))
     theta["initial"] = {"hidden": normal(0, 64), "cell": normal(1, 64)}
-    state = scheduler.init_state(theta, jnp.float32(100.0))
+    state, _ = shared.start(theta, {}, jnp.float32(100.0))
     np.testing.assert_array_equal(state.lstm.hidden, theta["initial"]["hidden"])
     np.testing.assert_array_equal(state.lstm.cell, theta["initial"]["cell"])
     assert state.loss.count == 0
@@ -237,7 +237,7 @@ def test_the_scheduler_starts_from_its_learned_state():
 
 def test_thirty_features_keep_rows_and_columns_thin():
     shape = (4, 3)
-    row, col = accumulators.factored_zeros(shape)
+    row, col = averages.factored_zeros(shape)
     full = jnp.ones(shape)
     found = features.celo_features(full, full, [full] * 3, full, [row + 1.0] * 3, [col + 1.0] * 3)
     assert len(found) == features.NUM_FEATURES == 30

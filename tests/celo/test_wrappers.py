@@ -93,7 +93,7 @@ def test_small_decay_of_half_precision_parameters_is_not_rounded_away():
 
 @pytest.mark.parametrize("decay", [-1.0, float("nan"), float("inf")])
 def test_bad_decays_are_refused(decay: float):
-    with pytest.raises(ValueError, match=rf"weight_decay is {decay}; expected a finite number"):
+    with pytest.raises(ValueError, match=rf"weight_decay is {decay}; expected a number of at least 0"):
         wrappers.loss_weight_decay(hand_designed("sgd", 1.0), decay)
 
 

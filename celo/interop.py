@@ -1,12 +1,8 @@
-"""Meta-parameters in the form of the reference implementations, amoudgl/celo and google/learned_optimization.
-
-Each optimizer has a file with its `celo.interop.layout.Layout`, and a row in `LAYOUTS`.
-"""
+"""Meta-parameters of the reference implementations, amoudgl/celo and google/learned_optimization."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -15,40 +11,10 @@ import numpy as np
 from flax import serialization
 
 from celo._core import names, trees
-from celo.interop import adafac_mlp as adafac_mlp_layout
-from celo.interop import celo as celo_layout
-from celo.interop import celo2 as celo2_layout
-from celo.interop import celo_adam as celo_adam_layout
-from celo.interop import layout
-from celo.interop import learnable as learnable_layout
-from celo.interop import mlp_lopt as mlp_lopt_layout
-from celo.interop import nn_adam as nn_adam_layout
-from celo.interop import rnn_mlp as rnn_mlp_layout
-from celo.interop import star as star_layout
-from celo.interop import velo as velo_layout
-from celo.interop.layout import Layout
+from celo._core.layouts import LAYOUTS, Layout
 from celo.learned import LearnedOptimizer, base, learned_optimizer
 
 __all__ = ["LAYOUTS", "AmbiguousError", "encode", "from_upstream", "recognise", "to_upstream"]
-
-LAYOUTS: Mapping[str, Layout] = MappingProxyType(
-    {
-        "celo": celo_layout.LAYOUT,
-        "celo_adam": celo_adam_layout.LAYOUT,
-        "velo": velo_layout.LAYOUT,
-        "velo_s": velo_layout.LAYOUT,
-        "adafac_mlp": adafac_mlp_layout.LAYOUT,
-        "mlp_lopt": mlp_lopt_layout.LAYOUT,
-        "nn_adam": nn_adam_layout.LAYOUT,
-        "rnn_mlp": rnn_mlp_layout.LAYOUT,
-        "celo2": celo2_layout.LAYOUT,
-        "celo2_base": celo2_layout.LAYOUT,
-        "star": star_layout.LAYOUT,
-        "learnable_adam": learnable_layout.ADAM,
-        "learnable_sgd": learnable_layout.SGD,
-    }
-)
-"""Name of a learned optimizer to its upstream layout; read-only."""
 
 
 class AmbiguousError(ValueError):
@@ -87,12 +53,14 @@ def from_upstream(name: str, flat: Mapping[str, Any], **config: Any) -> dict[str
             dtype than expected; for numbers that are not finite.
     """
     mapping, learned = _layout(name, config)
-    wrong = layout.mismatches(mapping, learned, flat)
+    wrong = trees.mismatches(_expected(mapping, learned), _specs(flat))
     if wrong:
         raise ValueError(f"these arrays are not upstream's meta-parameters of {name}: {wrong}")
     arrays = {path: np.asarray(leaf) for path, leaf in flat.items()}
     trees.check_finite(arrays, f"upstream's meta-parameters of {name}")
-    return jax.tree.map(jnp.asarray, layout.read(mapping, learned, arrays))
+    ours = _shapes(learned)
+    read = {leaf.target: leaf.read(arrays, ours[leaf.target]) for leaf in mapping if leaf.used}
+    return jax.tree.map(jnp.asarray, trees.unflatten(read))
 
 
 def to_upstream(name: str, theta: Any, **config: Any) -> dict[str, np.ndarray]:
@@ -111,7 +79,9 @@ def to_upstream(name: str, theta: Any, **config: Any) -> dict[str, np.ndarray]:
     """
     mapping, learned = _layout(name, config)
     base.check_theta(learned, theta)
-    return layout.write(mapping, theta)
+    flat = {path: np.asarray(leaf) for path, leaf in trees.flatten(theta).items()}
+    parts = [leaf.write(flat[leaf.target]) for leaf in mapping]
+    return {source: array for part in parts for source, array in part.items()}
 
 
 def encode(name: str, theta: Any, **config: Any) -> bytes:
@@ -128,7 +98,7 @@ def encode(name: str, theta: Any, **config: Any) -> bytes:
     Raises:
         ValueError: for an unknown name, or if ``theta`` does not fit the configuration.
     """
-    return serialization.msgpack_serialize(layout.nest(to_upstream(name, theta, **config)))
+    return serialization.msgpack_serialize(_nest(to_upstream(name, theta, **config)))
 
 
 def recognise(flat: Mapping[str, Any]) -> str:
@@ -144,15 +114,58 @@ def recognise(flat: Mapping[str, Any]) -> str:
         ValueError: if they fit none, saying what is wrong for the most similar.
         AmbiguousError: if they fit several.
     """
-    every = {name: (LAYOUTS[name], learned_optimizer(name)) for name in LAYOUTS}
-    wrong = {name: layout.mismatches(*one, flat) for name, one in every.items()}
+    found = _specs(flat)
+    expected = {name: _expected(LAYOUTS[name], learned_optimizer(name)) for name in LAYOUTS}
+    wrong = {name: trees.mismatches(specs, found) for name, specs in expected.items()}
     fitting = [name for name in LAYOUTS if not wrong[name]]
     if len(fitting) > 1:
-        told = f"these arrays fit {' and '.join(fitting)} alike; say which with name="
-        raise AmbiguousError(told, tuple(fitting))
-    if not fitting:
-        nearest = max(every, key=lambda name: layout.likeness(*every[name], flat))
-        raise ValueError(
-            f"these arrays fit none of {', '.join(LAYOUTS)}; most like {nearest}: {wrong[nearest]}"
-        )
-    return fitting[0]
+        message = f"these arrays fit {' and '.join(fitting)} alike; state which with name="
+        raise AmbiguousError(message, tuple(fitting))
+    if fitting:
+        return fitting[0]
+
+    def likeness(name: str) -> float:
+        """Share of the leaves that are as expected, of all leaves expected or found."""
+        return len(expected[name].items() & found.items()) / len(expected[name].keys() | found.keys())
+
+    nearest = max(LAYOUTS, key=likeness)
+    raise ValueError(f"these arrays fit none of {', '.join(LAYOUTS)}; most like {nearest}: {wrong[nearest]}")
+
+
+def _shapes(learned: LearnedOptimizer) -> dict[str, tuple[int, ...]]:
+    """Shape of each leaf of theta, by path."""
+    return {path: tuple(leaf.shape) for path, leaf in trees.flatten(base.theta_shapes(learned)).items()}
+
+
+def _expected(layout: Layout, learned: LearnedOptimizer) -> dict[str, str]:
+    """Shape and dtype of every upstream leaf of a configuration."""
+    ours = _shapes(learned)
+    return {
+        source: trees.spec(jax.ShapeDtypeStruct(shape, np.float32))
+        for leaf in layout
+        for source, shape in leaf.upstream_shapes(ours[leaf.target]).items()
+    }
+
+
+def _specs(flat: Mapping[str, Any]) -> dict[str, str]:
+    return {path: trees.spec(leaf) for path, leaf in flat.items()}
+
+
+def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Upstream arrays as upstream's own dictionaries: a key of theta, the name of a haiku module, a leaf.
+
+    The name of a module may hold ``/`` itself, and the theta of the MLP over momenta is the dictionary of its
+    modules.
+
+    >>> _nest({"rnn_params/rnn/linear/w": 1, "mlp/~/linear_0/w": 2, "log_lr": 3})
+    {'rnn_params': {'rnn/linear': {'w': 1}}, 'mlp/~/linear_0': {'w': 2}, 'log_lr': 3}
+    """
+    nested: dict[str, Any] = {}
+    for path, array in flat.items():
+        *branch, leaf = path.split("/")
+        outer = [] if branch[:1] == ["mlp"] else branch[:1]
+        node = nested
+        for key in (*outer, "/".join(branch[len(outer) :])):
+            node = node.setdefault(key, {}) if key else node
+        node[leaf] = array
+    return nested

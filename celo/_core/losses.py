@@ -59,8 +59,7 @@ def init(num_steps: float | Array) -> LossState:
 def update(state: LossState, loss: Array) -> LossState:
     """Adds a loss, first capped at twice the largest bias-corrected average so that one spike does not stay.
 
-    A loss that is not finite counts as the cap. Before the first finite loss there is no cap, and such a loss
-    is passed over.
+    A loss that is not finite counts as the cap; as 0, and in no minimum, where no finite loss was before it.
 
     Args:
         state: averages before.
@@ -70,30 +69,16 @@ def update(state: LossState, loss: Array) -> LossState:
         Averages after.
     """
     finite = jnp.isfinite(loss)
-    skipped = (state.count == 0) & ~finite
-    loss = jnp.clip(loss, -LARGEST_LOSS, LARGEST_LOSS)
-    count = jnp.where(skipped, 0, state.count + 1)
-    correction = _correction(state.decays, count)
+    loss = jnp.where(finite, jnp.clip(loss, -LARGEST_LOSS, LARGEST_LOSS), LARGEST_LOSS)
+    correction = 1.0 - state.decays ** (state.count + 1).astype(jnp.float32)
     # The old averages over the new correction: the cap of the reference implementation.
     largest = jnp.max(state.means / correction)
-    cap = jnp.minimum(2.0 * jnp.abs(jnp.where(state.count == 0, loss, largest)), LARGEST_LOSS)
-    counted = jnp.where(finite, jnp.minimum(cap, loss), cap)
-    means = state.decays * state.means + (1.0 - state.decays) * counted
-    minima = jnp.minimum(state.minima, means / correction)
-    return LossState(
-        decays=state.decays,
-        means=jnp.where(skipped, state.means, means),
-        minima=jnp.where(skipped, state.minima, minima),
-        count=count,
-    )
-
-
-def _correction(decays: Array, count: Array) -> Array:
-    """``1 - decay^count`` for the bias of averages of ``count`` losses, at least one.
-
-    One expression for both its uses: rounding in one alone would show as a rising loss.
-    """
-    return 1.0 - decays ** jnp.maximum(count, 1).astype(jnp.float32)
+    known = largest != 0.0
+    cap = 2.0 * jnp.abs(jnp.where(known, largest, jnp.where(finite, loss, 0.0)))
+    capped = jnp.minimum(jnp.minimum(cap, LARGEST_LOSS), loss)
+    means = state.decays * state.means + (1.0 - state.decays) * capped
+    minima = jnp.where(known | finite, jnp.minimum(state.minima, means / correction), state.minima)
+    return LossState(state.decays, means, minima, state.count + 1)
 
 
 def features(state: LossState) -> Array:
@@ -109,7 +94,7 @@ def features(state: LossState) -> Array:
 
     Source: VeLO, arXiv 2211.09760.
     """
-    mu = state.means / _correction(state.decays, state.count)
+    mu = state.means / (1.0 - state.decays ** state.count.astype(jnp.float32))
     above = mu[:-1] - state.minima[:-1]
     scale = jnp.maximum(1e-8, mu[1:] - state.minima[:-1])
     return jnp.where(state.count <= 2, 0.0, jnp.clip(above / scale - 1.0, -1.0, 1.0))

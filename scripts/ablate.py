@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import sys
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -77,7 +78,7 @@ class Ablate:
     data_dir: Path | None = None
     reps: int = 2000
     seed: int = 0
-    tracker: str = "jsonl"
+    tracker: Literal["jsonl", "wandb", "none"] = "jsonl"
     host_devices: int = 0
     plan: bool = False
 

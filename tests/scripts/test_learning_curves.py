@@ -59,8 +59,8 @@ def test_recipes_are_the_preset_for_the_optimizer(tmp_path):
     [
         ("--optimizers cello", "Unknown optimizer 'cello'. Did you mean 'celo'"),
         ("--problems 1", "problems is 1; expected at least 2"),
-        ("--iterations 0", "iterations is 0; expected at least 1"),
-        ("--per-row 0", "iterations_per_call is 0; expected at least 1"),
+        ("--iterations 0", "iterations is 0; expected a whole number from 1"),
+        ("--per-row 0", "iterations_per_call is 0; expected a whole number from 1"),
     ],
 )
 def test_bad_command_lines(capsys, line, message):

@@ -93,7 +93,7 @@ def test_what_stopped_or_runs_elsewhere_is_told(tmp_path, monkeypatch):
     def meta_train(recipe, run_dir, settings):
         if run_dir.name == "one_stage.0":
             raise BlockingIOError("process 17 on host")
-        return Result(recipe.learned(1), None, run_dir, finished=run_dir.name == "celo.0")
+        return Result(recipe.learned(recipe.stages[0]), None, run_dir, finished=run_dir.name == "celo.0")
 
     monkeypatch.setattr(carry_out, "meta_train", meta_train)
     lines = []
@@ -111,7 +111,7 @@ def test_a_stop_in_the_last_moment_of_a_row_counts_and_busy_rows_are_looked_at_a
         if run_dir.name in busy:
             busy.remove(run_dir.name)
             raise BlockingIOError("process 17 on host")
-        return Result(recipe.learned(1), None, run_dir, finished=True, stopped=run_dir.name == "celo.0")
+        return Result(recipe.learned(recipe.stages[0]), None, run_dir, finished=True, stopped=run_dir.name == "celo.0")
 
     monkeypatch.setattr(carry_out, "meta_train", meta_train)
     thetas, stopped = train(asked, lambda optimizer: preset("quick"), tmp_path, Settings(), lambda line: None)
@@ -121,7 +121,7 @@ def test_a_stop_in_the_last_moment_of_a_row_counts_and_busy_rows_are_looked_at_a
 
 def test_a_stop_is_told_and_nothing_is_evaluated(monkeypatch, tmp_path, capsys):
     def meta_train(recipe, run_dir, settings):
-        return Result(recipe.learned(1), None, run_dir, finished=False)
+        return Result(recipe.learned(recipe.stages[0]), None, run_dir, finished=False)
 
     monkeypatch.setattr(carry_out, "meta_train", meta_train)
     assert ablate.main(["--out", str(tmp_path / "grid"), *SMALL]) == 1
@@ -178,7 +178,7 @@ def test_the_plan_does_nothing(calls, tmp_path, capsys):
         (["--iterations", "-1"], "iterations is -1"),
         (["--reps", "0"], "reps 0"),
         (["--tasks", "ImageMLP_Digits8_Relu15"], "Did you mean"),
-        (["--tracker", "wnadb"], "Did you mean 'wandb'"),
+        (["--tracker", "wnadb"], "invalid choice 'wnadb'"),
         (["--data-dir", "nowhere"], "nowhere"),
     ],
 )

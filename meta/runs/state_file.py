@@ -7,6 +7,7 @@ restores into, after the path, shape and type of every leaf were compared.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -15,7 +16,6 @@ from typing import Any
 import jax
 import numpy as np
 import safetensors.numpy
-from jax.experimental import multihost_utils
 
 from celo.meta.runs.files import parse_json
 
@@ -45,7 +45,7 @@ def describe(state: Any) -> list[dict[str, Any]]:
 def encode(state: Any, notes: Mapping[str, Any]) -> bytes:
     """The content of a file that holds a state.
 
-    Under `jax.distributed` every process calls it: shards of other processes are gathered.
+    Under `jax.distributed` every process calls it, to gather shards; all scattered leaves have one mesh.
 
     Args:
         state: a pytree whose leaves are JAX arrays (typed keys included) or NumPy arrays and scalars.
@@ -138,9 +138,17 @@ def _describe(path: str, leaf: Any) -> dict[str, Any]:
 
 
 def _on_host(leaves: list[Any]) -> list[np.ndarray]:
-    raw = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in leaves]
-    whole = [multihost_utils.process_allgather(x, tiled=True) if _is_scattered(x) else x for x in raw]
-    return [np.asarray(x) for x in jax.device_get(whole)]
+    raw = dict(enumerate(jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in leaves))
+    if scattered := {i: x for i, x in raw.items() if _is_scattered(x)}:
+        mesh = next(iter(scattered.values())).sharding.mesh
+        raw |= _gather(jax.NamedSharding(mesh, jax.P()))(scattered)
+    return [np.asarray(x) for x in jax.device_get(list(raw.values()))]
+
+
+@functools.cache
+def _gather(sharding: jax.NamedSharding) -> Any:
+    """One compiled call that copies all arrays of a tree to every device of a mesh."""
+    return jax.jit(lambda tree: tree, out_shardings=sharding)
 
 
 def _is_scattered(array: Any) -> bool:

@@ -186,12 +186,9 @@ def probability_of_improvement(
 
     Args:
         scores: (S, tasks) finite scores of X.
-        others: (S', tasks) finite scores of Y.
+        others: (S', tasks) finite scores of Y, resampled independently.
         reps: number of resamples.
-        seed: of the resampling, which is independent for the two.
-
-    Returns:
-        The estimate; 0.5 means no difference.
+        seed: seed of the resampling.
 
     Raises:
         ValueError: the scores are not such matrices of equally many tasks, or reps is below 1.

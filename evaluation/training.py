@@ -118,16 +118,8 @@ class EvaluatedTraining:
     ) -> Progress:
         """Make evaluations ``first`` to ``last - 1``, each followed by the steps up to the next one.
 
-        Args:
-            task: the task.
-            optimizer: an optax optimizer.
-            key: the training's key.
-            progress: the training before evaluation ``first``.
-            first: number of the first evaluation; may be traced.
-            last: number of the evaluation to stop before, at most E; may be traced.
-
-        Returns:
-            The training before evaluation ``last``.
+        ``progress`` is the training before evaluation ``first``; the result is it before evaluation ``last``,
+        at most E. Both numbers may be traced.
         """
         _, key_batch, key_loss = jax.random.split(_keys(key)[0], 3)
         batch_keys = jax.random.split(key_batch, self.num_steps)
@@ -415,6 +407,7 @@ def fitting_program(
             f"one training takes {(program.shared_bytes + each) / 2**30:.2f} GiB, more than the "
             f"{free / 2**30:.2f} GiB free on {device}; {advice(1)}"
         )
+    del program  # before its successor takes memory
     return _compile(optimizer, task, plan, key, _equal(count, fits), device)
 
 

@@ -21,7 +21,8 @@ class Printing(Observer):
     def finished(self, rows, how):
         """Print that rows are in the folder."""
         for row in rows:
-            print(f"{how} {row.key} {row.optimizer}", flush=True)
+            sys.stdout.write(f"{how} {row.key} {row.optimizer}\n")  # one write: threads do not mix
+        sys.stdout.flush()
 
     def log(self, line):
         """Print."""

@@ -37,7 +37,7 @@ def test_a_clean_table_calls_for_nothing():
         ([one for one in GOOD if one.seed == 0], "There is one seed, so there are no intervals"),
         (
             [*GOOD, *rows([[1, 1], [2, 2], [0.5, 0.5]], "b"), *rows([1, 1], "b", "celo")],
-            "Adam: the best learning rate is at an end of the grid; a better one may lie outside, on: b (0.1).",
+            "Adam: the best learning rate is at an end of the grid; a better one may lie outside, on: b",
         ),
         (
             [*GOOD, *rows([1.0, NAN], "a", "sgd@1")],

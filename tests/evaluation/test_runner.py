@@ -86,7 +86,7 @@ def test_rows_of_other_folders_are_reused_and_baselines_shared(tmp_path):
     assert how.count(("m", "done")) == 3
     heard = Heard()
     third = dataclasses.replace(
-        first, folder=tmp_path / "three", share=None, reuse=(tmp_path / "none", tmp_path / "two")
+        first, folder=tmp_path / "three", share=None, reuse=(tmp_path / "one", tmp_path / "two")
     )
     assert run(third, heard).missing == {}
     assert {how for _, how in heard.lines} == {"reused"}

@@ -76,6 +76,7 @@ def test_killed_at_random_moments_it_gives_the_rows_of_an_undisturbed_sweep(undi
     assert_same_rows(tmp_path, undisturbed)
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work(undisturbed, tmp_path):
     processes = [start(tmp_path), start(tmp_path)]
     heard = [keys(lines_of(process)) for process in processes]

@@ -1,6 +1,7 @@
 """Requests are checked before anything is loaded; keys change with whatever decides numbers."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -37,6 +38,7 @@ TASK = "ImageMLP_Digits8_Relu16_bs64"
         ({"tasks": ("a b:c",)}, ValueError, "module:object"),
         ({"lm_corpus": "lm1"}, ValueError, "Unknown corpus 'lm1'. Did you mean 'lm1b'"),
         ({"lm_tokenizer": "no.json"}, FileNotFoundError, "no file no.json"),
+        ({"reuse": (Path("no/such"),)}, FileNotFoundError, "no/such holds no rows to reuse"),
         ({"data_dir": "/no/such"}, (ValueError, FileNotFoundError, NotADirectoryError), "/no/such"),
     ],
 )

@@ -13,7 +13,7 @@ from celo.evaluation.optimizers import parse
 from celo.evaluation.results import SPLITS
 from celo.evaluation.training import EvaluatedTraining, Program, StopRequestedError, fitting_program
 from celo.meta.compile import jit
-from celo.meta.full_training import evaluate, evaluate_end, train
+from celo.meta.full_training import draw_samples, evaluate, evaluate_end, train
 from celo.meta.tasks import make
 from tests.evaluation.bowl import BOWL
 
@@ -153,3 +153,27 @@ def test_too_little_memory_is_an_error_with_advice(monkeypatch, on, count, batch
     monkeypatch.setattr(training, "Program", FakeProgram)
     with pytest.raises(MemoryError, match=message):
         fitting_program(parse("adam"), BOWL, PLAN, KEY, count, on, batch)
+
+
+def test_calls_of_any_length_give_the_same_and_compile_once(key):
+    plan, optimizer = EvaluatedTraining(9, every=2, batches=1), hand_designed("adam", 0.1)
+    traced = []
+
+    @jit
+    def advance(progress, first, last):
+        traced.append(1)
+        return plan.advance(BOWL, optimizer, key, progress, first, last)
+
+    start = plan.begin(BOWL, optimizer, key)
+    assert set(start.evaluations) == {f"{split}_loss" for split in SPLITS}  # the bowl has no accuracy
+    at_once = advance(start, 0, plan.evaluations)
+    progress = start
+    for first, last in ((0, 1), (1, 4), (4, 6)):
+        progress = advance(progress, first, last)
+    jax.tree.map(np.testing.assert_array_equal, progress, at_once)
+    assert len(traced) == 1
+
+
+def test_samples_are_those_of_the_keys(key):
+    keys = jax.random.split(key, 3)
+    np.testing.assert_array_equal(draw_samples(BOWL, key, "train", 3)[1], BOWL.sample(keys[1], "train"))

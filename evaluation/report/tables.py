@@ -142,7 +142,7 @@ def environments(table: ScoreTable) -> Table:
 
 
 def findings(table: ScoreTable) -> list[str]:
-    """A sentence per learned optimizer: on which tasks it ends lower than the best Adam, and on which not."""
+    """On which tasks each learned optimizer ends lower than the best Adam, and on which no lower."""
     said = []
     for label, own in table.results.items():
         pairs = [(task, result) for task, result in own.items() if task in table.results[NOISE]]
@@ -151,17 +151,16 @@ def findings(table: ScoreTable) -> list[str]:
         adam = {task: table.results[NOISE][task].runs.mean_final_loss for task, _ in pairs}
         better = [task for task, result in pairs if result.runs.mean_final_loss < adam[task]]
         worse = [task for task, _ in pairs if task not in better]
-        tried = table.settings(NOISE)[-1]
-        words = (
-            f"{label} ends lower than Adam at the best of {tried} settings on {_tasks(better, len(pairs))}"
-        )
-        said.append(f"{words}." if not worse or len(pairs) > 8 else f"{words}; not on {', '.join(worse)}.")
+        for how, tasks in (("lower", better), ("no lower", worse)):
+            if tasks:
+                adam_words = f"Adam at the best of {table.settings(NOISE)[-1]} settings"
+                said.append(f"{label} ends {how} than {adam_words} on {_tasks(tasks, len(pairs))}.")
     return said
 
 
 def _tasks(names: Sequence[str], of: int) -> str:
     counted = f"{len(names)} of {of} task{'s' * (of != 1)}"
-    return counted if not names or of > 8 else f"{counted}: {', '.join(names)}"
+    return counted if of > 8 else f"{counted}: {', '.join(names)}"
 
 
 def _by_task(table: ScoreTable, labels: Sequence[str], cell: Callable[[Result], Cell]) -> Table:

@@ -125,7 +125,7 @@ def test_corpora_and_what_trainings_were_made_with(table):
 
 def test_findings_name_wins_and_losses(table):
     assert tables.findings(table) == [
-        "celo ends lower than Adam at the best of 3 settings on 0 of 2 tasks; not on a, b."
+        "celo ends no lower than Adam at the best of 3 settings on 2 of 2 tasks: a, b."
     ]
     won = score_table([*trainings([[2], [1], [3]]), *trainings([0.5], optimizer="celo")])
     assert tables.findings(won) == [

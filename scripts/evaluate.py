@@ -200,10 +200,12 @@ def main(argv: list[str] | None = None) -> int:
             log = partial(print, file=sys.stderr)
             print("\n".join(command.command_for(task, text) for task, text in jobs(request, log)))
             return 0
-        how = pipeline.run
-        if command.cluster == "ray":
-            where = (command.ray_address, command.cpus_per_job, command.retries)
-            how = lambda *given: run_on_ray(*given, *where)  # noqa: E731
+        where: dict[str, Any] = {
+            "address": command.ray_address,
+            "cpus": command.cpus_per_job,
+            "retries": command.retries,
+        }
+        how = partial(run_on_ray, **where) if command.cluster == "ray" else pipeline.run
         outcome, stop = pipeline.train(request, how)
         code = pipeline.conclude(outcome, stop)
         if not outcome.missing:

@@ -175,7 +175,7 @@ def _edges(table: ScoreTable) -> list[str]:
 def _few(table: ScoreTable) -> list[str]:
     said = []
     if len(table.seeds) == 1:
-        said.append("There is one seed, so there are no intervals: chance cannot be told from effect.")
+        said.append("There is one seed, so there are no intervals to separate chance from effect.")
     if table.kinds and len(table.tasks) == 1:
         said.append(f"There is one scored task, {table.tasks[0]}: aggregates are over its seeds.")
     return said

@@ -53,11 +53,12 @@ def run_on_ray(
     if cpus < 1 or retries < 0:
         raise ValueError(f"cpus is {cpus} and retries {retries}; expected at least 1 and 0")
     try:
-        import ray
+        import ray as imported
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "a cluster needs the package ray: pip install 'celo[cluster]'", name=error.name
         ) from error
+    ray: Any = imported  # its annotations are stricter than its behaviour
     # Before JAX has threads: starting a cluster forks, which threads do not survive.
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR")
@@ -102,7 +103,7 @@ def _run(
     ray: Any, request: Request, observer: Observer, stopped: Callable[[], bool], cpus: int, retries: int
 ) -> Outcome:
     asked = sweep(request)
-    work = begin(asked, observer)
+    rows, waiting = begin(asked, observer)
     variables = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     options: dict[str, Any] = {
         "num_cpus": cpus,
@@ -112,15 +113,15 @@ def _run(
     }
     remote = ray.remote(**options)(train_pair)
     running = {}
-    for task, label in dict.fromkeys((one.task, one.optimizer) for one in work.waiting):
+    for task, label in dict.fromkeys((one.task, one.optimizer) for one in waiting):
         spec = asked.optimizers[label].spec
         own = dataclasses.replace(request, tasks=(task,), optimizers=(spec,), reuse=())
         running[remote.remote(own, os.getcwd(), cpus)] = f"{label} on {task}"
-    seen = {*work.rows.refresh()}
+    seen = {*rows.refresh()}
     failures: list[tuple[str, str]] = []
     while running and not stopped():
         ready, _ = ray.wait(list(running), timeout=_POLL)
-        _report(work.rows, seen, observer)
+        _report(rows, seen, observer)
         for reference in ready:
             words = running.pop(reference)
             try:
@@ -131,8 +132,8 @@ def _run(
                 failures.append((words, reason))
     for reference in running:
         ray.cancel(reference, force=True)
-    _report(work.rows, seen, observer)
-    return conclude(asked, work.rows, failures)
+    _report(rows, seen, observer)
+    return conclude(asked, rows, failures)
 
 
 def _report(rows: Rows, seen: set[tuple[str, str]], observer: Observer) -> None:

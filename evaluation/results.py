@@ -39,10 +39,8 @@ class Training:
 
     Attributes:
         key: digest of everything that decides the numbers; the label does not count.
-        task: name of the task.
-        optimizer: label of the optimizer.
-        spec: the text it was made from.
-        learned: whether it is a learned optimizer, hence not tuned on the task.
+        task, optimizer: name of the task, label of the optimizer.
+        spec, learned: text the optimizer was made from; whether it is learned, hence not tuned on the task.
         setting: hyperparameters, such as ``{"learning_rate": 1e-3}``; empty where there are none.
         seed: number of the seed; equal seeds mean equal initial parameters and batches for all optimizers.
         steps: T.
@@ -54,12 +52,10 @@ class Training:
         evaluation_batches: batches of each split per evaluation.
         random_seed: seed of the random keys that the number of the seed is folded into.
         loss_unit: unit of the task's loss, such as nats.
-        corpus: text dataset the task reads; "" where it reads none.
-        vocabulary: how text became tokens; "" where there is none.
+        corpus, vocabulary: text dataset the task reads, and how text became tokens; "" without text.
         task_digest: digest of the task, its configuration and data.
         optimizer_digest: digest of the optimizer, its options and theta.
-        parameters: number of parameters of the model.
-        state_bytes: bytes of the optimizer's state.
+        parameters, state_bytes: size of the model, and of the optimizer's state.
         step_seconds: wall-clock seconds of a step, without compilation and evaluations, divided by the
             number of trainings in the batch.
         seconds: wall-clock seconds of the training with its evaluations, divided likewise.

@@ -43,7 +43,7 @@ class Observer:
     """Receives progress; this one does nothing. Calls come from several threads."""
 
     def declared(self, trainings: int, found: int) -> None:
-        """So many trainings are requested, and so many of them are in the folder already."""
+        """Gets the number of requested trainings, and of those in the folder already."""
 
     def compiling(self, device: int, task: str, optimizer: str) -> None:
         """A device, by number, compiles the program of an optimizer on a task."""
@@ -96,9 +96,9 @@ def run(
     observer = observer or Observer()
     tasks = Tasks(request)
     asked = sweep(request, tasks)
-    work = begin(asked, observer)
+    rows, waiting = begin(asked, observer)
     interrupted = threading.Event()
-    board = _Board(asked, tasks, work, observer, lambda: interrupted.is_set() or stopped())
+    board = _Board(asked, tasks, rows, waiting, observer, lambda: interrupted.is_set() or stopped())
     devices = jax.local_devices()
     with ThreadPoolExecutor(len(devices)) as pool:
         try:
@@ -107,24 +107,15 @@ def run(
         except BaseException:
             interrupted.set()  # otherwise leaving the block waits for all the work
             raise
-    return conclude(asked, work.rows, board.failures)
+    return conclude(asked, rows, board.failures)
 
 
-@dataclasses.dataclass(frozen=True)
-class Work:
-    """What is left to do after rows were taken over.
+def begin(asked: Sweep, observer: Observer) -> tuple[Rows, tuple[Wanted, ...]]:
+    """Record a request in its folder, and take over the rows of other folders that fit.
 
-    Attributes:
-        rows: the rows in the folder.
-        waiting: the trainings that are not there.
+    Returns:
+        The rows in the folder, and the trainings that are not there.
     """
-
-    rows: Rows
-    waiting: tuple[Wanted, ...]
-
-
-def begin(asked: Sweep, observer: Observer) -> Work:
-    """Record a request in its folder, and take over the rows of other folders that fit."""
     request = asked.request
     declare(request.folder, asked.requested, new_labels=request.new_labels)
     if asked.left_out:
@@ -133,14 +124,15 @@ def begin(asked: Sweep, observer: Observer) -> Work:
     before = asked.missing(rows.refresh())
     observer.declared(len(asked.trainings), len(asked.trainings) - len(before))
     keys = {one.key for one in before}
-    for folder in dict.fromkeys((*request.reuse, *([request.share] if request.share else []))):
+    folders = [*request.reuse, *([request.share] if request.share else [])]
+    for folder in folders:
         for taken in Rows(folder, observer.log).with_keys(keys, set(asked.digests)):
             for label in {one.optimizer for one in before if one.key in {row.key for row in taken}}:
                 wanted = {one.key for one in before if one.optimizer == label}
                 _take_over(
                     [row for row in taken if row.key in wanted], asked.optimizers[label], rows, observer
                 )
-    return Work(rows, asked.missing(rows.refresh()))
+    return rows, asked.missing(rows.refresh())
 
 
 def conclude(asked: Sweep, rows: Rows, failures: Iterable[tuple[str, str]]) -> Outcome:
@@ -218,14 +210,20 @@ class _Board:
     """The jobs, for the threads of all devices."""
 
     def __init__(
-        self, asked: Sweep, tasks: Tasks, work: Work, observer: Observer, stopped: Callable[[], bool]
+        self,
+        asked: Sweep,
+        tasks: Tasks,
+        rows: Rows,
+        waiting: Iterable[Wanted],
+        observer: Observer,
+        stopped: Callable[[], bool],
     ):
         self.failures: list[tuple[str, str]] = []
-        self._asked, self._tasks, self._rows = asked, tasks, work.rows
+        self._asked, self._tasks, self._rows = asked, tasks, rows
         self._observer, self._stopped = observer, stopped
         self._lock = threading.Lock()
         jobs: dict[tuple[str, str], _Job] = {}
-        for one in work.waiting:
+        for one in waiting:
             at = (one.task, one.optimizer)
             jobs.setdefault(at, _Job(one.task, asked.optimizers[one.optimizer])).waiting.append(one)
         self._jobs = list(jobs.values())
@@ -271,36 +269,49 @@ class _Board:
         program: Program | None = None
         while not self._stopped():
             with contextlib.ExitStack() as locks:
-                batch = self._take(job, program.size if program else 1, locks)
+                batch = self._take(job, program.size if program else self._most(device, job), locks)
                 if not batch:
                     return
                 task = self._tasks.load(job.task)
                 if program is None:
                     self._observer.compiling(number, job.task, job.optimizer.label)
                     program = self._compile(job, task, device, len(batch) + len(job.waiting))
-                    batch += self._take(job, program.size - len(batch), locks)
-                measured = self._train(program, job, batch, number)
-                self._keep(_made(self._asked, job.optimizer, task, program, batch, measured), job)
-                for one in batch:
+                    self._put_back(job, batch, program.size)
+                trainings = [one for one, _ in batch]
+                measured = self._train(program, job, trainings, number)
+                self._keep(_made(self._asked, job.optimizer, task, program, trainings, measured), job)
+                for one in trainings:
                     _unlock(self._asked.request.folder, one)
 
-    def _take(self, job: _Job, count: int, locks: contextlib.ExitStack) -> list[Wanted]:
-        """Up to ``count`` trainings of a job that nobody has done or is doing, locked."""
-        taken: list[Wanted] = []
-        while len(taken) < count:
+    def _most(self, device: Any, job: _Job) -> int:
+        """The most trainings that a call may have before its program is compiled."""
+        return self._asked.request.batch or (1 if device.platform == "cpu" else max(1, len(job.waiting)))
+
+    def _put_back(self, job: _Job, batch: list[tuple[Wanted, FileLock]], size: int) -> None:
+        """Give up the trainings of a batch that do not fit."""
+        for one, held in reversed(batch[size:]):
+            held.release()
             with self._lock:
-                if not job.waiting:
-                    break
-                one = job.waiting.popleft()
-            try:
-                held = locks.enter_context(lock(self._asked.request.folder, _lock_name(one)))
-            except BlockingIOError:
-                with self._lock:
-                    job.elsewhere.append(one)
-                continue
-            if self._found(one, held):
-                continue
-            taken.append(one)
+                job.waiting.appendleft(one)
+        del batch[size:]
+
+    def _take(self, job: _Job, count: int, locks: contextlib.ExitStack) -> list[tuple[Wanted, FileLock]]:
+        """Up to ``count`` trainings of a job that nobody has done or is doing, with their locks."""
+        taken: list[tuple[Wanted, FileLock]] = []
+        while not taken:
+            with self._lock:  # all at once: another device takes another batch
+                chosen = [job.waiting.popleft() for _ in range(min(count, len(job.waiting)))]
+            if not chosen:
+                break
+            for one in chosen:
+                try:
+                    held = locks.enter_context(lock(self._asked.request.folder, _lock_name(one)))
+                except BlockingIOError:
+                    with self._lock:
+                        job.elsewhere.append(one)
+                else:
+                    if not self._found(one, held):
+                        taken.append((one, held))
         return taken
 
     def _found(self, one: Wanted, held: FileLock) -> bool:

@@ -403,14 +403,10 @@ def score_table(
         raise ValueError(f"there is no finished training to report on; requested: {asked or 'nothing'}")
     tasks = tuple(dict.fromkeys(pair.task for pair in requested.pairs))
     labels = tuple(dict.fromkeys((REFERENCE, *(pair.optimizer for pair in requested.pairs))))
-    results: dict[str, dict[str, Result]] = {
-        NOISE if label == REFERENCE else label: {
-            task: choose(own)
-            for task in tasks
-            if len(own := found.get((task, label), [])) and len(own) == requested.count(label)
-        }
-        for label in labels
-    }
+    results: dict[str, dict[str, Result]] = {NOISE if one == REFERENCE else one: {} for one in labels}
+    for (task, label), own in found.items():
+        if len(own) == requested.count(label):
+            results[NOISE if label == REFERENCE else label][task] = choose(own)
     mixed = _mixed(requested)
     finished = [t for t in tasks if t not in mixed and all(t in own for own in results.values())]
     reasons = {task: _unscorable(task, results) for task in tasks}

@@ -16,7 +16,7 @@ import jax
 
 from celo._core.names import unknown_name
 from celo.evaluation.optimizers import GRIDS, Optimizer, check_different, parse, source_digest
-from celo.evaluation.results import PROTOCOL, Meaning, Pair, Requested, check_folder
+from celo.evaluation.results import PROTOCOL, ROWS, Meaning, Pair, Requested, check_folder
 from celo.evaluation.suites import check_task
 from celo.evaluation.training import EvaluatedTraining
 from celo.meta.data.cache import cache_folder
@@ -65,7 +65,7 @@ class Request:
 
     Raises:
         TypeError, ValueError: a number is not whole or out of range, or a name is unknown.
-        FileNotFoundError: no such tokenizer or folder of datasets.
+        FileNotFoundError: no such tokenizer, folder of datasets or folder to reuse.
     """
 
     folder: Path
@@ -105,6 +105,9 @@ class Request:
         tokenizer = self.lm_tokenizer or ""
         if tokenizer.endswith(".json") and not Path(tokenizer).is_file():
             raise FileNotFoundError(f"there is no file {tokenizer} of a tokenizer")
+        for folder in self.reuse:
+            if not (folder / ROWS).is_dir():
+                raise FileNotFoundError(f"{folder} holds no rows to reuse; expected a folder of results")
         data_folder(self.data_dir)  # a mistyped folder is an error, not a task whose data are missing
 
     @property

@@ -49,13 +49,14 @@ def track(
         ModuleNotFoundError: wandb is not installed.
     """
     try:
-        import wandb
+        import wandb as imported
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("wandb is needed: pip install 'celo[train]'", name=error.name) from error
+    wandb: Any = imported  # its annotations are stricter than its behaviour
     folder = folder.absolute()
     run = wandb.init(
         project=project,
-        mode=mode,  # pyright: ignore[reportArgumentType]
+        mode=mode,
         group=group or None,
         job_type="evaluation",
         name=folder.name,

@@ -31,6 +31,7 @@ def test_names_are_taken_once_and_in_order():
     assert tasks_of(None, [QUICK[1], QUICK[0], QUICK[1]]) == (QUICK[1], QUICK[0])
     assert tasks_of(",".join([QUICK[1], QUICK[0], QUICK[1]])) == (QUICK[1], QUICK[0])
     assert tasks_of(QUICK[1]) == (QUICK[1],)
+    assert tasks_of(None, ["mine.tasks:bowl"]) == tasks_of("mine.tasks:bowl") == ("mine.tasks:bowl",)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,7 @@ def test_names_are_taken_once_and_in_order():
             ("ImageMLP_Digits8_Relu32_bs46",),
             "Unknown task .* Did you mean 'ImageMLP_Digits8_Relu32_bs64'",
         ),
+        ("mine.tasks:", (), "module:object"),
         (None, (), "give either a suite or names"),
         ("quick", (QUICK[0],), "give either a suite or names of tasks, not both"),
     ],
@@ -52,7 +54,7 @@ def test_what_is_no_suite_is_refused(suite, names, message):
         tasks_of(suite, names)
 
 
-def test_a_suite_of_tasks_that_are_not_there_says_which(monkeypatch):
+def test_a_suite_with_absent_tasks_names_them(monkeypatch):
     monkeypatch.setattr("celo.evaluation.suites.TASKS", {})
-    with pytest.raises(ValueError, match=f"suite quick has tasks that this version has not: {QUICK[0]}"):
+    with pytest.raises(ValueError, match=f"suite quick has tasks that this version lacks: {QUICK[0]}"):
         tasks_of("quick")

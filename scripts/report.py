@@ -29,8 +29,8 @@ class Report:
     Attributes:
         folder: folder of results, as `celo evaluate` makes it.
         out: folder of the report; default the folder "report" among the results.
-        envelope: for VeLO's speedup: an NPZ file of published envelopes, or another folder of results, whose
-            Adam gives them as far as it was trained; without it that score is left out.
+        envelope: for VeLO's speedup: an NPZ file of published envelopes, or another folder of results, from
+            whose trainings of Adam they are computed; without it that score is left out.
         optimizers: labels to compare, beside Adam; default all that were requested.
         reps: bootstrap resamples.
         seed: seed of the resampling.

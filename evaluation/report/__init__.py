@@ -22,7 +22,7 @@ def write(
     *,
     title: str = TITLE,
     page_file: str = PAGE_FILE,
-    resampling: str = "",
+    resampling: str = "2,000 resamples, seed 0",
     envelopes: str = "",
     metrics: Sequence[Mapping[str, Any]] = (),
     log: Callable[[str], None] = lambda line: None,
@@ -38,7 +38,7 @@ def write(
         summaries: their aggregates, of `celo.evaluation.statistics.summarise`.
         title: heading of the page.
         page_file: name of the page; ``index.html`` in the report of a meta-training.
-        resampling: how the intervals were drawn, such as "2,000 resamples, seed 0".
+        resampling: how the intervals of the summaries were drawn, in words.
         envelopes: where the envelopes of VeLO's speedup are from, in words; "" if none were given.
         metrics: rows of the metrics of a meta-training, for a figure of the meta-loss.
         log: gets a line before every longer piece of work.
@@ -63,9 +63,8 @@ def write(
         "runs": records.trainings(table, summaries),
         "times": records.times(table),
     }
-    facts = {"resampling": resampling or "seeded", "envelopes": envelopes}
-    content = page.Content(table, summaries, frames["runs"], frames["times"], facts, metrics)
-    parts = page.sections(content, folder / "figures", log)
+    facts = {"resampling": resampling, "envelopes": envelopes}
+    parts = page.sections(table, summaries, frames, facts, metrics, folder / "figures", log)
     shown = (title, _subtitle(table), notes(table), parts)
     texts = {f"tables/{name}.csv": records.csv_bytes(frame) for name, frame in frames.items()}
     texts["tables/provenance.json"] = json_bytes(json_ready(records.provenance(table)))

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from celo.evaluation.report import figures, style, tables
-from celo.evaluation.report.escape import file_name, markdown_text
+from celo.evaluation.report.escape import file_name, markdown_text, plain
 from celo.evaluation.report.table import Cell, Table
 from celo.evaluation.scores import NOISE, ScoreTable
 from celo.evaluation.statistics import Summary
@@ -63,126 +63,106 @@ class Section(NamedTuple):
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
 
-class Content(NamedTuple):
-    """What a report shows.
-
-    Attributes:
-        table: the scores.
-        summaries: their aggregates.
-        trainings: of `celo.evaluation.report.records.trainings`.
-        times: of `celo.evaluation.report.records.times`.
-        facts: words that fill the fixed text: ``resampling``, ``envelopes``.
-        metrics: rows of the metrics of a meta-training; none for no figure of it.
-    """
-
-    table: ScoreTable
-    summaries: Sequence[Summary]
-    trainings: pd.DataFrame
-    times: pd.DataFrame
-    facts: Mapping[str, str]
-    metrics: Sequence[Mapping[str, Any]] = ()
+Draw = Callable[[str, Figure, str], Picture]
 
 
-def sections(content: Content, folder: Path, log: Callable[[str], None]) -> list[Section]:
+def sections(
+    table: ScoreTable,
+    summaries: Sequence[Summary],
+    frames: Mapping[str, pd.DataFrame],
+    facts: Mapping[str, str],
+    metrics: Sequence[Mapping[str, Any]],
+    folder: Path,
+    log: Callable[[str], None],
+) -> list[Section]:
     """All sections in order; draws the figures into a folder on the way.
 
     Args:
-        content: what to show.
+        table: the scores.
+        summaries: their aggregates.
+        frames: ``runs`` and ``times``, see `celo.evaluation.report.records`.
+        facts: words that fill the fixed text: ``resampling``, ``envelopes``.
+        metrics: rows of the metrics of a meta-training; none for no figure of it.
         folder: of the figures; it exists.
         log: gets a line before every kind of figure.
     """
     prose = tomllib.loads((_HERE / "prose.toml").read_text(encoding="utf-8"))
-    table = content.table
-    look = style.looks(NOISE, {label: _learned(table, label) for label in table.labels})
+    kinds = table.requested.optimizers
+    look = style.looks({label: label != NOISE and kinds[label].learned for label in table.labels})
 
     def draw(name: str, figure: Figure, caption: str) -> Picture:
         picture = Picture(folder / file_name(name), caption)
         style.save(figure, picture.path)
         return picture
 
-    made = [_scores(content, prose, look, draw)] if content.summaries else []
+    log("figures of the scores")
+    made = [_scores(table, summaries, prose, facts, look, draw)] if summaries else []
     log("training curves")
-    made += [
-        _tasks(content, prose),
-        Section("Training curves", prose["curves"], pictures=_curves(table, look, draw)),
-    ]
+    curves = Section("Training curves", prose["curves"], pictures=_curves(table, look, draw))
+    made += [_tasks(table, summaries, prose), curves]
     if pictures := _schedules(table, look, draw):
         made.append(Section("Learned schedules", prose["schedules"], pictures=pictures))
-    if content.metrics:
-        picture = draw("meta_loss", figures.meta_loss(content.metrics), "Meta-loss over meta-iterations")
+    if metrics:
+        picture = draw("meta_loss", figures.meta_loss(metrics), "Meta-loss over meta-iterations")
         made.append(Section("Meta-training", prose["meta_training"], pictures=[picture]))
-    failed = tables.diverged(content.trainings)
+    failed = tables.diverged(frames["runs"])
     made.append(Section("Diverged trainings", prose["diverged" if failed else "none_diverged"], failed))
     # What differs when the same is done again comes last.
-    return [*made, *_origin(content, prose)]
+    return [*made, *_origin(table, frames["times"], prose)]
 
 
 def _scores(
-    content: Content, prose: Mapping[str, list[str]], look: Any, draw: Callable[..., Picture]
+    table: ScoreTable,
+    summaries: Sequence[Summary],
+    prose: Mapping[str, list[str]],
+    facts: Mapping[str, str],
+    look: Mapping[str, style.Look],
+    draw: Draw,
 ) -> Section:
-    table, summaries = content.table, content.summaries
     noise = {one.score.name: one.aggregates[NOISE]["iqm"].value for one in summaries}
-    envelopes = (
-        "without_envelopes" if table.envelopes is None else "envelopes" if "velo_speedup" in noise else ""
-    )
-    reading = [*prose["reading"], *prose.get(envelopes, [])]
-    reading = [text.format(NOISE=NOISE, **noise, **content.facts) for text in reading]
-    parts = [Section("How to read the scores", reading)]
+    velo = "without_envelopes" if table.envelopes is None else "envelopes" if "velo_speedup" in noise else ""
+    reading = [*prose["reading"], *prose.get(velo, [])]
+    parts = [
+        Section("How to read the scores", [text.format(NOISE=NOISE, **noise, **facts) for text in reading])
+    ]
     parts += [
         Section(one.score.title, [one.score.meaning], tables.aggregates(table, one)) for one in summaries
     ]
-    profiles = [
-        draw(
-            f"profile_{one.score.name}",
-            figures.profiles(one, look),
-            f"Performance profile of the {one.score.title}, with 95% bands",
-        )
-        for one in summaries
-    ]
-    parts.append(Section("Performance profiles", prose["profiles"], pictures=profiles))
-    intervals = [
-        draw(
-            f"interval_{one.score.name}_{name}",
-            figures.intervals(one, name, look),
-            f"{tables.TITLES[name]} of the {one.score.title} with 95% intervals, by optimizer",
-        )
-        for name in ("iqm", "optimality_gap")
-        for one in summaries
-    ]
+    pictures = []
+    for one in summaries:
+        caption = f"Performance profile of the {one.score.title}, with 95% bands"
+        pictures.append(draw(f"profile_{one.score.name}", figures.profiles(one, look), caption))
+    parts.append(Section("Performance profiles", prose["profiles"], pictures=pictures))
+    pictures = []
+    for name in ("iqm", "optimality_gap"):
+        for one in summaries:
+            caption = f"{tables.TITLES[name]} of the {one.score.title} with 95% intervals, by optimizer"
+            figure = figures.intervals(one, name, look)
+            pictures.append(draw(f"interval_{one.score.name}_{name}", figure, caption))
     said = [*tables.findings(table), *prose["scores"]]
-    return Section("Scores", said, tables.overview(table, summaries), intervals, sections=parts)
+    return Section("Scores", said, tables.overview(table, summaries), pictures, sections=parts)
 
 
-def _tasks(content: Content, prose: Mapping[str, list[str]]) -> Section:
-    table = content.table
+def _tasks(table: ScoreTable, summaries: Sequence[Summary], prose: Mapping[str, list[str]]) -> Section:
     parts = [Section("Final training loss", prose["final_loss"], tables.final_losses(table))]
-    parts += [
-        Section(f"{one.score.title} by task", prose["by_task"], tables.task_scores(one))
-        for one in content.summaries
-    ]
+    for one in summaries:
+        parts.append(Section(f"{one.score.title} by task", prose["by_task"], tables.task_scores(one)))
     if found := tables.corpora(table):
         parts.append(Section("Corpora and tokenizers", prose["corpora"], found))
     return Section("Tasks", prose["tasks"], tables.score_table(table), sections=parts)
 
 
-def _curves(table: ScoreTable, look: Any, draw: Callable[..., Picture]) -> list[Picture]:
+def _curves(table: ScoreTable, look: Mapping[str, style.Look], draw: Draw) -> list[Picture]:
     """Training curves of every task with a finished pair."""
-    found = {
-        task: {label: own[task] for label, own in table.results.items() if task in own}
-        for task in table.all_tasks
-    }
-    return [
-        draw(
-            f"curves_{task}",
-            figures.training_curves(task, results, table.references.get(task), look),
-            f"Training loss of every optimizer on {task}",
-        )
-        for task, results in found.items()
-        if results
-    ]
+    made = []
+    for task in table.all_tasks:
+        if results := {label: own[task] for label, own in table.results.items() if task in own}:
+            figure = figures.training_curves(task, results, table.references.get(task), look)
+            made.append(draw(f"curves_{task}", figure, f"Training loss of every optimizer on {task}"))
+    return made
 
 
-def _schedules(table: ScoreTable, look: Any, draw: Callable[..., Picture]) -> list[Picture]:
+def _schedules(table: ScoreTable, look: Mapping[str, style.Look], draw: Draw) -> list[Picture]:
     """Step sizes by optimizer, then by task, wherever there is a learned scheduler."""
     by_label: dict[str, dict[str, Any]] = {}
     by_task: dict[str, dict[str, Any]] = {}
@@ -192,39 +172,27 @@ def _schedules(table: ScoreTable, look: Any, draw: Callable[..., Picture]) -> li
             if eta is not None and (eta != 1).any():  # without a scheduler all are 1
                 by_label.setdefault(label, {})[task] = eta
                 by_task.setdefault(task, {})[label] = eta
-    made = [
-        draw(
-            f"schedule_{label}", figures.schedules(label, etas), f"Step sizes that {label} sets on every task"
-        )
-        for label, etas in by_label.items()
-    ]
-    return made + [
-        draw(f"step_size_{task}", figures.step_sizes(task, etas, look), f"Step sizes of schedulers on {task}")
-        for task, etas in by_task.items()
-    ]
+    made = []
+    for label, etas in by_label.items():
+        caption = f"Step sizes that {label} sets on every task"
+        made.append(draw(f"schedule_{label}", figures.schedules(label, etas), caption))
+    for task, etas in by_task.items():
+        caption = f"Step sizes of learned schedulers on {task}"
+        made.append(draw(f"step_size_{task}", figures.step_sizes(task, etas, look), caption))
+    return made
 
 
-def _origin(content: Content, prose: Mapping[str, list[str]]) -> list[Section]:
+def _origin(table: ScoreTable, times: pd.DataFrame, prose: Mapping[str, list[str]]) -> list[Section]:
     """Run time and provenance."""
-    timed, begun = tables.run_time(content.times), content.table.requested.provenance
-    run_time = Section(
-        "Run time",
-        prose["run_time"],
-        sections=[Section("Every task and optimizer", table=timed, folded=True)],
-    )
-    if len(timed.rows) <= _MOST_ROWS:
-        run_time = Section("Run time", prose["run_time"], timed)
-    code = json_bytes(json_ready(begun)).decode().rstrip()
-    parts = [Section("The evaluation started with", code=code, folded=True)] if begun else []
-    provenance = Section(
-        "Provenance", prose["provenance"], tables.environments(content.table), sections=parts
-    )
-    return [run_time, provenance]
-
-
-def _learned(table: ScoreTable, label: str) -> bool:
-    meaning = table.requested.optimizers.get(label)
-    return meaning is not None and meaning.learned
+    timed, started = tables.run_time(times), table.requested.provenance
+    run_time = Section("Run time", prose["run_time"], timed)
+    if len(timed.rows) > _MOST_ROWS:
+        folded = Section("Every task and optimizer", table=timed, folded=True)
+        run_time = Section("Run time", prose["run_time"], sections=[folded])
+    code = json_bytes(json_ready(started)).decode().rstrip()
+    parts = [Section("The evaluation started with", code=code, folded=True)] if started else []
+    made_with = tables.environments(table)
+    return [run_time, Section("Provenance", prose["provenance"], made_with, sections=parts)]
 
 
 def html_page(title: str, subtitle: str, notes: Sequence[str], parts: Sequence[Section]) -> str:
@@ -232,11 +200,13 @@ def html_page(title: str, subtitle: str, notes: Sequence[str], parts: Sequence[S
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
+        finalize=lambda value: value if isinstance(value, Markup) else plain(str(value)),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"breakable": _breakable, "code": _code, "interval": _interval, "key": _key}
+    environment.filters["verbatim"] = escape
     colours = {"light": style.variables(dark=False), "dark": style.variables(dark=True)}
     template = environment.get_template("page.html.jinja")
     return template.render(title=title, subtitle=subtitle, notes=notes, sections=parts, **colours)
@@ -265,17 +235,17 @@ def _markdown(section: Section, level: int) -> list[str]:
 
 def _breakable(text: str) -> Markup:
     """Text whose long words, names of tasks and paths, may be broken where they are joined."""
-    return Markup(re.sub(r"(?<=\w)([_/:])(?=\w)", r"\1<wbr>", str(escape(str(text)))))
+    return Markup(re.sub(r"(?<=\w)([_/:])(?=\w)", r"\1<wbr>", str(escape(plain(str(text))))))
 
 
 def _code(text: str) -> Markup:
     """A sentence with what stands in backticks as code."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(plain(str(text))))))
 
 
 def _interval(text: str) -> Markup:
     """A cell's text, the interval at its end in a ``span``."""
-    value, bracket, interval = str(text).partition(" [")
+    value, bracket, interval = plain(str(text)).partition(" [")
     if not (bracket and interval.endswith("]")):
         return _breakable(text)
     return Markup('{} <span class="interval">[{}</span>').format(value, interval)

@@ -109,7 +109,10 @@ def results(table: ScoreTable, summaries: Sequence[Summary]) -> dict[str, Any]:
 def csv_bytes(rows: pd.DataFrame | Iterable[Mapping[str, Any]]) -> bytes:
     """Rows as CSV with a header: numbers with all digits, missing ones empty, text that is no formula."""
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows)
-    safe = frame.map(lambda value: csv_text(value) if isinstance(value, str) else value)
+    text = frame.select_dtypes("object").map(
+        lambda value: csv_text(value) if isinstance(value, str) else value
+    )
+    safe = frame.assign(**{str(name): text[name] for name in text})
     return safe.to_csv(index=False, lineterminator="\n").encode()
 
 

@@ -118,23 +118,22 @@ class Look(NamedTuple):
     name: str
 
 
-def looks(noise: str, learned: Mapping[str, bool]) -> dict[str, Look]:
+def looks(learned: Mapping[str, bool]) -> dict[str, Look]:
     """The look of every optimizer: Adam blue, the learned ones first among the other colours.
 
     Args:
-        noise: label of Adam's row, the noise reference.
-        learned: whether the optimizer is a learned one, by label; from the sixth on the colours repeat with
-            other dashes.
+        learned: whether the optimizer is a learned one, by label; the first label is Adam's. After five
+            others the colours repeat with other dashes.
     """
-    others = sorted((label for label in learned if label != noise), key=lambda label: not learned[label])
+    adam, *others = learned
+    others.sort(key=lambda label: not learned[label])
     names = [shortened(figure_text(label)) for label in others]
-    found = {noise: Look(ADAM, "-", "Adam*")}
+    found = {adam: Look(ADAM, "-", "Adam*")}
     for i, (label, name) in enumerate(zip(others, names, strict=True)):
         dashes, colour = divmod(i, len(OTHERS))
-        if names.count(name) > 1:
-            name = f"{name} {names[: i + 1].count(name)}"
-        found[label] = Look(OTHERS[colour], LINES[dashes % len(LINES)], name)
-    return {label: found[label] for label in dict.fromkeys((noise, *learned))}
+        numbered = f"{name} {names[: i + 1].count(name)}" if names.count(name) > 1 else name
+        found[label] = Look(OTHERS[colour], LINES[dashes % len(LINES)], numbered)
+    return {label: found[label] for label in learned}
 
 
 def thin(length: int, most: int = MOST_POINTS) -> np.ndarray:
@@ -230,8 +229,13 @@ def inline(svg: str) -> str:
     Returns:
         The element, with every colour of this module as ``var(--figure-N)`` and coordinates of two decimals.
     """
-    for i, colour in enumerate(DARK):
-        svg = re.sub(rf'(?i)(?<=style=")([^"]*?){colour}\b', rf"\1var(--figure-{i})", svg)
+    names = {colour.lower(): f"var(--figure-{i})" for i, colour in enumerate(DARK)}
+    known = re.compile("|".join(names), re.IGNORECASE)
+    svg = re.sub(
+        r'(?<=style=")[^"]+',
+        lambda found: known.sub(lambda colour: names[colour.group().lower()], found.group()),
+        svg,
+    )
     svg = re.sub(r'(?<= d=")[^"]+', lambda path: re.sub(r"(\d\.\d\d)\d+", r"\1", path.group()), svg)
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     return svg[svg.index("<svg") :]

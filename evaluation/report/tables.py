@@ -35,8 +35,8 @@ def overview(table: ScoreTable, summaries: Sequence[Summary]) -> Table:
 def score_table(table: ScoreTable) -> Table:
     """A row per task and optimizer: the best setting, its final loss, and both ratios to the best Adam's.
 
-    The ratio of means is ``L_Adam* / mean(L)``, the mean of ratios the mean over seeds of ``L_Adam* / L``, which
-    is the final-loss score of the task. "Beats" counts Adam's settings whose mean final loss is higher;
+    The ratio of means is ``L_Adam* / mean(L)``, the mean of ratios the mean over seeds of ``L_Adam* / L``,
+    which is the final-loss score of the task. "Beats" counts Adam's settings whose mean final loss is higher;
     "diverged" counts trainings at all settings.
     """
     rows = [
@@ -100,24 +100,24 @@ def corpora(table: ScoreTable) -> Table | None:
 
 def diverged(trainings: pd.DataFrame) -> Table | None:
     """The trainings that diverged at the best setting, and at which step; None if none did."""
-    if trainings.empty or not trainings["diverged"].any():
-        return None
     rows = []
-    for row in trainings[trainings["diverged"]].itertuples():
-        step = row.diverged_at_step
-        where = Cell("in the final loss", math.inf) if pd.isna(step) else Cell(str(step), step)
-        rows.append((Cell(row.optimizer), Cell(row.task), Cell(str(row.seed), row.seed), row.setting, where))
-    return Table(("optimizer", "task", "seed", "setting", "at step"), tuple(rows), words=2)
+    for row in trainings.to_dict("records"):
+        if row["diverged"]:
+            step, seed = row["diverged_at_step"], row["seed"]
+            where = Cell("in the final loss", math.inf) if pd.isna(step) else Cell(str(step), step)
+            rows.append((row["optimizer"], row["task"], Cell(str(seed), seed), row["setting"], where))
+    return Table(("optimizer", "task", "seed", "setting", "at step"), tuple(rows), words=2) if rows else None
 
 
 def run_time(times: pd.DataFrame) -> Table:
-    """Milliseconds per step of every optimizer on every task, their ratio to Adam's, and the whole training."""
+    """Milliseconds per step of every optimizer on every task, their ratio to Adam's, and all seconds."""
     adam = times[times["optimizer"] == NOISE].set_index("task")["ms_per_step"]
     rows = []
     for row in times.to_dict("records"):
         time = row["ms_per_step"]
         ratio = time / adam.get(row["task"], math.nan)
-        facts = (number(float(row[name]), 0) for name in ("trainings", "trainings_at_once", "parameters"))
+        counts = (row[name] for name in ("trainings", "trainings_at_once", "parameters"))
+        facts = (Cell(f"{count:,}", count) for count in counts)
         cells = (number(time, 3 if time < 1 else 2), number(ratio), *facts, number(row["seconds"], 1))
         rows.append((Cell(row["task"]), Cell(row["optimizer"]), *cells))
     header = ("task", "optimizer", "ms per step", "× Adam", "trainings", "at once", "parameters", "seconds")
@@ -137,8 +137,8 @@ def environments(table: ScoreTable) -> Table:
         (", ".join(f"{k} {v}" for k, v in row.versions.items()), row.revision[:12], row.device, row.numerics)
         for row in rows
     )
-    made = tuple((Cell(str(count), count), *map(Cell, words)) for words, count in counted.items())
-    return Table(("trainings", "versions", "revision", "device", "settings of JAX"), made)
+    made = tuple((*words, Cell(f"{count:,}", count)) for words, count in counted.items())
+    return Table(("versions", "revision", "device", "settings of JAX", "trainings"), made, words=4)
 
 
 def findings(table: ScoreTable) -> list[str]:

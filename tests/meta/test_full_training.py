@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from celo.baselines import eval_params, hand_designed
-from celo.evaluation.report.schedule import schedule_lines
+from celo.evaluation.report.figures import schedules
 from celo.learned.celo import Celo, CeloState
 from celo.meta.compile import jit
 from celo.meta.full_training import check_num_steps, evaluate, evaluate_end, smooth, step_size, train
@@ -126,7 +126,7 @@ def test_step_sizes_of_tensors_are_one_curve_and_are_drawn(digits, key):
     assert len(curve.opt_state.eta) > 1
     assert curve.eta.shape == (3,)
     np.testing.assert_allclose(curve.eta[-1], np.exp(np.log(curve.opt_state.eta).mean()), rtol=1e-5)
-    line = schedule_lines({digits.name: np.asarray(curve.eta)[None]}, "mine").axes[0].lines[0]
+    line = schedules("mine", {digits.name: np.asarray(curve.eta)[None]}).axes[0].lines[0]
     np.testing.assert_array_equal(line.get_ydata(), curve.eta)
 
 

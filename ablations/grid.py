@@ -8,14 +8,14 @@ tasks and 3 seeds, after 24 hours of meta-training on one GPU.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from celo._core.names import unknown_name
 from celo.meta.recipe import Recipe
 
 Base = Callable[[str], Recipe]  # name of a learned optimizer -> the recipe it starts from
-Changes = Mapping[str, Any]  # of fields of a stage
+Changes = dict[str, Any]  # of fields of a stage
 CELO = "celo"
 TABLES = {
     "augmentation": "Task augmentation",

@@ -117,7 +117,6 @@ class Ablate:
         from celo.evaluation.suites import tasks_of
         from celo.evaluation.sweep import Request, default_share
 
-        share = default_share()
         return Request(
             self.out.absolute() / "results",
             tasks_of(self.suite or (None if self.tasks else "quick"), self.tasks),
@@ -125,8 +124,7 @@ class Ablate:
             self.steps,
             self.seeds,
             data_dir=self.data_dir,
-            reuse=(share,),
-            share=share,
+            share=default_share(),
         )
 
 

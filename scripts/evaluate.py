@@ -113,7 +113,6 @@ class Evaluate:
         from celo.evaluation.sweep import Request, default_share
 
         share = _absolute(self.baselines or default_share()) if self.share_baselines else None
-        reuse = tuple(map(_absolute, self.reuse))
         names = ("steps", "seeds", "seed", "eval_every", "eval_batches", "grid", "batch", "lm_corpus")
         return Request(
             folder=_absolute(self.out),
@@ -122,7 +121,7 @@ class Evaluate:
             data_dir=self.data_dir and _absolute(self.data_dir),
             lm_tokenizer=self.lm_tokenizer and _absolute_tokenizer(self.lm_tokenizer),
             skip_missing_data=self.skip_missing_data,
-            reuse=reuse if share is None else (*reuse, share),
+            reuse=tuple(map(_absolute, self.reuse)),
             share=share,
             **{name: getattr(self, name) for name in names},
         )
@@ -200,10 +199,12 @@ def main(argv: list[str] | None = None) -> int:
             log = partial(print, file=sys.stderr)
             print("\n".join(command.command_for(task, text) for task, text in jobs(request, log)))
             return 0
-        how = pipeline.run
-        if command.cluster == "ray":
-            where = (command.ray_address, command.cpus_per_job, command.retries)
-            how = lambda *given: run_on_ray(*given, *where)  # noqa: E731
+        where: dict[str, Any] = {
+            "address": command.ray_address,
+            "cpus": command.cpus_per_job,
+            "retries": command.retries,
+        }
+        how = partial(run_on_ray, **where) if command.cluster == "ray" else pipeline.run
         outcome, stop = pipeline.train(request, how)
         code = pipeline.conclude(outcome, stop)
         if not outcome.missing:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from celo.evaluation import report
 from celo.evaluation.optimizers import parse
-from celo.evaluation.results import REQUEST_FILE, Requested, Training, check_folder, read, read_requested
+from celo.evaluation.results import ROWS, Requested, Training, check_folder, read, read_requested
 from celo.evaluation.runner import Observer, Outcome, run
 from celo.evaluation.scores import REFERENCE, ScoreTable, score_table
 from celo.evaluation.statistics import summarise
@@ -153,7 +153,7 @@ def of_request(request: Request) -> Requested:
 def own_folder(out: Path, **settings: int) -> tuple[Path, tuple[Path, ...]]:
     """The folder of results for these settings below a report's folder, and those for other settings."""
     name = "_".join(f"{value}{name}" for name, value in settings.items())
-    others = sorted(path.parent for path in (out / "results").glob(f"*/{REQUEST_FILE}"))
+    others = sorted(path.parent for path in (out / "results").glob(f"*/{ROWS}"))
     return out / "results" / name, tuple(path for path in others if path.name != name)
 
 

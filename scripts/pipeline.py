@@ -52,7 +52,7 @@ class Progress(Observer):
                     self.log(f"{label} on {task}: already done")
 
     def compiling(self, device: int, task: str, optimizer: str) -> None:
-        """Says on the bar of a device that it compiles."""
+        """Shows on the bar of a device that it compiles."""
         self._show(device, f"{optimizer} on {task}, compiling", 0.0)
 
     def advanced(self, device: int, task: str, optimizer: str, fraction: float) -> None:

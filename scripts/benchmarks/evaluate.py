@@ -122,7 +122,7 @@ def time_runner(evaluation: Any) -> dict[str, Any]:
     class Clock(Observer):
         start = 0.0
 
-        def declared(self, trainings: int) -> None:
+        def declared(self, trainings: int, found: int) -> None:
             self.start = time.perf_counter()
 
     clock = Clock()

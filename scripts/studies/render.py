@@ -8,7 +8,7 @@ NAME means. NAME is FILE[:PLACE[:FORMAT]], with a FILE of docs/results/:
     numbers.json:cpu.iqm:.2f  a value, by keys and positions joined by dots, in a Python number format
     numbers.json:rows         a list of objects, as a table
 
-A table goes on lines of its own. A value goes inside a line: `<!-- render: ... -->1.02<!-- end -->`.
+A table stands on separate lines, a value inside a line: `<!-- render: ... -->1.02<!-- end -->`.
 """
 
 from __future__ import annotations

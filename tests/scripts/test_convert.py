@@ -54,8 +54,8 @@ def test_random_parameters_go_both_ways(parity, tmp_path, vectors, name):
     flat = upstream_theta(parity(f"random/{vectors}"))
     state = write_state(tmp_path / "theta.state", flat)
     ours, back, again = (tmp_path / file for file in ("ours.safetensors", "back.state", "again.safetensors"))
-    told = ["--name", name] if name in ALIKE else []
-    assert convert.main([str(state), str(ours), *told]) == 0
+    named = ["--name", name] if name in ALIKE else []
+    assert convert.main([str(state), str(ours), *named]) == 0
     learned, theta = celo.load(ours)
     assert learned == celo.learned_optimizer(name)
     assert_equal(theta, interop.from_upstream(name, flat))
@@ -66,7 +66,7 @@ def test_random_parameters_go_both_ways(parity, tmp_path, vectors, name):
     unused = {leaf for leaf in flat if not np.array_equal(written[leaf], flat[leaf])}
     assert all(not np.any(written[leaf]) for leaf in unused)
     assert not unused or name in ("celo", "velo_s")
-    assert convert.main([str(back), str(again), *told]) == 0
+    assert convert.main([str(back), str(again), *named]) == 0
     assert_equal(celo.load(again)[1], theta)
 
 

@@ -1,4 +1,4 @@
-"""Operations counted against closed forms; the peak against a count of its own."""
+"""Operations counted against closed forms; the peak against bounds."""
 
 import math
 

@@ -83,7 +83,7 @@ class Noisy:
 
 @pytest.mark.parametrize("name", ["adam", "schedule_free_adamw"])
 def test_losses_are_those_of_a_loop(name):
-    """With a key of its own for every batch, and judged where the optimizer wants to be."""
+    """With a separate key for every batch, and judged where the optimizer wants to be."""
     task: Any = Noisy()
     given, key = drawn("one_stream"), jax.random.key(3)
     optimizer = hand_designed(name, 0.1)

@@ -115,10 +115,10 @@ def test_a_loss_that_is_not_finite_leaves_no_trace_in_state_or_update(row: Row, 
 @over_rows("any-horizon", only=lambda row: row.learning_rate is None)
 def test_finite_for_every_horizon(row: LearnedRow):
     """Also for one that says "I do not know how long", where decays round to 1."""
-    params = small()
+    params, theta = small(), row.theta
 
     def run(num_steps: Array) -> Tree:
-        optimizer = row.learned.optimizer(row.theta, num_steps)
+        optimizer = row.learned.optimizer(theta, num_steps)
         state, updates = optimizer.init(params), []
         for loss in (1.0, 0.9, 0.95, 0.8):
             update, state = step(optimizer, gradients_like(params), state, params, loss)

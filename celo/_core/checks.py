@@ -83,11 +83,13 @@ class OneOf:
 
 Number = Annotated[float | Array, Real()]
 NonNegative = Annotated[float | Array, Real("a number of at least 0", lambda x: x >= 0.0)]
-Positive = Annotated[float | Array, Real("a positive number", lambda x: x > 0.0)]
 Decay = Annotated[float | Array, Real("a number in [0, 1)", lambda x: 0.0 <= x < 1.0)]
 DecayOrSum = Annotated[float | Array, Real("a number in [0, 1]", lambda x: 0.0 <= x <= 1.0)]
 Size = Annotated[
     int, Real("a whole number of at least 1", lambda x: 1.0 <= x < 2.0**31, whole=True, static=True)
+]
+WholeNumber = Annotated[
+    int, Real("a whole number of at least 0", lambda x: 0.0 <= x < 2.0**31, whole=True, static=True)
 ]
 Count = Annotated[int | Array, Real("a whole number of at least 0", lambda x: 0.0 <= x < 2.0**31, whole=True)]
 Flag = Annotated[bool, OneOf((False, True))]

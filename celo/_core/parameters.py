@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.core import Tracer
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from celo._core import trees
@@ -162,7 +163,7 @@ def in_auto_mode(function: Callable[..., PyTree], like: PyTree, *arguments: PyTr
         own = jax.typeof(x).sharding
         return own if not own.mesh.empty else NamedSharding(mesh, PartitionSpec(*[None] * jnp.ndim(x)))
 
-    if not isinstance(placed[0], jax.core.Tracer):  # scalars of a state may lie on one device: spread them
+    if not isinstance(placed[0], Tracer):  # scalars of a state may lie on one device: spread them
         spread = NamedSharding(placed[0].sharding.mesh, PartitionSpec())
         arguments = jax.tree.map(
             lambda x: x if _explicit_mesh(x) is not None else jax.device_put(x, spread), arguments

@@ -67,9 +67,7 @@ class Scheduler(Protocol):
         """State before the first step, and the step size to show there, () or (tensors,)."""
         ...
 
-    def step(
-        self, theta: Theta, state: SchedulerState | None, seen: Observation
-    ) -> tuple[Array, SchedulerState | None]:
+    def step(self, theta: Theta, state: Any, seen: Observation) -> tuple[Array, SchedulerState | None]:
         """Step size of this step, () or (tensors,), and the state after it."""
         ...
 
@@ -132,7 +130,7 @@ class NoScheduler:
         del theta, params, num_steps
         return None, jnp.ones((), jnp.float32)
 
-    def step(self, theta: Theta, state: SchedulerState | None, seen: Observation) -> tuple[Array, None]:
+    def step(self, theta: Theta, state: Any, seen: Observation) -> tuple[Array, None]:
         """The step size 1."""
         del theta, state, seen
         return jnp.ones((), jnp.float32), None
@@ -163,7 +161,7 @@ class SharedScheduler:
         state = SchedulerState(lstm.LSTMState(**theta["initial"]), losses.init(num_steps))
         return state, jnp.ones((), jnp.float32)
 
-    def step(self, theta: Theta, state: SchedulerState, seen: Observation) -> tuple[Array, SchedulerState]:
+    def step(self, theta: Theta, state: Any, seen: Observation) -> tuple[Array, SchedulerState]:
         """() step size of this step and the state after it."""
         loss = losses.update(state.loss, seen.loss)
         z = shared_inputs(loss, seen.count, seen.num_steps)
@@ -199,12 +197,12 @@ class TensorScheduler:
         state = SchedulerState(lstm.repeat_state(theta["initial"], tensors), losses.init(num_steps))
         return state, jnp.ones((tensors,), jnp.float32)
 
-    def step(self, theta: Theta, state: SchedulerState, seen: Observation) -> tuple[Array, SchedulerState]:
+    def step(self, theta: Theta, state: Any, seen: Observation) -> tuple[Array, SchedulerState]:
         """(tensors,) step sizes of this step and the state after it."""
         hidden, state = self.outputs(theta, state, seen)
         return step_size(theta["step_size"], hidden, self.form), state
 
-    def outputs(self, theta: Theta, state: SchedulerState, seen: Observation) -> tuple[Array, SchedulerState]:
+    def outputs(self, theta: Theta, state: Any, seen: Observation) -> tuple[Array, SchedulerState]:
         """(tensors, hidden) outputs of the LSTMs, for any heads, and the state after the step."""
         assert seen.statistics is not None
         loss = losses.update(state.loss, seen.loss)

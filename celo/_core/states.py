@@ -46,6 +46,6 @@ def find(state: PyTree, fields: Set[str]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _fields(node: Any) -> dict[str, Any]:
-    if isinstance(node, tuple) and hasattr(node, "_fields"):
-        return dict(zip(node._fields, node, strict=True))
+    if isinstance(node, tuple):
+        return dict(zip(getattr(node, "_fields", ()), node, strict=False))
     return dict(node) if isinstance(node, Mapping) else {}

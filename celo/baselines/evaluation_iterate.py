@@ -20,7 +20,7 @@ def _is_masked(node: Any) -> bool:
 
 def _average(state: dict[str, Any], params: Any) -> Any:
     """Evaluation iterate of the parameters this state trains; the others as they are."""
-    found = {name: state.get(name) for name in optax.contrib.ScheduleFreeState._fields}
+    found: dict[str, Any] = {name: state.get(name) for name in optax.contrib.ScheduleFreeState._fields}
     z = found["z"]
     if isinstance(z, dict) and not isinstance(params, dict):  # a part of an nnx.State
         found["z"] = z = jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(z))

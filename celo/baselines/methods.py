@@ -12,7 +12,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from celo._core.checks import Count, Decay, DecayOrSum, Flag, NonNegative, Number, OneOf, Size, TracedFlag
+from celo._core.checks import (
+    Count,
+    Decay,
+    DecayOrSum,
+    Flag,
+    NonNegative,
+    Number,
+    OneOf,
+    Size,
+    TracedFlag,
+    WholeNumber,
+)
 from celo._core.parameters import in_auto_mode
 from celo.baselines import nadamw as nadamw_rule
 from celo.baselines.contract import Rate, Transformation, baseline
@@ -117,7 +128,7 @@ def lamb(
 def schedule_free_adamw(
     learning_rate: Rate,
     *,
-    warmup_steps: Count | None = None,
+    warmup_steps: WholeNumber | None = None,
     b1: Decay = 0.9,
     b2: Decay = 0.999,
     eps: NonNegative = 1e-8,
@@ -241,7 +252,7 @@ def adagrad(
 def adafactor(
     learning_rate: Rate,
     *,
-    min_dim_size_to_factor: Count = 128,
+    min_dim_size_to_factor: WholeNumber = 128,
     decay_rate: NonNegative = 0.8,
     decay_offset: Count = 0,
     multiply_by_parameter_scale: Flag = True,
@@ -324,7 +335,7 @@ def shampoo(
     start_preconditioning_step: Count = 5,
     preconditioning_compute_steps: Size = 1,
     merge_small_dims_block_size: Size | None = 4096,
-    skip_preconditioning_dim_size_gt: Count = 4096,
+    skip_preconditioning_dim_size_gt: WholeNumber = 4096,
 ) -> Transformation:
     """Shampoo with grafting, see `celo.baselines.shampoo.Shampoo`. optax has none."""
     direction = Shampoo(

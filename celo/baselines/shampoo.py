@@ -17,7 +17,7 @@ import optax
 from jax import Array
 
 from celo._core import checks
-from celo._core.checks import Count, Decay, DecayOrSum, Flag, NonNegative, OneOf, Size
+from celo._core.checks import Count, Decay, DecayOrSum, Flag, NonNegative, OneOf, Size, WholeNumber
 from celo.baselines.preconditioner import Matrices, Preconditioner, merged_shape
 
 GRAFTS = ("sgd", "adagrad")
@@ -85,7 +85,7 @@ class Shampoo:
     start_preconditioning_step: Count = 5
     preconditioning_compute_steps: Size = 1
     merge_small_dims_block_size: Size | None = 4096
-    skip_preconditioning_dim_size_gt: Count = 4096
+    skip_preconditioning_dim_size_gt: WholeNumber = 4096
 
     def __post_init__(self):
         checks.check_options(Shampoo, dataclasses.asdict(self))

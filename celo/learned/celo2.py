@@ -167,8 +167,10 @@ def _with_rate(
 ) -> optax.GradientTransformation:
     """``p <- p + factor lr (step - weight_decay p)`` from steps downhill."""
     rate = learning_rate
-    if factor != 1.0:
-        rate = (lambda count: factor * learning_rate(count)) if callable(learning_rate) else factor * rate
+    if callable(learning_rate):
+        rate = (lambda count: factor * learning_rate(count)) if factor != 1.0 else learning_rate
+    elif factor != 1.0:
+        rate = factor * learning_rate
     return optax.chain(
         steps,
         optax.add_decayed_weights(-weight_decay),

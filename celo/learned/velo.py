@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +54,7 @@ class Velo(Learned):
 
     hidden: checks.Size = 512
     bank: checks.Size = 256
-    ff_mult: checks.Positive = 1.0
+    ff_mult: Annotated[float, checks.Real("a positive number", lambda x: x > 0.0)] = 1.0
 
     def init(self, key: Array) -> Theta:
         """Random meta-parameters: ``{"bank": ..., "scheduler": ..., "controls": ...}``, float32."""

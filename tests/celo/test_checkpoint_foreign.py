@@ -65,7 +65,7 @@ def checkpoint_of_another_program(path: Path) -> bytes:
         (lambda path: safetensors.numpy.save(FLAT, {"celo": "1"}), "not one that celo.save wrote"),
         (
             lambda path: safetensors.numpy.save(FLAT, {"celo": "{"}),
-            "the header of theta is truncated or corrupt: JSONDecodeError",
+            "theta is truncated or corrupt: JSONDecodeError",
         ),
     ],
     ids=["empty", "text", "braces", "torch", "numpy", "foreign", "bare", "number", "half"],

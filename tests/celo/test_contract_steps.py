@@ -105,7 +105,7 @@ READS_LOSS = {"celo", "celo_adam", "velo", "velo_s", "rnn_mlp", "celo-tensor_fea
 def test_a_loss_that_is_not_finite_leaves_no_trace_in_state_or_update(row: Row, before: int):
     """Whether it is among the first losses or a later one."""
     params = mixed()
-    state = row.build(learning_rate=row.rate).init(params)
+    state, updates = row.build(learning_rate=row.rate).init(params), None
     for loss in (*(1.5, 1.25, 1.0)[:before], np.nan, 0.9, np.inf, -np.inf, 0.8, 3e38, np.nan, 0.7):
         updates, state = compiled(row)(gradients_like(params), state, params, loss)
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((updates, state)))
@@ -115,10 +115,10 @@ def test_a_loss_that_is_not_finite_leaves_no_trace_in_state_or_update(row: Row, 
 @over_rows("any-horizon", only=lambda row: row.learning_rate is None)
 def test_finite_for_every_horizon(row: LearnedRow):
     """Also for one that says "I do not know how long", where decays round to 1."""
-    params = small()
+    params, theta = small(), row.theta
 
     def run(num_steps: Array) -> Tree:
-        optimizer = row.learned.optimizer(row.theta, num_steps)
+        optimizer = row.learned.optimizer(theta, num_steps)
         state, updates = optimizer.init(params), []
         for loss in (1.0, 0.9, 0.95, 0.8):
             update, state = step(optimizer, gradients_like(params), state, params, loss)

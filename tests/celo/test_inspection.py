@@ -1,6 +1,7 @@
 """The step size in force and the rule of each parameter, read from states and trees of every kind."""
 
 import warnings
+from collections.abc import Hashable
 from typing import Any
 
 import flax.training.train_state
@@ -16,7 +17,7 @@ from celo._core import paths
 from celo.learned import celo2
 from tests.celo.parameter_builds import LOSS, PARAMS, learned
 
-STEPS = {"train": learned("celo"), "still": optax.set_to_zero()}
+STEPS: dict[Hashable, optax.GradientTransformation] = {"train": learned("celo"), "still": optax.set_to_zero()}
 WRAPPED: dict[str, Any] = {
     "alone": learned("celo"),
     "celo_adam": learned("celo_adam"),
@@ -79,7 +80,7 @@ def test_states_of_nnx_are_read(chained: bool):
     for _ in range(2):
         optimizer.update(model, jax.tree.map(jnp.ones_like, nnx.state(model, nnx.Param)))
     params: Any = nnx.state(model, nnx.Param)
-    z = nnx.state(optimizer)["opt_state"]
+    z: Any = nnx.state(optimizer)["opt_state"]
     z = z[1]["z"] if chained else z["z"]
     expected = (params["linear"]["kernel"][...] - 0.1 * z["linear"]["kernel"][...]) / 0.9
     for state in (optimizer, optimizer.opt_state, nnx.state(optimizer)):
@@ -180,6 +181,6 @@ def test_a_train_state_that_drops_the_loss_is_named_and_one_that_hands_it_on_wor
     plain = flax.training.train_state.TrainState.create(apply_fn=None, params=PARAMS, tx=learned("celo"))
     with pytest.raises(ValueError, match="flax's TrainState drops it too"):
         plain.apply_gradients(grads=PARAMS, value=LOSS)
-    state = LossTrainState.create(apply_fn=None, params=PARAMS, tx=learned("celo"))
+    state: Any = LossTrainState.create(apply_fn=None, params=PARAMS, tx=learned("celo"))
     after = jax.eval_shape(lambda: state.apply_gradients(grads=PARAMS, value=LOSS).params)
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, PARAMS)

@@ -111,7 +111,9 @@ def test_a_stop_in_the_last_moment_of_a_row_counts_and_busy_rows_are_looked_at_a
         if run_dir.name in busy:
             busy.remove(run_dir.name)
             raise BlockingIOError("process 17 on host")
-        return Result(recipe.learned(recipe.stages[0]), None, run_dir, finished=True, stopped=run_dir.name == "celo.0")
+        return Result(
+            recipe.learned(recipe.stages[0]), None, run_dir, finished=True, stopped=run_dir.name == "celo.0"
+        )
 
     monkeypatch.setattr(carry_out, "meta_train", meta_train)
     thetas, stopped = train(asked, lambda optimizer: preset("quick"), tmp_path, Settings(), lambda line: None)

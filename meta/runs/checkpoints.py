@@ -90,7 +90,11 @@ class Checkpoints:
         """
         if step < 0:
             raise ValueError(f"step is {step}; expected at least 0")
-        if step in self.steps():
+        held = step in self.steps()
+        if jax.process_count() > 1:
+            # Every process must have looked at the folder before process 0 changes it.
+            multihost_utils.sync_global_devices(f"save {self.path} {step}")
+        if held:
             return
         content = state_file.encode(state, files.json_ready({"step": int(step), **notes}, "notes"))
         failure = self._write(step, content) if jax.process_index() == 0 else ""

@@ -108,8 +108,8 @@ def summarise(table: ScoreTable, reps: int = 2000, seed: int = 0) -> tuple[Summa
 def thresholds(scores: Mapping[str, np.ndarray]) -> np.ndarray:
     """Scores at which profiles are evaluated: from 0 past 95% of the scores, and at least past 1.
 
-    Where the positive scores of one task span more than a factor of ten, the grid is geometric, from the lowest
-    of all positive scores past the highest.
+    Where the positive scores of one task span more than a factor of ten, the grid is geometric, from the
+    lowest of all positive scores past the highest.
     """
     columns = np.concatenate(list(scores.values()))
     positive = np.where(columns > 0, columns, np.inf)

@@ -18,8 +18,7 @@ from celo.meta.estimators.augmentation import Augmentation
 from celo.meta.estimators.horizons import Horizon
 from celo.meta.estimators.unroll import InnerTraining
 from celo.meta.fields import Range, check_fields
-from celo.meta.tasks import META_TRAINING
-from celo.meta.tasks.registry import find as check_name
+from celo.meta.tasks import META_TRAINING, check_name
 
 Trains = Literal["rule", "scheduler", "both"]
 # A learned optimizer numbers what it trains: 1 is the update rule, 2 the scheduler.

@@ -76,7 +76,7 @@ def nothing():
 def broken():
     """An optimizer that fails while its program is traced."""
 
-    def fail(*args):
+    def fail(updates, state, params=None):
         raise ArithmeticError("no more")
 
     return optax.GradientTransformation(optax.sgd(1.0).init, fail)

@@ -1,5 +1,7 @@
 """Hand-made rows of an evaluation, for tests of what is computed from them."""
 
+from typing import Any
+
 import numpy as np
 
 from celo.evaluation.results import Training
@@ -7,7 +9,7 @@ from celo.evaluation.results import Training
 RATES = tuple({"learning_rate": rate} for rate in (1e-3, 1e-2, 1e-1))
 
 
-def rows(final, task="task", optimizer="adam", settings=None, steps=40, **changes):
+def rows(final, task="task", optimizer="adam", settings=None, steps=40, **changes: Any):
     """Rows from final losses (settings, seeds), or (seeds,) for an optimizer without settings.
 
     The losses fall exponentially from 2 and reach the final loss with the last step. A final loss that is not
@@ -23,7 +25,7 @@ def rows(final, task="task", optimizer="adam", settings=None, steps=40, **change
     ]
 
 
-def row(final, task="task", optimizer="adam", setting=None, seed=0, steps=40, **changes):
+def row(final, task="task", optimizer="adam", setting=None, seed=0, steps=40, **changes: Any):
     """One row from its final loss."""
     setting = setting or {}
     finite = np.isfinite(final)

@@ -1,6 +1,7 @@
 """What a reader is told before any number: one table of tables, each with the sentence it calls for."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ MORE = [*rows([[1, 1], [0.5, 0.5], [2, 2]], "b"), *rows([0.5, 0.6], "b", "celo")
 LM = "TransformerLM_LM1B_MultiRuntime_0"
 
 
-def text_rows(**changes):
-    both = {"corpus": "lm1b", "vocabulary": "google-t5/t5-small"} | changes
+def text_rows(**changes: Any):
+    both: dict[str, Any] = {"corpus": "lm1b", "vocabulary": "google-t5/t5-small"} | changes
     return [*rows([[1, 1], [0.5, 0.5], [2, 2]], LM, **both), *rows([0.5, 0.6], LM, "celo", **both)]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
@@ -113,7 +114,12 @@ def test_no_envelope_of_nothing():
 
 
 T5 = "google-t5/t5-small"
-LM = {"task": "TransformerLM_LM1B_MultiRuntime_0", "corpus": "lm1b", "vocabulary": T5, "task_digest": "d"}
+LM: dict[str, Any] = {
+    "task": "TransformerLM_LM1B_MultiRuntime_0",
+    "corpus": "lm1b",
+    "vocabulary": T5,
+    "task_digest": "d",
+}
 
 
 @pytest.mark.parametrize(

@@ -162,18 +162,16 @@ def test_requests_add_up_and_keep_their_order(tmp_path):
 def test_rows_that_were_not_requested_do_not_count():
     asked = requested()
     fitting = rows([1.0, 2.0], optimizer="x")
-    others = [
-        row(9.0, optimizer="x", **change)
-        for change in (
-            {"optimizer_digest": "other"},
-            {"task_digest": "other"},
-            {"steps": 41},
-            {"seed": 2},
-            {"random_seed": 1},
-            {"evaluation_batches": 1},
-            {"setting": {"learning_rate": 0.1}},
-        )
+    changes: list[dict[str, Any]] = [
+        {"optimizer_digest": "other"},
+        {"task_digest": "other"},
+        {"steps": 41},
+        {"seed": 2},
+        {"random_seed": 1},
+        {"evaluation_batches": 1},
+        {"setting": {"learning_rate": 0.1}},
     ]
+    others = [row(9.0, optimizer="x", **change) for change in changes]
     assert asked.rows_of([*others, *reversed(fitting)]) == {("task", "x"): fitting}
     assert asked.missing(others) == {("task", "x"): 2}
     assert asked.missing(fitting[:1]) == {("task", "x"): 1}

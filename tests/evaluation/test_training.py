@@ -15,6 +15,7 @@ from celo.evaluation.training import EvaluatedTraining, Program, StopRequestedEr
 from celo.meta.compile import jit
 from celo.meta.full_training import draw_samples, evaluate, evaluate_end, train
 from celo.meta.tasks import make
+from celo.meta.tasks.base import Task
 from tests.evaluation.bowl import BOWL
 
 PLAN = EvaluatedTraining(7, every=3, batches=2)
@@ -22,7 +23,7 @@ KEY = jax.random.key(0)
 RATES = ({"learning_rate": 1e-2}, {"learning_rate": 0.3})
 
 
-def program(text, task=BOWL, size=1, plan=PLAN):
+def program(text, task: Task = BOWL, size=1, plan=PLAN):
     return Program(parse(text), task, plan, KEY, size, jax.devices()[0])
 
 

@@ -30,7 +30,7 @@ class LearnableSGD:
         rate, slope = 0.1 * jax.random.normal(key, (2,))
         return {"rule": {"log_rate": jnp.log(0.1) + rate}, "scheduler": {"slope": slope}}
 
-    def trainable(self, theta: dict[str, Any], stage: int) -> dict[str, Any]:
+    def trainable(self, theta: dict[str, Any], stage: int | str) -> dict[str, Any]:
         """Stage 1 trains the rate, stage 2 the slope."""
         return {"rule": {"log_rate": stage == 1}, "scheduler": {"slope": stage == 2}}
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_estimates_have_the_types_they_had(estimator: str):
+def test_estimates_have_the_types_they_had(estimator):
     """Nothing in the state of an estimator changes type, and theta's gradient is of theta's type."""
     learned = celo.learned_optimizer("learnable_sgd")
     stage = Stage(estimator=estimator, problems=2, truncation=3, horizon_low=2, horizon_high=4)

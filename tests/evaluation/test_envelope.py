@@ -134,7 +134,7 @@ LM: dict[str, Any] = {
         ({}, {"evaluations": 200, "task_digest": "e"}, "of other data or another definition"),
     ],
 )
-def test_an_envelope_of_other_data_says_nothing(changes, envelope, reason):
+def test_an_envelope_of_other_data_says_nothing(changes, envelope: Any, reason):
     one = Envelope(np.array([0.0, 100.0]), np.array([2.0, 0.0]), **envelope)
     found = without_envelope([row(1.0, **(LM | changes))], one)
     assert (reason in found) if reason else found == ""
@@ -143,7 +143,7 @@ def test_an_envelope_of_other_data_says_nothing(changes, envelope, reason):
 def test_a_task_without_text_has_no_other_corpus():
     assert not substituted(row(1.0))
     assert not retokenized(row(1.0))
-    assert substituted(row(1.0, **(LM | {"corpus": "wikitext2_valid"})))
+    assert substituted(row(1.0, **{**LM, "corpus": "wikitext2_valid"}))
 
 
 def test_an_envelope_must_be_one(tmp_path):

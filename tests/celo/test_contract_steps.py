@@ -157,7 +157,7 @@ def test_gradients_through_steps_are_finite_where_parameters_and_gradients_are_z
     gradient = quick_jit(jax.grad(final, argnums=(0, 1)))(theta, start)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
     rng = np.random.default_rng(0)
-    along = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32) * 0.01, theta)
+    along = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32) * 0.003, theta)
     ends = [value(jax.tree.map(lambda x, d, s=s: x + s * d, theta, along), start) for s in (1.0, -1.0)]
     slope = sum(jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (gradient[0], along)), strict=True))
-    np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2.0, rtol=0.1, atol=1e-5)
+    np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2.0, rtol=0.1, atol=3e-6)

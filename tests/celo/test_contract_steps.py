@@ -129,6 +129,7 @@ def test_finite_for_every_horizon(row: LearnedRow):
         assert np.all(np.isfinite(updates))
 
 
+@pytest.mark.lenient(reason="optax raises float decays to integer counts, also in the derivative")
 @over_rows("differentiable", only=lambda row: row.learning_rate is None)
 def test_gradients_through_steps_are_finite_where_parameters_and_gradients_are_zero(row: LearnedRow):
     """A dead unit has gradients of exactly zero, a new head parameters of exactly zero."""
@@ -156,7 +157,7 @@ def test_gradients_through_steps_are_finite_where_parameters_and_gradients_are_z
     gradient = quick_jit(jax.grad(final, argnums=(0, 1)))(theta, start)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
     rng = np.random.default_rng(0)
-    along = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32) * 0.03, theta)
+    along = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32) * 0.003, theta)
     ends = [value(jax.tree.map(lambda x, d, s=s: x + s * d, theta, along), start) for s in (1.0, -1.0)]
     slope = sum(jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (gradient[0], along)), strict=True))
-    np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2.0, rtol=0.1, atol=2e-5)
+    np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2.0, rtol=0.1, atol=3e-6)

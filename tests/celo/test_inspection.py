@@ -172,7 +172,7 @@ class LossTrainState(flax.training.train_state.TrainState):
     """As the error message of a missing loss shows it."""
 
     def apply_gradients(self, *, grads: Any, value: Any) -> Any:
-        tx = optax.with_extra_args_support(self.tx)
+        tx: Any = self.tx  # flax declares one without extra arguments
         updates, opt_state = tx.update(grads, self.opt_state, self.params, value=value)
         params = optax.apply_updates(self.params, updates)
         return self.replace(step=self.step + 1, params=params, opt_state=opt_state)

@@ -24,9 +24,8 @@ from typing import Annotated, Any
 import tyro
 
 from celo._core.files import write_atomically
-from celo.evaluation.report.table import Table
+from celo.evaluation.report.table import DASH, Table
 from celo.scripts import checks
-from celo.scripts.errors import exit_with
 
 BLOCK = re.compile(r"(<!-- render: ([^\n]*?) -->)(.*?)(<!-- end -->)", re.DOTALL)
 OPENING = re.compile(r"<!-- render: ")
@@ -80,7 +79,8 @@ def _value(found: Any, form: str) -> str:
 
 def _table(rows: list[dict[str, Any]], columns: list[str]) -> str:
     columns = columns or list(rows[0])
-    cells = tuple(tuple(str(row[name]) for name in columns) for row in rows)
+    cells = ([str(row[name]) for name in columns] for row in rows)
+    cells = tuple(tuple(DASH if cell == "-" else cell for cell in row) for row in cells)
     return f"\n{Table(tuple(columns), cells).markdown()}\n"
 
 
@@ -101,7 +101,7 @@ def page(text: str, results: Path) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; 0 = all pages agree with the results, 1 = with --check, some do not."""
-    with exit_with():
+    with checks.exit_with():
         command = checks.parse(Render, argv, "render", __doc__)
         pages = [command.root / "README.md", *sorted((command.root / "docs").glob("*.md"))]
         wanted = {path: page(path.read_text(), command.root / "docs" / "results") for path in pages}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
         outcome, stop = pipeline.train(request)
         if code := pipeline.conclude(outcome, stop):
             return code
-        shown = {"title": TITLE, "page_file": "index.html", "metrics": metrics}
+        shown: dict[str, Any] = {"title": TITLE, "page_file": "index.html", "metrics": metrics}
         _, page = pipeline.show(request.folder, pipeline.of_request(request), command.folder, **shown)
     print(f"Report with figures: {page}")
     return 0

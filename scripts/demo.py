@@ -11,7 +11,7 @@ import dataclasses
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from celo.scripts import checks
 
@@ -78,8 +78,8 @@ def main(argv: list[str] | None = None) -> int:
         if code := pipeline.conclude(outcome, stop):
             return code
         print("3. Results", flush=True)
-        shown = {"title": TITLE, "page_file": "index.html"}
-        shown |= {"metrics": read_metrics(result.path / "metrics.jsonl")}
+        metrics = read_metrics(result.path / "metrics.jsonl")
+        shown: dict[str, Any] = {"title": TITLE, "page_file": "index.html", "metrics": metrics}
         _, page = pipeline.show(request.folder, pipeline.of_request(request), command.out, **shown)
     print(f"Report with figures: {page}  ({time.perf_counter() - start:.0f} s in all)")
     return 0

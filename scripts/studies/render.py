@@ -24,7 +24,7 @@ from typing import Annotated, Any
 import tyro
 
 from celo._core.files import write_atomically
-from celo.evaluation.report.table import DASH, Table
+from celo.evaluation.report.table import Table
 from celo.scripts import checks
 
 BLOCK = re.compile(r"(<!-- render: ([^\n]*?) -->)(.*?)(<!-- end -->)", re.DOTALL)
@@ -79,8 +79,7 @@ def _value(found: Any, form: str) -> str:
 
 def _table(rows: list[dict[str, Any]], columns: list[str]) -> str:
     columns = columns or list(rows[0])
-    cells = ([str(row[name]) for name in columns] for row in rows)
-    cells = tuple(tuple(DASH if cell == "-" else cell for cell in row) for row in cells)
+    cells = tuple(tuple(str(row[name]) for name in columns) for row in rows)
     return f"\n{Table(tuple(columns), cells).markdown()}\n"
 
 

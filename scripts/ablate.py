@@ -14,17 +14,15 @@ import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from celo.scripts import checks
-from celo.scripts.errors import exit_with
 from celo.scripts.evaluate import SUITES
 
 if TYPE_CHECKING:
     from celo.ablations.grid import Row
     from celo.evaluation.sweep import Request
     from celo.meta.recipe import Recipe
-    from celo.meta.trainer import Settings
 
 # Measured: 0.24 s per meta-iteration at the paper's scale on two cores, 4 x 8 problems x 2 signs x 50 steps.
 CORE_SECONDS_PER_STEP = 0.24 * 2 / (4 * 8 * 2 * 50)
@@ -105,13 +103,6 @@ class Ablate:
             for row in chosen
         ]
 
-    def settings(self) -> Settings:
-        """How to carry out meta-training."""
-        from celo.meta.trainer import Settings
-
-        data_dir = self.data_dir and str(self.data_dir)
-        return Settings(data_dir=data_dir, tracker=self.tracker, group=self.out.absolute().name)
-
     def request(self, *learned: str) -> Request:
         """The evaluation: Adam and the learned optimizers given."""
         from celo.evaluation.suites import tasks_of
@@ -139,15 +130,17 @@ def train(command: Ablate, trials: Sequence[Trial]) -> tuple[dict[str, Path], bo
     Raises:
         ValueError: a folder holds a run of another recipe.
     """
-    from celo.meta.trainer import THETA_FILE, meta_train
+    from celo.meta.trainer import THETA_FILE, Settings, meta_train
 
+    data_dir = command.data_dir and str(command.data_dir)
+    settings = Settings(data_dir=data_dir, tracker=command.tracker, group=command.out.absolute().name)
     finished: dict[str, Path] = {}
     busy: list[Trial] = []
     for trial in itertools.chain(trials, busy):  # a busy trial comes once more at the end
         folder = command.out / "meta" / trial.label
         print(f"{trial.label}: {trial.row.change}", flush=True)
         try:
-            result = meta_train(trial.recipe, folder, command.settings())
+            result = meta_train(trial.recipe, folder, settings)
         except BlockingIOError as error:
             print(f"{trial.label} is left to another process ({error})", flush=True)
             if trial not in busy:
@@ -168,7 +161,8 @@ def report(command: Ablate, request: Request) -> None:
     from celo.evaluation.report.records import csv_bytes
     from celo.scripts import pipeline
 
-    scores, page = pipeline.show(request, command.out / "report", reps=command.reps, seed=command.seed)
+    shown = (pipeline.of_request(request), command.out / "report", command.reps, command.seed)
+    scores, page = pipeline.show(request.folder, *shown)
     found = findings(scores, command.meta_seeds, command.reps, command.seed)
     if found:  # without scores, an earlier table stays
         parts = [table(found).markdown(), f"Tasks ({len(scores.tasks)}): {', '.join(scores.tasks)}."]
@@ -177,8 +171,8 @@ def report(command: Ablate, request: Request) -> None:
     print(f"{table(found).text()}\n\nAll scores: {page}")
 
 
-def planned(command: Ablate, cores: int) -> Any:
-    """The selected rows: what they change, meta-iterations, estimated hours, and the paper's score.
+def plan(command: Ablate, cores: int) -> str:
+    """A table of the selected rows: what they change, meta-iterations, estimated hours, the paper's score.
 
     Hours are those of a run that has already measured its speed in ``out``, else estimated from the number of
     inner steps, which is right within a factor of about two; evaluations and compilation do not count.
@@ -186,17 +180,16 @@ def planned(command: Ablate, cores: int) -> Any:
     from celo.ablations.grid import TABLES
     from celo.evaluation.report.table import Table
 
-    lines, total = [], 0.0
-    for trial in command.trials():
-        hours = estimated_hours(trial.recipe, command.out / "meta" / trial.label, cores)
-        total += hours
-        iterations = " + ".join(f"{stage.iterations:,}" for stage in trial.recipe.stages)
-        row = trial.row
-        published = f"{row.published:.2f}"
-        lines.append((trial.label, TABLES[row.table], row.change, iterations, f"{hours:.2g}", published))
-    lines.append(("all", "", "", "", f"{total:.2g}", ""))
+    trials = command.trials()
+    hours = [estimated_hours(one.recipe, command.out / "meta" / one.label, cores) for one in trials]
+    lines = []
+    for one, each in zip(trials, hours, strict=True):
+        iterations = " + ".join(f"{stage.iterations:,}" for stage in one.recipe.stages)
+        head = (one.label, TABLES[one.row.table], one.row.change, iterations)
+        lines.append((*head, f"{each:.2g}", f"{one.row.published:.2f}"))
+    lines.append(("all", "", "", "", f"{sum(hours):.2g}", ""))
     header = ("row.seed", "table", "change", "meta-iterations", f"hours, {cores} cores", "paper: IQM")
-    return Table(header, tuple(lines))
+    return Table(header, tuple(lines)).text()
 
 
 def estimated_hours(recipe: Recipe, folder: Path, cores: int) -> float:
@@ -222,17 +215,16 @@ def main(argv: list[str] | None = None) -> int:
         0 = the whole table is written; 1 = something is left to do, as after a signal in meta-training;
         128 + n = signal n in the evaluation.
     """
-    with exit_with():
+    with checks.exit_with():
         command = checks.parse(Ablate, argv, "celo ablate", __doc__)
         from celo.scripts.devices import Devices, core_count, set_up
 
         trials, request = command.trials(), command.request()
         if command.plan:
-            print(planned(command, command.host_devices or core_count()).text())
+            print(plan(command, command.host_devices or core_count()))
             return 0
         from celo.scripts import pipeline
 
-        command.settings()
         set_up(Devices(command.host_devices))
         pipeline.check(request)  # now, so that bad data do not show up after hours
         thetas, stopped = train(command, trials)

@@ -8,29 +8,27 @@ evaluate: trainings per minute of the evaluation, against loops over single trai
 from __future__ import annotations
 
 import sys
+from typing import Annotated, Any
 
-import tyro
+from tyro.conf import subcommand
 
 from celo.scripts import checks
 from celo.scripts.benchmarks.evaluate import EvaluateSpeed
 from celo.scripts.benchmarks.meta import Meta
 from celo.scripts.benchmarks.update import Update
-from celo.scripts.errors import exit_with
 
-COMMANDS = {"meta": Meta, "update": Update, "evaluate": EvaluateSpeed}
+COMMANDS: Any = (
+    Annotated[Meta, subcommand("meta")]
+    | Annotated[Update, subcommand("update")]
+    | Annotated[EvaluateSpeed, subcommand("evaluate")]
+)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command."""
-    with exit_with():
-        argv = checks.arguments(argv, may_be_empty=("--json",))
-        command = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, args=argv, description=__doc__, prog="celo benchmark"
-        )
-        checks.numbers(command)
+    with checks.exit_with():
+        command = checks.parse(COMMANDS, argv, "celo benchmark", __doc__)
         checks.output_file(command.json)
-        if hasattr(command, "check"):
-            command.check()
         command.run()
     return 0
 

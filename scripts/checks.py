@@ -1,4 +1,4 @@
-"""Checks of a command line, made before a command does anything: every argument, number and output path.
+"""Checks of a command line, made before a command does anything, and how a command ends when one fails.
 
 `parse` makes all of them. What a name means (a task, an optimizer, a checkpoint) is checked by the package
 that knows it, also before anything is trained or written.
@@ -6,13 +6,15 @@ that knows it, also before anything is trained or written.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
 import shlex
 import sys
+import typing
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,6 +48,33 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 LARGEST = 2**53  # of numbers without an entry
 
+# RuntimeError covers RecursionError and the error of JAX for a device with too little memory.
+_EXPECTED = (
+    ValueError,
+    TypeError,
+    OSError,
+    RuntimeError,
+    ImportError,
+    MemoryError,
+    OverflowError,
+    SystemError,
+)
+
+
+@contextlib.contextmanager
+def exit_with() -> Iterator[None]:
+    """Turn the errors that bad input causes into one message on stderr and exit code 2.
+
+    Set CELO_TRACEBACK=1 to see the traceback.
+    """
+    try:
+        yield
+    except _EXPECTED as error:
+        if os.environ.get("CELO_TRACEBACK"):
+            raise
+        print(f"error: {str(error) or type(error).__name__}", file=sys.stderr)
+        sys.exit(2)
+
 
 def parse(
     command: type[Command],
@@ -53,23 +82,27 @@ def parse(
     prog: str,
     description: str | None,
     folders: Sequence[str] = (),
+    gone: Mapping[str, str] = {},
 ) -> Command:
     """Parses a command line into a dataclass, and checks it.
 
     Args:
-        command: the dataclass; a method ``check`` of it is called last.
+        command: the dataclass, or a union of subcommands; a method ``check`` of it is called last.
         argv: arguments; None = those of the process.
         prog: name for the help.
         description: text for the help.
         folders: names of fields that are folders for output.
+        gone: options of earlier versions, each with the advice that an error gives.
 
     Raises:
         ValueError: an argument, a number or a path is not possible.
         SystemExit: from tyro, with code 2, for arguments that do not fit the dataclass.
     """
-    fields: Sequence[Any] = dataclasses.fields(command)  # type: ignore[arg-type]
-    optional = [f"--{field.name.replace('_', '-')}" for field in fields if field.default == ""]
-    found = tyro.cli(command, args=arguments(argv, optional), description=description, prog=prog)
+    argv = arguments(argv, _may_be_empty(command))
+    for argument in argv:
+        if (option := argument.partition("=")[0].replace("_", "-")) in gone:
+            raise ValueError(f"{option} does not exist any more; {gone[option]}")
+    found = tyro.cli(command, args=argv, description=description, prog=prog)
     numbers(found)
     for name in folders:
         if (path := getattr(found, name)) is not None:
@@ -79,22 +112,29 @@ def parse(
     return found
 
 
-def arguments(argv: Sequence[str] | None, may_be_empty: Collection[str] = ()) -> list[str]:
-    """Returns the arguments of a command line.
+def _may_be_empty(command: Any) -> set[str]:
+    """The fields that take an empty text, as their default is one; those of nested dataclasses too."""
+    if not dataclasses.is_dataclass(command):
+        return set().union(*map(_may_be_empty, typing.get_args(command)))
+    fields = dataclasses.fields(command)
+    nested = (_may_be_empty(field.default) for field in fields if dataclasses.is_dataclass(field.default))
+    return {field.name for field in fields if field.default == ""}.union(*nested)
 
-    Args:
-        argv: arguments; None = those of the process.
-        may_be_empty: options that take an empty text.
+
+def arguments(argv: Sequence[str] | None, may_be_empty: Collection[str] = ()) -> list[str]:
+    """Returns the arguments of a command line; None = those of the process.
 
     Raises:
-        ValueError: one is empty, too long, not text, or holds a line break or another control character.
+        ValueError: one is too long, not text, holds a line break or another control character, or is empty
+            and not the value of a field that may be.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     for before, argument in zip(["", *argv], argv, strict=False):
         option, equals, value = argument.partition("=")
         if not option.startswith("--"):
             option, equals, value = before, "=", argument
-        if equals and not value and option.replace("_", "-") not in may_be_empty:
+        field = option.lstrip("-").rpartition(".")[2].replace("-", "_")
+        if equals and not value and field not in may_be_empty:
             raise ValueError(f"an argument is empty: {shlex.join(argv)}")
         names = one_line(argument).split("/")
         if len(argument) > LONGEST_ARGUMENT or max(len(name.encode()) for name in names) > LONGEST_NAME:
@@ -116,11 +156,7 @@ def one_line(text: str) -> str:
 
 
 def command_line(words: Sequence[str]) -> str:
-    """Words as one line that a shell reads back as exactly these words.
-
-    Raises:
-        ValueError: a word would break the line.
-    """
+    """Words as one line that a shell reads back as exactly these words; ValueError as `one_line`."""
     return shlex.join(map(one_line, words))
 
 
@@ -140,12 +176,6 @@ def numbers(command: Any) -> None:
                 if not low <= number <= high:  # false for NaN
                     expected = f"{low:,} to {high:,}" if math.isfinite(number) else "a finite number"
                     raise ValueError(f"{field.name} is {number}; expected {expected}")
-
-
-def at_least(name: str, number: float, least: float) -> None:
-    """Raises ValueError if a number is smaller than the least one possible."""
-    if number < least:
-        raise ValueError(f"{name} is {number}; expected at least {least}")
 
 
 def output_file(path: str | Path) -> None:

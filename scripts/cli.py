@@ -9,58 +9,48 @@ import importlib
 import importlib.metadata
 import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from typing import NamedTuple
 
 from celo._core.names import unknown_name
 
 
-@dataclass(frozen=True)
-class Command:
-    """One subcommand: the module of its program, what it does, and the extra it needs."""
+class Command(NamedTuple):
+    """One subcommand: what it does, and the extra it needs."""
 
-    module: str
     description: str
-    extra: str
+    extra: str = "eval"
 
 
-_DESCRIPTIONS = {
-    "meta-train": ("meta-train a learned optimizer; resumes an existing run", "train"),
-    "evaluate": ("train suites of tasks and store every training", "eval"),
-    "report": ("turn stored results into scores, tables and figures", "eval"),
-    "compare": ("compare checkpoints with tuned Adam on named tasks", "eval"),
-    "ablate": ("run the grid of changes to the recipe", "eval"),
-    "demo": ("meta-train a small Celo, compare it with Adam", "eval"),
-    "benchmark": ("measure time and memory on this machine", "eval"),
-    "convert": ("convert weights between this format and upstream's", "train"),
-    "list": ("list tasks, optimizers, presets or suites", "train"),
+COMMANDS = {
+    "meta-train": Command("meta-train a learned optimizer; resumes an existing run", "train"),
+    "evaluate": Command("train suites of tasks and store every training"),
+    "report": Command("turn stored results into scores, tables and figures"),
+    "compare": Command("compare checkpoints with tuned Adam on named tasks"),
+    "ablate": Command("run the grid of changes to the recipe"),
+    "demo": Command("meta-train a small Celo, compare it with Adam"),
+    "benchmark": Command("measure time and memory on this machine"),
+    "convert": Command("convert weights between this format and upstream's", "train"),
+    "list": Command("list tasks, optimizers, presets or suites", "train"),
 }
-COMMANDS: Mapping[str, Command] = MappingProxyType(
-    {
-        name: Command(f"celo.scripts.{name.replace('-', '_')}", description, extra)
-        for name, (description, extra) in _DESCRIPTIONS.items()
-    }
-)
 
 # Import names that differ from the name of the distribution.
-_DISTRIBUTIONS = {"PIL": "pillow", "orbax": "orbax-checkpoint", "sklearn": "scikit-learn"}
+_DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}
 
-_USAGE_HEAD = """\
+_USAGE = """\
 usage: celo COMMAND [ARGUMENTS ...]
 
-commands:"""
+commands:
+{commands}
 
-_USAGE_TAIL = """
 options:
   -h, --help  show this text; `celo COMMAND --help` shows the arguments of a command
   --version   show the version"""
 
 
 def usage() -> str:
-    """Return the help text: one line per command."""
-    commands = (f"  {name:<12}{command.description}" for name, command in COMMANDS.items())
-    return "\n".join([_USAGE_HEAD, *commands, _USAGE_TAIL])
+    """The help text: one line per command."""
+    lines = (f"  {name:<12}{command.description}" for name, command in COMMANDS.items())
+    return _USAGE.format(commands="\n".join(lines))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -84,28 +74,23 @@ def main(argv: list[str] | None = None) -> int:
     if name == "--version":
         print(f"celo {importlib.metadata.version('celo')}")
         return 0
-    command = COMMANDS.get(name)
-    if command is None:
+    if name not in COMMANDS:
         print(f"celo: {unknown_name('command', name, COMMANDS)}", file=sys.stderr)
         return 2
-    return _run(name, command, rest)
-
-
-def _run(name: str, command: Command, argv: list[str]) -> int:
     try:
-        status = importlib.import_module(command.module).main(argv)
+        program = importlib.import_module(f"celo.scripts.{name.replace('-', '_')}")
+        return program.main(rest) or 0
     except ModuleNotFoundError as error:
         extra = _extra_that_brings(error.name or "")
         if extra is None:  # not an optional package: a fault of this package or of the installation
             raise
-        extras = ",".join(sorted({command.extra, extra}))
+        extras = ",".join(sorted({COMMANDS[name].extra, extra}))
         print(
             f"celo {name}: the package {error.name!r} is not installed; "
             f"install what this command needs with: pip install 'celo[{extras}]'",
             file=sys.stderr,
         )
         return 1
-    return 0 if status is None else status
 
 
 def _extra_that_brings(module: str) -> str | None:
@@ -113,17 +98,13 @@ def _extra_that_brings(module: str) -> str | None:
     top = module.partition(".")[0]
     if top == "celo":  # the extras name this package too
         return None
-    wanted = _canonical(_DISTRIBUTIONS.get(top, top))
+    wanted = _DISTRIBUTIONS.get(top, top).replace("_", "-").lower()
     for requirement in importlib.metadata.requires("celo") or []:
         distribution = re.match(r"[\w.-]+", requirement)
         extra = re.search(r"""extra == ["']([\w-]+)["']""", requirement)
-        if extra and distribution and _canonical(distribution.group()) == wanted:
+        if extra and distribution and distribution.group().replace("_", "-").lower() == wanted:
             return extra.group(1)
     return None
-
-
-def _canonical(distribution: str) -> str:
-    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 if __name__ == "__main__":

@@ -10,12 +10,11 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from celo.scripts import checks
-from celo.scripts.errors import exit_with
 
 if TYPE_CHECKING:
     from celo.evaluation.sweep import Request
@@ -58,29 +57,16 @@ class Compare:
 
     def request(self) -> Request:
         """The evaluation of Adam and the checkpoints."""
-        from celo.evaluation.sweep import Request
-        from celo.scripts.pipeline import own_folder
+        from celo.scripts.pipeline import report_request
 
-        folder, others = own_folder(
-            self.folder.absolute(), steps=self.steps, seeds=self.seeds, seed=self.seed
-        )
-        return Request(
-            folder,
-            self.tasks,
-            ("adam", *self.checkpoints),
-            self.steps,
-            self.seeds,
-            self.seed,
-            batch=self.batch,
-            data_dir=self.data_dir,
-            reuse=others,
-            new_labels=True,
-        )
+        sizes = (self.steps, self.seeds, self.seed)
+        more = {"batch": self.batch, "data_dir": self.data_dir}
+        return report_request(self.folder, self.tasks, self.checkpoints, *sizes, **more)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; 0 = the report is written."""
-    with exit_with():
+    with checks.exit_with():
         command = checks.parse(Compare, argv, "celo compare", __doc__, ("folder",))
         from celo.meta.runs.metrics import read_metrics
         from celo.scripts import pipeline
@@ -92,7 +78,8 @@ def main(argv: list[str] | None = None) -> int:
         outcome, stop = pipeline.train(request)
         if code := pipeline.conclude(outcome, stop):
             return code
-        _, page = pipeline.show(request, command.folder, TITLE, "index.html", metrics=metrics)
+        shown: dict[str, Any] = {"title": TITLE, "page_file": "index.html", "metrics": metrics}
+        _, page = pipeline.show(request.folder, pipeline.of_request(request), command.folder, **shown)
     print(f"Report with figures: {page}")
     return 0
 

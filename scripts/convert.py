@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from celo.scripts import checks
-from celo.scripts.errors import exit_with
 
 if TYPE_CHECKING:
     from celo.checkpoint import Loaded
@@ -91,7 +90,7 @@ class Convert:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; 0 = the file is written."""
-    with exit_with():
+    with checks.exit_with():
         print(checks.parse(Convert, argv, "celo convert", __doc__).run())
     return 0
 

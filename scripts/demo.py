@@ -11,10 +11,9 @@ import dataclasses
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from celo.scripts import checks
-from celo.scripts.errors import exit_with
 
 if TYPE_CHECKING:
     from celo.evaluation.sweep import Request
@@ -48,26 +47,16 @@ class Demo:
     def request(self, *learned: str) -> Request:
         """The evaluation: suite quick with Adam and the learned optimizers given."""
         from celo.evaluation.suites import tasks_of
-        from celo.evaluation.sweep import Request
-        from celo.scripts.pipeline import own_folder
+        from celo.scripts.pipeline import report_request
 
-        folder, others = own_folder(self.out.absolute(), steps=self.steps, seeds=self.seeds)
-        return Request(
-            folder,
-            tasks_of("quick"),
-            ("adam", *learned),
-            self.steps,
-            self.seeds,
-            data_dir=self.data_dir,
-            reuse=others,
-            new_labels=True,
-        )
+        sizes = (self.steps, self.seeds)
+        return report_request(self.out, tasks_of("quick"), learned, *sizes, data_dir=self.data_dir)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; 0 = the report is written, or a signal stopped it and a checkpoint is written."""
     start = time.perf_counter()
-    with exit_with():
+    with checks.exit_with():
         command = checks.parse(Demo, argv, "celo demo", __doc__, ("run_dir", "out"))
         from celo.meta.presets import preset
         from celo.meta.runs.metrics import read_metrics
@@ -90,7 +79,8 @@ def main(argv: list[str] | None = None) -> int:
             return code
         print("3. Results", flush=True)
         metrics = read_metrics(result.path / "metrics.jsonl")
-        _, page = pipeline.show(request, command.out, TITLE, "index.html", metrics=metrics)
+        shown: dict[str, Any] = {"title": TITLE, "page_file": "index.html", "metrics": metrics}
+        _, page = pipeline.show(request.folder, pipeline.of_request(request), command.out, **shown)
     print(f"Report with figures: {page}  ({time.perf_counter() - start:.0f} s in all)")
     return 0
 

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from celo.scripts import checks
-from celo.scripts.errors import exit_with
 
 if TYPE_CHECKING:
     from celo.evaluation.sweep import Request
 
 SUITES = tyro.conf.arg(metavar="{quick,cpu,celo17,velodrome}|TASK,TASK,...")
+GONE = {"--memory-gib": "--batch sets how many trainings a device call does at once"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,18 +112,20 @@ class Evaluate:
         from celo.evaluation.suites import tasks_of
         from celo.evaluation.sweep import Request, default_share
 
+        names = {field.name for field in dataclasses.fields(Request)} & vars(self).keys() - {"tasks"}
+        same = {name: getattr(self.anywhere(), name) for name in names}
         share = _absolute(self.baselines or default_share()) if self.share_baselines else None
-        names = ("steps", "seeds", "seed", "eval_every", "eval_batches", "grid", "batch", "lm_corpus")
-        return Request(
-            folder=_absolute(self.out),
-            tasks=tasks_of(self.suite, self.tasks),
-            optimizers=self.optimizers,
+        return Request(_absolute(self.out), tasks_of(self.suite, self.tasks), share=share, **same)
+
+    def anywhere(self) -> Evaluate:
+        """The same command with paths that mean the same in any working folder."""
+        return dataclasses.replace(
+            self,
+            out=_absolute(self.out),
             data_dir=self.data_dir and _absolute(self.data_dir),
-            lm_tokenizer=self.lm_tokenizer and _absolute_tokenizer(self.lm_tokenizer),
-            skip_missing_data=self.skip_missing_data,
             reuse=tuple(map(_absolute, self.reuse)),
-            share=share,
-            **{name: getattr(self, name) for name in names},
+            baselines=self.baselines and _absolute(self.baselines),
+            lm_tokenizer=self.lm_tokenizer and _absolute_tokenizer(self.lm_tokenizer),
         )
 
     def track(self, request: Request) -> None:
@@ -148,16 +150,13 @@ class Evaluate:
             suite=None,
             tasks=(task,),
             optimizers=(anywhere(optimizer),),
-            print_commands=False,
+            data_dir=Path(data_dir) if data_dir else None,
             cluster="none",
-            out=_absolute(self.out),
-            data_dir=_absolute(Path(data_dir)) if data_dir else None,
-            reuse=tuple(map(_absolute, self.reuse)),
-            baselines=self.baselines and _absolute(self.baselines),
-            lm_tokenizer=self.lm_tokenizer and _absolute_tokenizer(self.lm_tokenizer),
+            print_commands=False,
         )
+        words = _arguments(alone.anywhere())
         # -P: a package named celo in the working folder is not imported instead.
-        return checks.command_line([sys.executable, "-P", "-m", "celo.scripts.evaluate", *_arguments(alone)])
+        return checks.command_line([sys.executable, "-P", "-m", "celo.scripts.evaluate", *words])
 
 
 def _absolute(path: Path) -> Path:
@@ -186,8 +185,8 @@ def _arguments(command: Evaluate) -> Iterator[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; 0 = everything is done, 1 = something failed, 128 + n = stopped by signal n."""
-    with exit_with():
-        command = checks.parse(Evaluate, argv, "celo evaluate", __doc__)
+    with checks.exit_with():
+        command = checks.parse(Evaluate, argv, "celo evaluate", __doc__, gone=GONE)
         from celo.evaluation.cluster import jobs, run_on_ray
         from celo.evaluation.scores import REFERENCE
         from celo.scripts import pipeline
@@ -199,13 +198,9 @@ def main(argv: list[str] | None = None) -> int:
             log = partial(print, file=sys.stderr)
             print("\n".join(command.command_for(task, text) for task, text in jobs(request, log)))
             return 0
-        where: dict[str, Any] = {
-            "address": command.ray_address,
-            "cpus": command.cpus_per_job,
-            "retries": command.retries,
-        }
-        how = partial(run_on_ray, **where) if command.cluster == "ray" else pipeline.run
-        outcome, stop = pipeline.train(request, how)
+        cluster = {"address": command.ray_address, "cpus": command.cpus_per_job, "retries": command.retries}
+        on_ray = partial(run_on_ray, **cluster)
+        outcome, stop = pipeline.train(request, on_ray if command.cluster == "ray" else pipeline.run)
         code = pipeline.conclude(outcome, stop)
         if not outcome.missing:
             print(f"All trainings are done: {command.out}. Scores: celo report {command.out}")

@@ -10,7 +10,6 @@ from typing import Literal
 import tyro
 
 from celo.scripts import checks
-from celo.scripts.errors import exit_with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +52,7 @@ def lines(what: str) -> Iterator[tuple[str, str]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command."""
-    with exit_with():
+    with checks.exit_with():
         command = checks.parse(List, argv, "celo list", __doc__)
         found = [pair for pair in lines(command.what) if command.contains.lower() in pair[0].lower()]
         width = max((len(name) for name, _ in found), default=0)

@@ -24,8 +24,8 @@ from celo.learned import LEARNED
 from celo.meta.presets import preset
 from celo.meta.recipe import Recipe, Stage
 from celo.meta.trainer import BEST_FILE, THETA_FILE, Result, Settings, meta_train
+from celo.scripts import checks
 from celo.scripts.devices import Devices, set_up
-from celo.scripts.errors import exit_with
 
 PROGRAM = "celo meta-train"
 _MOST_STAGES = 99
@@ -70,7 +70,7 @@ def parse(argv: list[str] | None = None) -> tuple[Recipe, MetaTrain]:
         raise ValueError(f"stages is {count}; expected a whole number from 1 to {_MOST_STAGES}")
     stages = (*recipe.stages, *[recipe.stages[-1]] * count)[:count]
     options = _options(dataclasses.replace(recipe, stages=stages), chosen.preset)
-    given = vars(tyro.cli(options, args=argv, description=__doc__, prog=PROGRAM))
+    given = vars(checks.parse(options, argv, PROGRAM, __doc__))
     plain = {name: given[name] for name in _hints(Recipe) if name != "stages"}
     others = {name: given[name] for name in _hints(MetaTrain)}
     stages = tuple(given[f"stage{i}"] for i in range(1, count + 1))
@@ -112,10 +112,8 @@ def conclusion(result: Result, seconds: float) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; 0 = the run is finished, or a signal stopped it and a checkpoint is written."""
     start = time.perf_counter()
-    with exit_with():
+    with checks.exit_with():
         recipe, command = parse(argv)
-        if command.run_dir == "":
-            raise ValueError("run_dir is ''; expected the name of a folder")
         set_up(command.devices)
         run_dir = Path(command.run_dir or f"runs/{command.preset}")
         result = meta_train(recipe, run_dir, command.settings)

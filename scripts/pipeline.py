@@ -6,13 +6,14 @@ import dataclasses
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from celo.evaluation import report
+from celo.evaluation.envelope import Envelope
 from celo.evaluation.optimizers import parse
 from celo.evaluation.results import ROWS, Requested, Training, check_folder, read, read_requested
 from celo.evaluation.runner import Observer, Outcome, run
@@ -141,50 +142,67 @@ def conclude(outcome: Outcome, stop: StopRequest) -> int:
     return int(bool(outcome.missing or outcome.failures))
 
 
-def of_request(request: Request) -> Requested:
-    """What a folder records as requested, restricted to Adam and the tasks and optimizers of a request."""
-    found = read_requested(request.folder)
-    labels = {REFERENCE, *(parse(text, request.grid, request.seed).label for text in request.optimizers)}
-    pairs = tuple(pair for pair in found.pairs if pair.task in request.tasks and pair.optimizer in labels)
-    optimizers = {label: one for label, one in found.optimizers.items() if label in labels}
+def restricted(found: Requested, labels: Collection[str], tasks: Collection[str] | None = None) -> Requested:
+    """What a folder records as requested, restricted to some labels, to Adam, and to some tasks if given."""
+    kept = {REFERENCE, *labels}
+    pairs = (pair for pair in found.pairs if tasks is None or pair.task in tasks)
+    pairs = tuple(pair for pair in pairs if pair.optimizer in kept)
+    optimizers = {label: one for label, one in found.optimizers.items() if label in kept}
     return dataclasses.replace(found, pairs=pairs, optimizers=optimizers)
 
 
-def own_folder(out: Path, **settings: int) -> tuple[Path, tuple[Path, ...]]:
-    """The folder of results for these settings below a report's folder, and those for other settings."""
-    name = "_".join(f"{value}{name}" for name, value in settings.items())
-    others = sorted(path.parent for path in (out / "results").glob(f"*/{ROWS}"))
-    return out / "results" / name, tuple(path for path in others if path.name != name)
+def of_request(request: Request) -> Requested:
+    """What a folder records as requested, restricted to Adam and the tasks and optimizers of a request."""
+    labels = [parse(text, request.grid, request.seed).label for text in request.optimizers]
+    return restricted(read_requested(request.folder), labels, request.tasks)
+
+
+def report_request(
+    out: Path,
+    tasks: tuple[str, ...],
+    learned: Sequence[str],
+    steps: int,
+    seeds: int,
+    seed: int = 0,
+    **more: Any,
+) -> Request:
+    """The request of a report whose trainings lie below its folder: Adam and learned optimizers.
+
+    Each combination of steps, seeds and seed has a folder; trainings that fit are taken from the others.
+    """
+    folder = out.absolute() / "results" / f"{steps}steps_{seeds}seeds_{seed}seed"
+    others = sorted({path.parent for path in folder.parent.glob(f"*/{ROWS}")} - {folder})
+    optimizers = ("adam", *learned)
+    return Request(
+        folder, tasks, optimizers, steps, seeds, seed, reuse=tuple(others), new_labels=True, **more
+    )
 
 
 def show(
-    request: Request,
+    folder: Path,
+    requested: Requested,
     out: Path,
-    title: str = report.TITLE,
-    page_file: str = report.PAGE_FILE,
     reps: int = 2000,
     seed: int = 0,
-    metrics: Sequence[Mapping[str, Any]] = (),
+    curves: Mapping[str, Envelope] | None = None,
+    **how: Any,
 ) -> tuple[ScoreTable, Path]:
-    """Prints the scores of a request and writes its report.
+    """Prints the scores of a folder of results and writes its report.
 
     Args:
-        request: the request; other tasks and optimizers of its folder are left out.
+        folder: the results.
+        requested: the part of the results to show.
         out: folder of the report.
-        title: heading of the page.
-        page_file: name of the page.
         reps: bootstrap resamples.
         seed: seed of the resampling.
-        metrics: rows of the metrics of a meta-training, for its figures.
+        curves: envelopes of Adam by task, for VeLO's speedup.
+        **how: arguments of `celo.evaluation.report.write`, such as the title.
 
     Returns:
         The scores, and the page.
     """
-    table = score_table(read(request.folder, print), of_request(request))
+    table = score_table(read(folder, print), requested, curves)
     summaries = summarise(table, reps, seed)
     print(f"\n{report.described(table, summaries)}\n", flush=True)
     resampling = f"{reps:,} resamples, seed {seed}"
-    page = report.write(
-        out, table, summaries, title=title, page_file=page_file, resampling=resampling, metrics=metrics
-    )
-    return table, page
+    return table, report.write(out, table, summaries, resampling=resampling, **how)

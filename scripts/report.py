@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from celo.scripts.errors import exit_with
+from celo.scripts import checks
 
 # Everything else is imported late: --help does not wait for JAX, pandas and matplotlib.
 if TYPE_CHECKING:
     from celo.evaluation.envelope import Envelope
-    from celo.evaluation.results import Requested
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,40 +42,13 @@ class Report:
     reps: int = 2000
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        """Checks the numbers before anything is read."""
-        if not 1 <= self.reps <= 10**6:
-            raise ValueError(f"reps is {self.reps}; expected 1 to 1,000,000 bootstrap resamples")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed is {self.seed}; expected a whole number from 0 to {2**32 - 1}")
 
-
-def selected(requested: Requested, labels: tuple[str, ...]) -> Requested:
-    """What was requested of the labels to compare, or of all, and always of the reference.
-
-    Raises:
-        ValueError: a label was not requested.
-    """
-    from celo._core.names import unknown_name
-    from celo.evaluation.scores import REFERENCE
-
-    for label in labels:
-        if label not in requested.optimizers:
-            raise unknown_name("optimizer", label, requested.optimizers)
-    kept = {REFERENCE, *(labels or requested.optimizers)}
-    pairs = tuple(pair for pair in requested.pairs if pair.optimizer in kept)
-    optimizers = {label: one for label, one in requested.optimizers.items() if label in kept}
-    return dataclasses.replace(requested, pairs=pairs, optimizers=optimizers)
-
-
-def envelopes(path: Path | None) -> tuple[dict[str, Envelope] | None, str]:
-    """Envelopes of Adam by task, and in words where they are from; None and "" without a path.
+def envelopes(path: Path) -> tuple[dict[str, Envelope], str]:
+    """Envelopes of Adam by task, and in words where they are from.
 
     Raises:
         ValueError: a folder of results without a finished training of Adam, or a file of something else.
     """
-    if path is None:
-        return None, ""
     from celo.evaluation.envelope import envelope_of, read_envelopes
     from celo.evaluation.results import read, read_requested
     from celo.evaluation.scores import REFERENCE
@@ -96,26 +68,27 @@ def envelopes(path: Path | None) -> tuple[dict[str, Envelope] | None, str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; 0 = the report is written."""
-    with exit_with():
-        command = tyro.cli(Report, args=argv, description=__doc__, prog="celo report")
-        from celo.evaluation import report
-        from celo.evaluation.results import read, read_requested
-        from celo.evaluation.scores import score_table
-        from celo.evaluation.statistics import summarise
+    with checks.exit_with():
+        command = checks.parse(Report, argv, "celo report", __doc__, ("out",))
+        from celo._core.names import lookup
+        from celo.evaluation.results import read_requested
+        from celo.scripts import pipeline
 
-        requested = selected(read_requested(command.folder), command.optimizers)
-        curves, origin = envelopes(command.envelope)
-        table = score_table(read(command.folder, log=print), requested, curves)
-        summaries = summarise(table, command.reps, command.seed)
-        page = report.write(
+        requested = read_requested(command.folder)
+        for label in command.optimizers:
+            lookup("optimizer", label, requested.optimizers)
+        curves, origin = envelopes(command.envelope) if command.envelope else (None, "")
+        _, page = pipeline.show(
+            command.folder,
+            pipeline.restricted(requested, command.optimizers or tuple(requested.optimizers)),
             command.out or command.folder / "report",
-            table,
-            summaries,
-            resampling=f"{command.reps:,} resamples, seed {command.seed}",
+            command.reps,
+            command.seed,
+            curves,
             envelopes=origin,
             log=lambda line: print(f"  {line}", flush=True),
         )
-        print(f"\n{report.described(table, summaries)}\n\nReport: {page}")
+        print(f"\nReport: {page}")
     return 0
 
 

@@ -14,12 +14,15 @@ import dataclasses
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from celo.scripts.benchmarks.measuring import MeasuringProcess, publish
 from celo.scripts.devices import Devices, core_count, set_up
+
+if TYPE_CHECKING:
+    from celo.evaluation.sweep import Request
 
 WAYS = ("runner", "scan", "stepwise", "recompiled")
 
@@ -50,71 +53,55 @@ class EvaluateSpeed:
 
     def check(self) -> None:
         """Checks names and folders."""
-        request(self.task_names(), self.data_dir, self.steps, self.seeds, self.batch, Path("unused"))
+        self.request(Path("unused"))
 
-    def task_names(self) -> list[str]:
-        """Names of the tasks."""
+    def request(self, folder: Path) -> Request:
+        """The evaluation that is timed, in a folder."""
         from celo.evaluation.suites import tasks_of
+        from celo.evaluation.sweep import Request
 
-        return list(tasks_of(self.suite or (None if self.tasks else "cpu"), self.tasks))
+        tasks = tasks_of(self.suite or (None if self.tasks else "cpu"), self.tasks)
+        sizes = (self.steps, self.seeds)
+        return Request(folder, tasks, ("adam",), *sizes, batch=self.batch, data_dir=self.data_dir)
 
     def run(self) -> None:
         """Times all ways and prints the figures."""
-        given = {"tasks": self.task_names(), "data_dir": self.data_dir and str(self.data_dir.absolute())}
-        given |= {name: getattr(self, name) for name in ("steps", "seeds", "loop_trainings", "batch")}
         figures: dict[str, Any] = {}
         for way in WAYS:
             with MeasuringProcess(cached=False) as process:
-                found = figures[way] = process.ask(time_way, way=way, **given)
+                found = figures[way] = process.ask(time_way, way=way, command=self)
             found["trainings_per_minute"] = round(60 * found["trainings"] / found["seconds"], 2)
             found["cells_per_minute"] = round(60 * len(found["tasks"]) / found["seconds"], 3)
             found["seconds"] = round(found["seconds"], 1)
             found["share_of_peak"] = float(f"{found['gigaflops'] / found['peak_gigaflops']:.3g}")
-        speeds = [figures[way]["trainings_per_minute"] for way in WAYS]
-        for way, speed in zip(WAYS[1:], speeds[1:], strict=True):
-            figures[f"runner_over_{way}"] = round(speeds[0] / speed, 2)
+        speed = {way: figures[way]["trainings_per_minute"] for way in WAYS}
+        for way in WAYS[1:]:
+            figures[f"runner_over_{way}"] = round(speed["runner"] / speed[way], 2)
         publish({**figures, "steps": self.steps, "seeds": self.seeds, "cores": core_count()}, self.json)
 
 
-def request(
-    tasks: list[str], data_dir: str | Path | None, steps: int, seeds: int, batch: int, folder: Path
-) -> Any:
-    """The evaluation that is timed."""
-    from celo.evaluation.sweep import Request
-
-    place = None if data_dir is None else Path(data_dir)
-    return Request(folder, tuple(tasks), ("adam",), steps, seeds, batch=batch, data_dir=place)
-
-
-def time_way(
-    way: str,
-    tasks: list[str],
-    data_dir: str | None,
-    steps: int,
-    seeds: int,
-    loop_trainings: int,
-    batch: int,
-) -> dict[str, Any]:
-    """Times the runner or a loop in this process; arguments as of `EvaluateSpeed`."""
+def time_way(way: str, command: EvaluateSpeed) -> dict[str, Any]:
+    """Times the runner or a loop in this process."""
     # The runner trains a task on each core; a loop has one device that is made of all cores.
     set_up(Devices(host_devices=0 if way == "runner" else 1))
     from celo.meta.tasks import make
     from celo.scripts.benchmarks.arithmetic import peak_gigaflops, training_operations
 
     with tempfile.TemporaryDirectory() as folder:
-        evaluation = request(tasks, data_dir, steps, seeds, batch, Path(folder))
-        loaded = {name: make(name, data_dir) for name in tasks}
+        evaluation = command.request(Path(folder))
+        tasks = {name: make(name, evaluation.data_dir) for name in evaluation.tasks}
         # Counted first, so that an uncountable task shows at once.
-        each = sum(training_operations(task, evaluation.plan) for task in loaded.values())
-        figures = (
-            time_runner(evaluation) if way == "runner" else time_loop(way, loaded, evaluation, loop_trainings)
-        )
+        each = sum(training_operations(task, evaluation.plan) for task in tasks.values())
+        if way == "runner":
+            figures = time_runner(evaluation)
+        else:
+            figures = time_loop(way, tasks, evaluation, command.loop_trainings)
     count = figures["trainings"] / len(tasks)
     rates = {"gigaflops": 1e-9 * each * count / figures["seconds"], "peak_gigaflops": peak_gigaflops()}
     return figures | {name: float(f"{rate:.4g}") for name, rate in rates.items()}
 
 
-def time_runner(evaluation: Any) -> dict[str, Any]:
+def time_runner(evaluation: Request) -> dict[str, Any]:
     """Seconds from the moment the runner has read its data, and what it stores about every task."""
     from celo.evaluation.results import read
     from celo.evaluation.runner import Observer, run
@@ -143,7 +130,7 @@ def time_runner(evaluation: Any) -> dict[str, Any]:
     return {"seconds": seconds, "trainings": len(rows), "tasks": figures}
 
 
-def time_loop(way: str, tasks: dict[str, Any], evaluation: Any, trainings: int) -> dict[str, Any]:
+def time_loop(way: str, tasks: dict[str, Any], evaluation: Request, trainings: int) -> dict[str, Any]:
     """Seconds of all trainings: those of the first, and the mean of the others times their number."""
     import jax
 

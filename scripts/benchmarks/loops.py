@@ -81,25 +81,18 @@ def _judge(split: str, batches: int) -> Any:
     return judge
 
 
-def recompiled(task: Task, plan: EvaluatedTraining) -> Train:
-    """The same with everything compiled anew for every training, as a plain script does."""
-    return lambda rate, key: stepwise(task, plan)(rate, key)
-
-
-LOOPS: dict[str, Loop] = {"scan": scanned, "stepwise": stepwise, "recompiled": recompiled}
+LOOPS: dict[str, Loop] = {
+    "scan": scanned,
+    "stepwise": stepwise,
+    # Everything is compiled anew for every training, as a plain script does.
+    "recompiled": lambda task, plan: lambda rate, key: stepwise(task, plan)(rate, key),
+}
 
 
 def seconds_of(
     loop: Loop, task: Task, plan: EvaluatedTraining, pairs: Sequence[tuple[Any, Any]]
 ) -> dict[str, float]:
-    """Seconds of the first training, with whatever it compiles, and the mean of the others.
-
-    Args:
-        loop: which loop.
-        task: what to train.
-        plan: plan of every training.
-        pairs: learning rates and keys, two at least.
-    """
+    """Seconds of the first training, with whatever it compiles, and the mean of the others, at least one."""
     train, seconds, final = loop(task, plan), [], []
     for rate, key in pairs:
         start = time.perf_counter()

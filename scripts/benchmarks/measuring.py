@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
-import os
-import queue
+import multiprocessing
 import signal
-import subprocess
 import sys
-import threading
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from celo._core.files import write_atomically
 
@@ -33,13 +30,8 @@ class MeasuringProcess:
     """
 
     def __init__(self, time_limit: float | None = None, cached: bool = True):
-        self._command = [sys.executable, "-m", "celo.scripts.benchmarks.measuring"]
-        self._limit = time_limit
-        hidden = () if cached else ("JAX_COMPILATION_CACHE_DIR",)
-        self._environment = {name: value for name, value in os.environ.items() if name not in hidden}
-        self._child: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
-        self._lines: queue.Queue[str] = queue.Queue()
+        self.time_limit, self._cached = time_limit, cached
+        self._child: Any = None
 
     def __enter__(self) -> MeasuringProcess:
         return self
@@ -48,66 +40,63 @@ class MeasuringProcess:
         self._end()
 
     def ask(self, function: Callable[..., Any], **arguments: Any) -> Any:
-        """Returns what the function returns in the child process.
-
-        Args:
-            function: a function at the top level of a module.
-            **arguments: its arguments; they and the result must be values that JSON can hold.
+        """Returns what a function at the top level of a module returns in the child process.
 
         Raises:
             UnansweredError: the function ran out of memory, the process died, or the time limit passed.
         """
-        child = self._child or self._start()
-        request = {"function": f"{function.__module__}:{function.__qualname__}", "arguments": arguments}
-        assert child.stdin is not None  # it is a pipe
+        if self._child is None:
+            context = multiprocessing.get_context("spawn")  # a fork would share JAX's threads
+            self._pipe, far = context.Pipe()
+            self._child = context.Process(target=_answer, args=(far, self._cached), daemon=True)
+            self._child.start()
+            far.close()
         try:
-            child.stdin.write(json.dumps(request) + "\n")
-            child.stdin.flush()
-            line = self._lines.get(timeout=self._limit)
-        except queue.Empty:
-            self._end()
-            raise UnansweredError(f"no result within {self._limit:g} s") from None
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            raise UnansweredError(self._cause_of_death(child))
-        answer = json.loads(line)
-        if "error" in answer:
-            raise UnansweredError(answer["error"])
-        return answer["result"]
+            self._pipe.send((function, arguments))
+            if not self._pipe.poll(self.time_limit):
+                self._end()
+                raise UnansweredError(f"no result within {self.time_limit:g} s")
+            result, error = self._pipe.recv()
+        except (EOFError, OSError):
+            self._child.join()
+            raise UnansweredError(_cause_of_death(self._end())) from None
+        if error:
+            raise UnansweredError(error)
+        return result
 
-    def _start(self) -> subprocess.Popen[str]:
-        pipe, self._lines = subprocess.PIPE, queue.Queue()
-        self._child = subprocess.Popen(
-            self._command, env=self._environment, stdin=pipe, stdout=pipe, text=True
-        )
-        self._reader = threading.Thread(target=_read, args=(self._child.stdout, self._lines), daemon=True)
-        self._reader.start()
-        return self._child
-
-    def _cause_of_death(self, child: subprocess.Popen[str]) -> str:
-        code = child.wait()
-        self._end()
-        if code == -signal.SIGKILL:
-            return "the process was killed (signal SIGKILL), as happens when memory runs out"
-        if code < 0:
-            return f"the process was ended by signal {signal.Signals(-code).name}"
-        return f"the process ended with exit code {code}"
-
-    def _end(self) -> None:
-        """Kills the process and closes its pipes."""
+    def _end(self) -> int:
+        """Kills the process, and returns its exit code."""
         child, self._child = self._child, None
-        if child is not None and self._reader is not None:
-            child.kill()
-            self._reader.join()  # it stops at the end of the pipe
-            with contextlib.suppress(BrokenPipeError):  # an unsent request is of no use any more
-                child.__exit__(None, None, None)
+        if child is None:
+            return 0
+        child.kill()
+        child.join()
+        self._pipe.close()
+        return child.exitcode
 
 
-def _read(stream: IO[str], lines: queue.Queue[str]) -> None:
-    for line in stream:
-        lines.put(line)
-    lines.put("")
+def _cause_of_death(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "the process was killed (signal SIGKILL), as happens when memory runs out"
+    if code < 0:
+        return f"the process was ended by signal {signal.Signals(-code).name}"
+    return f"the process ended with exit code {code}"
+
+
+def _answer(pipe: Connection, cached: bool) -> None:
+    """Answers requests until the other end closes; running out of memory is an answer too."""
+    import jax
+
+    if not cached:
+        jax.config.update("jax_compilation_cache_dir", None)
+    with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(EOFError):  # stdout is for figures
+        while True:
+            function, arguments = pipe.recv()
+            try:
+                answer = (function(**arguments), "")
+            except (MemoryError, jax.errors.JaxRuntimeError) as error:
+                answer = (None, str(error).partition("\n")[0] or type(error).__name__)
+            pipe.send(answer)
 
 
 def publish(figures: dict[str, Any], path: str) -> None:
@@ -116,26 +105,3 @@ def publish(figures: dict[str, Any], path: str) -> None:
     print(text)
     if path:
         write_atomically(Path(path), f"{text}\n".encode())
-
-
-def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Calls the function of a request; running out of memory is an answer too."""
-    import jax
-
-    module, _, name = request["function"].partition(":")
-    try:
-        return {"result": getattr(importlib.import_module(module), name)(**request["arguments"])}
-    except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        return {"error": str(error).partition("\n")[0]}
-
-
-def main() -> None:
-    """Answers requests on stdin until it ends, a line of JSON each way."""
-    answers = sys.stdout
-    with contextlib.redirect_stdout(sys.stderr):  # stdout carries nothing but answers
-        for line in sys.stdin:
-            print(json.dumps(answer(json.loads(line))), file=answers, flush=True)
-
-
-if __name__ == "__main__":
-    main()

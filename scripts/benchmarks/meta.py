@@ -44,12 +44,7 @@ class Meta:
         for number in (1, 2):
             with MeasuringProcess(cached=False) as process:
                 figures[f"stage{number}"] = process.ask(
-                    time_stage,
-                    number=number,
-                    calls=self.calls,
-                    iterations=self.iterations,
-                    host_devices=self.host_devices,
-                    started=time.time(),
+                    time_stage, number=number, command=self, started=time.time()
                 )
         stages = list(figures.values())
         hours = sum(stage["seconds_per_meta_iteration"] for stage in stages) * PAPER_ITERATIONS / 3600
@@ -58,27 +53,20 @@ class Meta:
         publish(figures, self.json)
 
 
-def time_stage(number: int, calls: int, iterations: int, host_devices: int, started: float) -> dict[str, Any]:
-    """Times one stage in this process.
-
-    Args:
-        number: position of the stage in the paper's recipe, 1 or 2.
-        calls: compiled calls to time.
-        iterations: meta-iterations per call.
-        host_devices: as of `Meta`.
-        started: when the process was started, in seconds since the epoch.
-    """
+def time_stage(number: int, command: Meta, started: float) -> dict[str, Any]:
+    """Times a stage of the paper's recipe in this process, which started at a time since the epoch."""
     import jax
 
     from celo.meta.compile import jit_once
 
-    set_up(Devices(host_devices=host_devices))
+    set_up(Devices(command.host_devices))
+    iterations = command.iterations
     program = paper_program(number, iterations)
     program.prepare()
     state = program.begin(jit_once(program.learned.init)(jax.random.key(1)))
     state, _ = program.run(state, 1)
     to_first, seconds = time.time() - started, []
-    for _ in range(calls):
+    for _ in range(command.calls):
         start = time.perf_counter()
         state, _ = program.run(state, iterations)
         seconds.append((time.perf_counter() - start) / iterations)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import statistics
 import sys
 import time
@@ -25,11 +24,12 @@ from celo._core.names import lookup
 from celo.evaluation.report.table import Table
 from celo.evaluation.suites import CELO17
 from celo.meta.tasks import TASKS
-from celo.scripts import checks
 from celo.scripts.benchmarks import update_cost
 from celo.scripts.benchmarks.measuring import MeasuringProcess, UnansweredError
 
 FAILED = "failed"
+OPTIMIZERS = (*LEARNED, *HAND_DESIGNED)
+_COLUMNS = {"ratio": "update time / Adam's", "state_bytes_per_parameter": "state bytes per parameter"}
 Figures = dict[str, Any]
 
 
@@ -56,16 +56,17 @@ class Update:
     memory_gib: float = 8.0
 
     def check(self) -> None:
-        """Checks names, and numbers whose range differs from that of other commands."""
-        checks.at_least("calls", self.calls, update_cost.LEAST_ROUNDS)
+        """Checks names, and a number whose range differs from that of other commands."""
+        if self.calls < update_cost.LEAST_ROUNDS:
+            raise ValueError(f"calls is {self.calls}; expected at least {update_cost.LEAST_ROUNDS}")
         for name in self.tasks:
             lookup("task", name, TASKS)
         for name in self.optimizers:
-            lookup("optimizer", name, dict.fromkeys(update_cost.optimizer_names()))
+            lookup("optimizer", name, dict.fromkeys(OPTIMIZERS))
 
     def run(self) -> None:
         """Measures what the file lacks, and prints the tables."""
-        optimizers = self.optimizers or update_cost.optimizer_names()
+        optimizers = self.optimizers or OPTIMIZERS
         with MeasuringProcess(self.time_limit) as process:
             figures = self._start(process)
             done = {(cost["tree"], cost["optimizer"]) for cost in figures["costs"]}
@@ -79,12 +80,30 @@ class Update:
         print(describe(figures, optimizers))
 
     def _start(self, process: MeasuringProcess) -> Figures:
-        """Machine, settings and trees, with the costs that the file already holds."""
+        """Machine, settings and trees, with what the file already holds but for failed costs.
+
+        Raises:
+            ValueError: the file is not one of this command, or was measured on another machine or otherwise.
+        """
         settings = {name: getattr(self, name) for name in ("calls", "seconds_per_pair", "memory_gib")}
         head = {"machine": process.ask(update_cost.machine), "settings": settings}
         tasks = {task: process.ask(update_cost.tree, task=task) for task in self.tasks or CELO17}
-        earlier = _earlier(self.json, head)
-        return {**head, "tasks": {**earlier["tasks"], **tasks}, "costs": earlier["costs"]}
+        if not self.json or not Path(self.json).exists():
+            return {**head, "tasks": tasks, "costs": []}
+        try:
+            found = json.loads(Path(self.json).read_text())
+            different = [name for name in head if found[name] != head[name]]
+            tasks = {**found["tasks"], **tasks}
+            costs = [cost for cost in found["costs"] if FAILED not in cost]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError(
+                f"{self.json} is not a file of figures of celo benchmark update: {error!r}"
+            ) from error
+        for name in different:
+            raise ValueError(
+                f"{self.json} was measured with {name} {found[name]}, not {head[name]}; choose another file"
+            )
+        return {**head, "tasks": tasks, "costs": costs}
 
     def _pair(self, process: MeasuringProcess, task: str, tree: str, optimizer: str) -> Figures:
         """The cost of one pair, or why it has none."""
@@ -106,27 +125,6 @@ class Update:
             write_atomically(Path(self.json), f"{json.dumps(figures, indent=1)}\n".encode())
 
 
-def _earlier(path: str, head: Figures) -> Figures:
-    """Tasks and costs in the file, without the failed ones; none if there is no file.
-
-    Raises:
-        ValueError: the file is not one of this command, or was measured on another machine or otherwise.
-    """
-    if not path or not Path(path).exists():
-        return {"tasks": {}, "costs": []}
-    try:
-        found = json.loads(Path(path).read_text())
-        different = [name for name in head if found[name] != head[name]]
-        earlier = {"tasks": found["tasks"], "costs": [c for c in found["costs"] if FAILED not in c]}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is not a file of figures of celo benchmark update: {error!r}") from error
-    for name in different:
-        raise ValueError(
-            f"{path} was measured with {name} {found[name]}, not {head[name]}; choose another file"
-        )
-    return earlier
-
-
 def describe(figures: Figures, optimizers: Sequence[str]) -> str:
     """The tables in Markdown, learned and hand-designed optimizers apart, and what failed."""
     groups = [[name for name in group if name in optimizers] for group in (LEARNED, HAND_DESIGNED)]
@@ -140,45 +138,29 @@ def describe(figures: Figures, optimizers: Sequence[str]) -> str:
     return "\n\n".join([*blocks, *(["Not measured:\n" + "\n".join(failed)] if failed else [])])
 
 
-_COLUMNS = {"ratio": "update time / Adam's", "state_bytes_per_parameter": "state bytes per parameter"}
-
-
 def table(figures: Figures, field: str, optimizers: Sequence[str]) -> str:
     """A Markdown table of tasks by optimizers, as table 7 of arXiv 2501.12670.
 
-    Args:
-        figures: as `celo benchmark update` writes them.
-        field: "ratio", with a column for Adam's milliseconds and a last row with the geometric mean over
-            different trees; or "state_bytes_per_parameter".
-        optimizers: the columns.
+    The field "ratio" has a column for Adam's milliseconds and a last row with the geometric mean over
+    different trees; "state_bytes_per_parameter" has neither.
     """
     costs = {(cost["tree"], cost["optimizer"]): cost for cost in figures["costs"]}
-
-    def cell(tree: str, optimizer: str) -> str:
-        cost = costs.get((tree, optimizer))
-        return "" if cost is None else _number(cost[field]) if field in cost else FAILED
-
-    def adam(tree: str) -> str:
-        times = [
-            cost["adam_milliseconds"] for (of, _), cost in costs.items() if of == tree and "ratio" in cost
-        ]
-        return _number(statistics.median(times)) if times else ""
-
     timed, rows = field == "ratio", []
     for task, shape in figures["tasks"].items():
-        cells = [cell(shape["tree"], name) for name in optimizers]
-        rows.append([task, f"{shape['parameters']:,}", *([adam(shape["tree"])] if timed else []), *cells])
+        tree = shape["tree"]
+        own = [cost for (of, _), cost in costs.items() if of == tree]
+        times = [cost["adam_milliseconds"] for cost in own if "ratio" in cost]
+        adam = [_number(statistics.median(times)) if times else ""] if timed else []
+        cells = [costs.get((tree, name)) for name in optimizers]
+        shown = ["" if cost is None else _number(cost[field]) if field in cost else FAILED for cost in cells]
+        rows.append((task, f"{shape['parameters']:,}", *adam, *shown))
     if timed:
         trees = {shape["tree"] for shape in figures["tasks"].values()}
-        means = [_geometric_mean([costs.get((tree, name), {}) for tree in trees]) for name in optimizers]
-        rows.append([f"geometric mean, {len(trees)} trees", "", "", *means])
-    header = [_COLUMNS[field], "parameters", *(["Adam, ms"] if timed else []), *optimizers]
-    return Table(tuple(header), tuple(map(tuple, rows))).markdown()
-
-
-def _geometric_mean(costs: Sequence[Figures]) -> str:
-    ratios = [cost["ratio"] for cost in costs if "ratio" in cost]
-    return _number(math.exp(sum(map(math.log, ratios)) / len(ratios))) if len(ratios) == len(costs) else ""
+        ratios = ([costs.get((tree, name), {}).get(field) for tree in trees] for name in optimizers)
+        means = ["" if None in own else _number(statistics.geometric_mean(own)) for own in ratios]
+        rows.append((f"geometric mean, {len(trees)} trees", "", "", *means))
+    header = (_COLUMNS[field], "parameters", *(["Adam, ms"] if timed else []), *optimizers)
+    return Table(header, tuple(rows)).markdown()
 
 
 def _number(value: float) -> str:

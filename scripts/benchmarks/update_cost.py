@@ -21,7 +21,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from celo import HAND_DESIGNED, LEARNED, hand_designed, learned_optimizer
+from celo import HAND_DESIGNED, hand_designed, learned_optimizer
 from celo.meta.tasks import parameter_shapes
 from celo.scripts.devices import core_count
 
@@ -32,10 +32,6 @@ NUM_STEPS = 10_000
 # Time of a block of calls: long against the resolution of the clock and the waking of threads.
 BLOCK_SECONDS = 1e-2
 LEAST_ROUNDS = 3
-
-
-class TooLargeError(MemoryError):
-    """An update whose arrays and intermediate results need more memory than allowed."""
 
 
 def machine() -> dict[str, Any]:
@@ -61,14 +57,9 @@ def state_bytes(task: str, optimizer: str) -> float:
 
 
 def cost(task: str, optimizer: str, calls: int, seconds: float, gibibytes: float) -> dict[str, float]:
-    """Times an optimizer's update on a task's parameters, see `measure`.
-
-    Raises:
-        TooLargeError: the update needs more memory than ``gibibytes``; 0 = no limit.
-    """
+    """`measure` of an optimizer on a task's parameters, or MemoryError as of `Stepper`."""
     adam = _adam(task)
-    stepper = Stepper(build(optimizer), parameter_shapes(task), gibibytes)
-    return measure(stepper, adam, calls, seconds)
+    return measure(Stepper(build(optimizer), parameter_shapes(task), gibibytes), adam, calls, seconds)
 
 
 @functools.lru_cache(maxsize=1)
@@ -82,11 +73,6 @@ def build(name: str) -> optax.GradientTransformationExtraArgs:
         return hand_designed(name, LEARNING_RATE)
     learned = learned_optimizer(name)
     return learned.optimizer(jax.jit(learned.init)(jax.random.key(0)), NUM_STEPS)
-
-
-def optimizer_names() -> tuple[str, ...]:
-    """Names of every optimizer: the learned ones, then the hand-designed."""
-    return (*LEARNED, *HAND_DESIGNED)
 
 
 def state_bytes_per_parameter(optimizer: optax.GradientTransformationExtraArgs, shapes: PyTree) -> float:
@@ -108,13 +94,7 @@ def _count(shapes: PyTree) -> int:
 class Stepper:
     """The compiled update of an optimizer on a tree, called again and again; its state is donated.
 
-    Args:
-        optimizer: what to measure.
-        shapes: the parameters, a pytree with shapes and dtypes.
-        gibibytes: memory allowed; 0 = no limit.
-
-    Raises:
-        TooLargeError: the compiled update needs more memory than allowed.
+    MemoryError where arrays and intermediate results need more than ``gibibytes``; 0 = no limit.
     """
 
     def __init__(
@@ -132,9 +112,7 @@ class Stepper:
         self.bytes = sizes.argument_size_in_bytes + sizes.output_size_in_bytes
         self.bytes += sizes.temp_size_in_bytes - sizes.alias_size_in_bytes  # donated state counts once
         if gibibytes and self.bytes > gibibytes * 2**30:
-            raise TooLargeError(
-                f"an update needs {self.bytes / 2**30:.1f} GiB; {gibibytes:g} GiB are allowed"
-            )
+            raise MemoryError(f"an update needs {self.bytes / 2**30:.1f} GiB; {gibibytes:g} GiB are allowed")
         self._params, self._grads = (_random(shapes, seed, scale) for seed, scale in ((0, 0.1), (1, 0.01)))
         self._loss = jnp.asarray(2.0, jnp.float32)
         self._state = jax.jit(optimizer.init)(self._params)
@@ -162,13 +140,9 @@ def _random(shapes: PyTree, seed: int, scale: float) -> PyTree:
 
 
 def measure(stepper: Stepper, adam: Stepper, calls: int, seconds: float) -> dict[str, float]:
-    """Times an optimizer against Adam, in turns.
+    """Times an optimizer against Adam on the same tree, in rounds of one block of calls each, in turns.
 
-    Args:
-        stepper: the optimizer.
-        adam: optax's Adam on the same tree.
-        calls: rounds, one block of calls of Adam and one of the optimizer each; at least 3.
-        seconds: after this time no round starts, once there were three.
+    There are at most ``calls`` rounds; after ``seconds`` no round starts, once there were three.
 
     Returns:
         Quartiles of the ratio of times within a round, median times, number of rounds, seconds to compile,
@@ -178,20 +152,15 @@ def measure(stepper: Stepper, adam: Stepper, calls: int, seconds: float) -> dict
     while len(rounds) < calls:
         if len(rounds) >= LEAST_ROUNDS and time.perf_counter() - start > seconds:
             break
-        if len(rounds) % 2:
-            other, base = stepper.block(), adam.block()
-        else:
-            base, other = adam.block(), stepper.block()
-        rounds.append((other, base))
+        turn = (stepper, adam) if len(rounds) % 2 else (adam, stepper)
+        seconds_of = {one: one.block() for one in turn}
+        rounds.append((seconds_of[stepper], seconds_of[adam]))
     times = np.array(rounds)
-    low, ratio, high = np.quantile(times[:, 0] / times[:, 1], [0.25, 0.5, 0.75]).tolist()
-    milliseconds, adam_milliseconds = (1e3 * np.median(times, axis=0)).tolist()
+    quartiles = np.quantile(times[:, 0] / times[:, 1], [0.5, 0.25, 0.75]).tolist()
+    medians = (1e3 * np.median(times, axis=0)).tolist()
     return {
-        "ratio": ratio,
-        "ratio_low": low,
-        "ratio_high": high,
-        "milliseconds": milliseconds,
-        "adam_milliseconds": adam_milliseconds,
+        **dict(zip(("ratio", "ratio_low", "ratio_high"), quartiles, strict=True)),
+        **dict(zip(("milliseconds", "adam_milliseconds"), medians, strict=True)),
         "rounds": len(rounds),
         "compile_seconds": stepper.compile_seconds,
         "mebibytes": stepper.bytes / 2**20,

@@ -8,6 +8,7 @@ training loss over learning rates), smoothed in the same way. Evaluate as the pu
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,21 +22,12 @@ from celo.evaluation.report.table import Table
 from celo.evaluation.results import Training, read, read_requested
 from celo.meta.full_training import smooth
 from celo.scripts import checks
-from celo.scripts.errors import exit_with
 
-PUBLISHED_SEEDS = 5
-"""Number of trainings that a published curve is the mean of (Metz et al. 2022)."""
+PUBLISHED_SEEDS = 5  # whose mean a published curve is (Metz et al. 2022)
 
 
 class Curves(NamedTuple):
-    """Adam on one task, R learning rates, S seeds, E evaluations.
-
-    Attributes:
-        task: name of the task.
-        rates: (R,) learning rates.
-        steps: (E,) steps before each evaluation.
-        losses: (R, S, E) training losses of the evaluations.
-    """
+    """Adam on one task: R learning rates, steps (E,) before each evaluation, training losses (R, S, E)."""
 
     task: str
     rates: Sequence[float]
@@ -81,6 +73,22 @@ class Agreement(NamedTuple):
         """``(own - published) / (s sqrt(1/S + 1/5))``, with s the deviation of our seeds for both; or NaN."""
         error = self.spread * (1 / len(self.per_seed) + 1 / PUBLISHED_SEEDS) ** 0.5
         return (self.own - self.published) / error if error else float("nan")
+
+    def row(self, note: str = "") -> tuple[str, ...]:
+        """The cells of the table."""
+        rate = f"{self.best:.2g}" + ("" if self.inside else f" (at the end of {self.rates})")
+        errors = f"{self.standard_errors:+.1f}" if np.isfinite(self.standard_errors) else "-"
+        spread = f"{self.spread:.2g}" if np.isfinite(self.spread) else "-"
+        losses = (f"{self.own:.4g}", spread, f"{self.published:.4g}", f"{self.ratio:.3f}", errors)
+        return (self.task, *filter(None, [note]), str(self.step), str(len(self.per_seed)), rate, *losses)
+
+
+def table(found: Sequence[Agreement], notes: Sequence[str] = ()) -> str:
+    """A Markdown table with a row per task, and a column of notes if any are given."""
+    names = ("task", *(("batches",) if notes else ()), "step", "seeds", "Adam's rate", "ours", "± seeds")
+    header = (*names, "published", "ours / published", "standard errors")
+    pairs = zip(found, notes or [""] * len(found), strict=True)
+    return Table(header, tuple(one.row(note) for one, note in pairs)).markdown()
 
 
 def agreement(curves: Curves, envelope: Envelope, step: int) -> Agreement:
@@ -145,21 +153,6 @@ def _stacked(task: str, rates: Mapping[float, Mapping[int, Training]]) -> Curves
     return Curves(task, list(rates), np.asarray(steps), np.array(losses))
 
 
-def table(found: Sequence[Agreement], notes: Sequence[str] = ()) -> str:
-    """A Markdown table with a row per task, and a column of notes if any are given."""
-    names = ("task", *(("batches",) if notes else ()), "step", "seeds", "Adam's rate", "ours", "± seeds")
-    rows: list[tuple[str, ...]] = []
-    for place, one in enumerate(found):
-        rate = f"{one.best:.2g}" + ("" if one.inside else f" (at the end of {one.rates})")
-        errors = f"{one.standard_errors:+.1f}" if np.isfinite(one.standard_errors) else "-"
-        spread = f"{one.spread:.2g}" if np.isfinite(one.spread) else "-"
-        losses = (f"{one.own:.4g}", spread, f"{one.published:.4g}", f"{one.ratio:.3f}", errors)
-        note = [notes[place]] if notes else []
-        rows.append((one.task, *note, str(one.step), str(len(one.per_seed)), rate, *losses))
-    header = (*names, "published", "ours / published", "standard errors")
-    return Table(header, tuple(rows)).markdown()
-
-
 @dataclasses.dataclass(frozen=True)
 class Command:
     """Compare Adam's curves with published ones.
@@ -187,13 +180,11 @@ class Command:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; 0 = all agree, 1 = some do not."""
-    with exit_with():
+    with checks.exit_with():
         command = checks.parse(Command, argv, "agreement", __doc__)
-        requests = {folder: read_requested(folder) for folder in command.folders}
-        rows = {folder: read(folder, print) for folder in command.folders}
-        wanted = (requests[folder].rows_of(found).values() for folder, found in rows.items())
-        envelopes = read_envelopes(command.envelope)
-        curves = adam_curves(row for pairs in wanted for pair in pairs for row in pair)
+        asked = [(read_requested(folder), read(folder, print)) for folder in command.folders]
+        wanted = (rows for request, found in asked for rows in request.rows_of(found).values())
+        envelopes, curves = read_envelopes(command.envelope), adam_curves(itertools.chain(*wanted))
         known = [one for one in curves if one.task in envelopes]
         found = [agreement(one, envelopes[one.task], command.step) for one in known]
         if not found:
@@ -202,12 +193,8 @@ def main(argv: list[str] | None = None) -> int:
         if unpublished := [one.task for one in curves if one.task not in envelopes]:
             print(f"\nWithout a published envelope: {', '.join(unpublished)}")
         # The best of fewer rates than requested may not be Adam's best.
-        lacking = [
-            f"{label} on {task}"
-            for folder, request in requests.items()
-            for task, label in request.missing(rows[folder])
-            if is_adam(label)
-        ]
+        missing = (pair for request, rows in asked for pair in request.missing(rows))
+        lacking = [f"{label} on {task}" for task, label in missing if is_adam(label)]
         if lacking:
             print(f"\nNot finished, so these tasks may differ more than they should: {', '.join(lacking)}")
         off = [one.task for one in found if abs(one.ratio - 1) > command.within]

@@ -30,7 +30,6 @@ from celo.meta.tasks.base import Task
 from celo.meta.tasks.image_data import ImageBatches
 from celo.scripts import checks
 from celo.scripts.devices import Devices, set_up
-from celo.scripts.errors import exit_with
 from celo.scripts.studies.agreement import Curves, agreement, table
 
 Order = Literal["replacement", "passes", "one_stream"]
@@ -43,12 +42,7 @@ EVERY, BATCHES = 10, 5
 
 
 class Rows(NamedTuple):
-    """Row numbers of the training data, for E evaluations.
-
-    Attributes:
-        trained: (E - 1, every, batch) of the steps.
-        judged: (E, batches, batch) of the evaluations.
-    """
+    """Row numbers: (E - 1, every, batch) of the steps, (E, batches, batch) of the evaluations."""
 
     trained: np.ndarray
     judged: np.ndarray
@@ -63,14 +57,14 @@ def rows(
     every: int = EVERY,
     batches: int = BATCHES,
 ) -> Rows:
-    """The rows of every batch of a training.
+    """The rows of every batch of a training; the rest of a pass that fills no batch is not used.
 
     Args:
         order: "replacement", every row drawn from all; "passes", steps pass through shuffled data and
             evaluations draw with replacement; "one_stream", both take the next batches of the same passes,
             an evaluation before the steps that follow it.
         size: number of rows of the data.
-        batch_size: rows of a batch; the rest of a pass that fills no batch is not used.
+        batch_size: rows of a batch.
         steps: steps of the training, a multiple of ``every``.
         generator: source of the random numbers.
         every: steps from one evaluation to the next.
@@ -109,16 +103,10 @@ def _passes(size: int, batch_size: int, generator: np.random.Generator) -> Itera
 
 
 def losses_on(task: Task, optimizer: optax.GradientTransformation, key: Array, drawn: Rows) -> Array:
-    """Trains a task on given rows, and judges it along the way.
+    """The mean loss (E,) of each evaluation of a training on given rows.
 
-    Args:
-        task: a task whose samples are row numbers, such as those on images.
-        optimizer: an optax optimizer.
-        key: random key of the initial parameters and of the losses.
-        drawn: the rows.
-
-    Returns:
-        (E,) float32 mean loss of each evaluation.
+    The samples of the task must be row numbers, as of those on images. The key decides the initial parameters
+    and the keys of the losses.
     """
     key_init, *keys = jax.random.split(key, 3)
     key_steps, key_judged = (
@@ -192,7 +180,7 @@ class Command:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command."""
-    with exit_with():
+    with checks.exit_with():
         command = checks.parse(Command, argv, "batch_order", __doc__)
         set_up(Devices(host_devices=1))
         envelopes = read_envelopes(command.envelope)

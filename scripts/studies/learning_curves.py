@@ -26,7 +26,7 @@ from celo._core.files import write_atomically
 from celo.evaluation.report import style
 from celo.evaluation.report.figures import centred_mean
 from celo.evaluation.report.table import Table
-from celo.meta.estimators.paired import difference, meta_losses
+from celo.meta.estimators.paired import Difference, difference, meta_losses
 from celo.meta.initial_theta import initial_theta
 from celo.meta.presets import preset
 from celo.meta.recipe import Recipe
@@ -35,7 +35,6 @@ from celo.meta.tasks import make
 from celo.meta.trainer import THETA_FILE, Result, Settings, meta_train
 from celo.scripts import checks
 from celo.scripts.devices import Devices, set_up
-from celo.scripts.errors import exit_with
 
 PAIRED = "paired.json"
 PROBLEMS_KEY = 1 << 30  # of the key of a run; meta-training folds in small numbers
@@ -50,8 +49,7 @@ class LearningCurve(NamedTuple):
         settings: outer settings, in words.
         steps: (rows,) meta-iterations done at each row of the metrics.
         losses: (rows,) meta-loss, the mean over the meta-iterations of a row.
-        before: (problems,) loss of whole trainings with the first meta-parameters.
-        after: (problems,) loss of the same trainings with the last.
+        paired: (problems, 2) losses of whole trainings with the first and with the last meta-parameters.
         seconds: median seconds of a meta-iteration.
     """
 
@@ -59,23 +57,21 @@ class LearningCurve(NamedTuple):
     settings: str
     steps: np.ndarray
     losses: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
+    paired: np.ndarray
     seconds: float
+
+    @property
+    def change(self) -> Difference:
+        """What the loss of whole trainings changed by from the first theta to the last."""
+        return difference(self.paired[:, 1], self.paired[:, 0])
 
     def row(self) -> tuple[str, ...]:
         """The cells of the table."""
         first = self.losses[self.steps <= ENDS].mean()
         last = self.losses[self.steps > self.steps[-1] - ENDS].mean()
-        change = difference(self.after, self.before)
-        losses = (f"{loss:.3f}" for loss in (first, last, self.before.mean(), self.after.mean()))
-        return (
-            self.label,
-            self.settings,
-            *losses,
-            f"{change.mean:+.4f} ± {change.error:.4f}",
-            f"{self.seconds:.2f}",
-        )
+        losses = (f"{loss:.3f}" for loss in (first, last, *self.paired.mean(axis=0)))
+        change = f"{self.change.mean:+.4f} ± {self.change.error:.4f}"
+        return (self.label, self.settings, *losses, change, f"{self.seconds:.2f}")
 
 
 def table(curves: Sequence[LearningCurve]) -> str:
@@ -96,8 +92,8 @@ def figure(curves: Sequence[LearningCurve]) -> Figure:
         for axis, curve in zip(panels, curves, strict=False):
             axis.plot(curve.steps, curve.losses, color=style.BLUE, lw=0.6, alpha=0.4)
             axis.plot(curve.steps, centred_mean(curve.losses, REACH), color=style.BLUE)
-            change = difference(curve.after, curve.before)
-            axis.set_title(f"{curve.label}: {change.mean:+.3f} ± {change.error:.3f}", fontsize=8, loc="left")
+            change = f"{curve.change.mean:+.3f} ± {curve.change.error:.3f}"
+            axis.set_title(f"{curve.label}: {change}", fontsize=8, loc="left")
             axis.set_xlim(0, curve.steps[-1])
         figure.supxlabel("meta-iteration", fontsize=9)
         figure.supylabel("meta-loss", fontsize=9)
@@ -139,13 +135,8 @@ class LearningCurves:
         quick = preset("quick", optimizer)
         init = str(self.folder(optimizer, 1) / THETA_FILE) if number == 2 else ""
         stage = dataclasses.replace(quick.stages[number - 1], iterations=self.iterations, init=init)
-        return dataclasses.replace(
-            quick,
-            stages=(stage,),
-            seed=self.seed,
-            validate_every=0,
-            iterations_per_call=self.per_row,
-        )
+        plain = dataclasses.replace(quick, stages=(stage,), seed=self.seed, validate_every=0)
+        return dataclasses.replace(plain, iterations_per_call=self.per_row)
 
     def folder(self, optimizer: str, number: int) -> Path:
         """The run folder of a stage."""
@@ -175,8 +166,7 @@ class LearningCurves:
         steps, losses = (np.array([row[name] for row in rows]) for name in ("step", "meta_loss"))
         seconds = float(np.median([row["seconds_per_meta_iteration"] for row in rows]))
         label = recipe.optimizer if number == 1 else f"{recipe.optimizer}, stage {number}"
-        paired = self.paired(recipe, result)
-        return LearningCurve(label, settings(recipe), steps, losses, paired[:, 0], paired[:, 1], seconds)
+        return LearningCurve(label, settings(recipe), steps, losses, self.paired(recipe, result), seconds)
 
     def paired(self, recipe: Recipe, result: Result) -> np.ndarray:
         """(problems, 2) losses of whole trainings with the first and the last theta; kept in a file."""
@@ -203,7 +193,7 @@ def settings(recipe: Recipe) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; 0 = done, or stopped by a signal; 1 = a meta-loss was not finite."""
-    with exit_with():
+    with checks.exit_with():
         command = checks.parse(LearningCurves, argv, "learning_curves", __doc__, ("run_dir", "out"))
         set_up(Devices(command.host_devices))
         curves = command.run()

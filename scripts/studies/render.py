@@ -26,7 +26,6 @@ import tyro
 from celo._core.files import write_atomically
 from celo.evaluation.report.table import Table
 from celo.scripts import checks
-from celo.scripts.errors import exit_with
 
 BLOCK = re.compile(r"(<!-- render: ([^\n]*?) -->)(.*?)(<!-- end -->)", re.DOTALL)
 OPENING = re.compile(r"<!-- render: ")
@@ -101,7 +100,7 @@ def page(text: str, results: Path) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; 0 = all pages agree with the results, 1 = with --check, some do not."""
-    with exit_with():
+    with checks.exit_with():
         command = checks.parse(Render, argv, "render", __doc__)
         pages = [command.root / "README.md", *sorted((command.root / "docs").glob("*.md"))]
         wanted = {path: page(path.read_text(), command.root / "docs" / "results") for path in pages}

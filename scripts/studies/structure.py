@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 from celo.evaluation.report.table import Table
 from celo.scripts import checks
-from celo.scripts.errors import exit_with
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("celo", "meta", "evaluation", "ablations", "scripts", "examples", "tests")
@@ -105,7 +104,7 @@ def at_revision(revision: str) -> list[Source]:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command."""
-    with exit_with():
+    with checks.exit_with():
         command = checks.parse(Structure, argv, "structure", __doc__)
         sources = {"working tree": read(ROOT)}
         if command.against:

@@ -8,7 +8,7 @@ import jax
 import pytest
 
 import celo
-from celo.evaluation import results, sweep
+from celo.evaluation import results
 from celo.meta import presets, trainer
 from celo.meta.presets import preset
 from celo.meta.recipe import Stage
@@ -17,16 +17,11 @@ from celo.meta.trainer import THETA_FILE, Result
 from celo.scripts import ablate, pipeline
 from celo.scripts.ablate import Ablate, train
 from celo.scripts.pipeline import Progress
-from tests.scripts.made import BOWL, TASK
+from tests.scripts.made import TASK
+
+pytestmark = pytest.mark.usefixtures("bowl")
 
 SMALL = ("--tasks", TASK, "--steps", "4", "--seeds", "1", "--reps", "10")
-
-
-@pytest.fixture(autouse=True)
-def _bowl(monkeypatch, tmp_path):
-    monkeypatch.setattr("celo.scripts.devices.set_up", lambda devices: None)
-    monkeypatch.setattr(sweep, "make", lambda *args, **options: BOWL)
-    monkeypatch.setenv("CELO_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

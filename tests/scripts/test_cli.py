@@ -19,9 +19,7 @@ def program(monkeypatch):
     module = types.ModuleType("celo.scripts.probe")
     module.__spec__ = importlib.machinery.ModuleSpec("celo.scripts.probe", loader=None)
     monkeypatch.setitem(sys.modules, "celo.scripts.probe", module)
-    monkeypatch.setattr(
-        cli, "COMMANDS", {"probe": Command("celo.scripts.probe", "a program for tests", "eval")}
-    )
+    monkeypatch.setattr(cli, "COMMANDS", {"probe": Command("a program for tests")})
     return lambda function: setattr(module, "main", function)
 
 
@@ -61,7 +59,6 @@ def test_an_unknown_command_names_the_nearest_one(program, capsys):
     [
         ("tyro", "eval,train"),
         ("PIL.Image", "eval,train"),
-        ("orbax.checkpoint", "eval,train"),
         ("huggingface_hub", "eval,train"),
         ("matplotlib", "eval"),
         ("ray", "cluster,eval"),
@@ -84,8 +81,7 @@ def test_other_import_errors_are_shown_in_full(program, module):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_a_program(name):
-    assert COMMANDS[name].module == f"celo.scripts.{name.replace('-', '_')}"
-    assert callable(importlib.import_module(COMMANDS[name].module).main)
+    assert callable(importlib.import_module(f"celo.scripts.{name.replace('-', '_')}").main)
 
 
 def test_help_and_version_load_no_extra():

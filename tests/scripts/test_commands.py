@@ -9,10 +9,17 @@ import typing
 import pytest
 
 from celo.scripts import checks
+from celo.scripts.ablate import Ablate
 from celo.scripts.benchmarks.evaluate import EvaluateSpeed
 from celo.scripts.benchmarks.meta import Meta
 from celo.scripts.benchmarks.update import Update
 from celo.scripts.cli import COMMANDS
+from celo.scripts.compare import Compare
+from celo.scripts.demo import Demo
+from celo.scripts.evaluate import Evaluate
+from celo.scripts.report import Report
+from celo.scripts.studies import agreement, batch_order
+from celo.scripts.studies.learning_curves import LearningCurves
 from tests.scripts.made import TASK
 
 # Command, then a line that is correct but for what a test adds to it.
@@ -24,23 +31,27 @@ LINES = {
     "demo": "--out out --run-dir run",
     "convert": "celo out.safetensors",
     "list": "suites",
-    "benchmark meta": "",
-    "benchmark update": "",
-    "benchmark evaluate": f"--tasks {TASK}",
+    "report": "results",
     "studies.agreement": "results --envelope none.npz",
     "studies.batch_order": f"--tasks {TASK} --envelope none.npz",
     "studies.learning_curves": "--run-dir run --out out",
     "studies.structure": "",
     "studies.render": "",
+    "benchmark meta": "",
+    "benchmark update": "",
+    "benchmark evaluate": f"--tasks {TASK}",
 }
+BENCHMARKS = {"benchmark meta": Meta, "benchmark update": Update, "benchmark evaluate": EvaluateSpeed}
 CLASSES = {
-    "evaluate": "Evaluate",
-    "compare": "Compare",
-    "ablate": "Ablate",
-    "demo": "Demo",
-    "studies.agreement": "Command",
-    "studies.batch_order": "Command",
-    "studies.learning_curves": "LearningCurves",
+    "evaluate": Evaluate,
+    "compare": Compare,
+    "ablate": Ablate,
+    "demo": Demo,
+    "report": Report,
+    "studies.agreement": agreement.Command,
+    "studies.batch_order": batch_order.Command,
+    "studies.learning_curves": LearningCurves,
+    **BENCHMARKS,
 }
 
 
@@ -54,47 +65,41 @@ def _folder(tmp_path, monkeypatch):
     monkeypatch.setenv("CELO_CACHE", str(tmp_path.with_name("cache")))
 
 
-def refused(command, words, capsys, before=()):
+@pytest.fixture
+def leaves_nothing(refused):
     """The message of a command that refuses its arguments and leaves the working folder as it was."""
-    with pytest.raises(SystemExit) as ended:
-        module(command).main([*command.split()[1:], *words])
-    captured = capsys.readouterr()
-    assert ended.value.code == 2, captured
-    assert captured.out == ""
-    assert "Traceback" not in captured.err
-    assert sorted(os.listdir()) == sorted(before)
-    return " ".join(captured.err.replace("│", " ").split())
+
+    def run(command, *words):
+        before = sorted(os.listdir())
+        line = [*command.split()[1:], *LINES[command].split(), *words]
+        message = refused(module(command).main, line)
+        assert sorted(os.listdir()) == before
+        return message
+
+    return run
 
 
 def numbers(command):
     """Options of a command that take a number, each with whether it is whole."""
-    kind = {"benchmark meta": Meta, "benchmark update": Update, "benchmark evaluate": EvaluateSpeed}.get(
-        command
-    )
-    hints = typing.get_type_hints(kind or getattr(module(command), CLASSES[command]), include_extras=True)
-    for name, hint in hints.items():
-        while (
-            typing.get_args(hint)
-            and typing.get_args(hint)[0] not in (type(None),)
-            and hint not in (int, float)
-        ):
+    for name, hint in typing.get_type_hints(CLASSES[command], include_extras=True).items():
+        while typing.get_origin(hint) in (tuple, typing.Annotated):
             hint = typing.get_args(hint)[0]
         if hint in (int, float):
             yield name, hint is int
 
 
-@pytest.mark.parametrize("command", [*CLASSES, "benchmark meta", "benchmark update", "benchmark evaluate"])
-def test_absurd_numbers(command, capsys):
+@pytest.mark.parametrize("command", CLASSES)
+def test_absurd_numbers(command, leaves_nothing):
     found = list(numbers(command))
     assert found
     for name, whole in found:
         for number in ("1" + "0" * 30, "-" + "9" * 30, "nan", "inf", *(["1e3", "2.5"] if whole else [])):
             option = f"--{name.replace('_', '-')}={number}"
-            message = refused(command, [*LINES[command].split(), option], capsys)
+            message = leaves_nothing(command, option)
             assert name in message or option.partition("=")[0] in message, message
 
 
-@pytest.mark.parametrize("command", [name for name in LINES if name != "meta_train"])
+@pytest.mark.parametrize("command", LINES)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -109,36 +114,31 @@ def test_absurd_numbers(command, capsys):
     ],
     ids=["empty", "break", "escape", "separator", "bytes", "deep", "long", "option"],
 )
-def test_absurd_arguments(command, words, message, capsys):
-    assert message in refused(command, [*LINES[command].split(), *words], capsys)
+def test_absurd_arguments(command, words, message, leaves_nothing):
+    assert message in leaves_nothing(command, *words)
 
 
-OUTPUTS = {
-    "evaluate": ["--out"],
-    "compare": ["--out"],
-    "ablate": ["--out"],
-    "demo": ["--out", "--run-dir"],
-    "benchmark meta": ["--json"],
-    "benchmark update": ["--json"],
-    "benchmark evaluate": ["--json"],
-    "studies.learning_curves": ["--out", "--run-dir"],
-}
-
-
-@pytest.mark.parametrize(("command", "option"), [(name, one) for name, own in OUTPUTS.items() for one in own])
-def test_output_below_a_file(command, option, tmp_path, capsys):
+@pytest.mark.parametrize("command", ["demo", "meta_train", "studies.learning_curves"])
+def test_a_run_below_a_file(command, leaves_nothing, tmp_path):
     (tmp_path / "file").write_text("precious")
-    line = [*LINES[command].split(), option, "file/below/it"]
-    assert "file" in refused(command, line, capsys, before=["file"])
+    assert "file" in leaves_nothing(command, "--run-dir", "file/below/it")
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "command", ["report", "evaluate", "compare", "ablate", "demo", "studies.learning_curves", *BENCHMARKS]
+)
+def test_output_below_a_file(command, leaves_nothing, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    assert "file" in leaves_nothing(command, "--json" if command in BENCHMARKS else "--out", "file/below/it")
     assert (tmp_path / "file").read_text() == "precious"
 
 
 @pytest.mark.parametrize("command", ["evaluate", "ablate"])
-def test_a_folder_with_other_files_is_refused(command, tmp_path, capsys):
+def test_a_folder_with_other_files_is_refused(command, tmp_path, leaves_nothing):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("precious")
-    message = refused(command, LINES[command].split(), capsys, before=["out"])
-    assert "out holds other files, such as thesis.tex" in message
+    assert "out holds other files, such as thesis.tex" in leaves_nothing(command)
     assert os.listdir(tmp_path / "out") == ["thesis.tex"]
 
 
@@ -156,6 +156,9 @@ def test_a_folder_with_other_files_is_refused(command, tmp_path, capsys):
         ("evaluate", ["--lm-corpus", "lm2"], "Unknown corpus 'lm2'"),
         ("evaluate", ["--lm-tokenizer", "no/tokenizer.json"], "there is no file"),
         ("evaluate", ["--data-dir", "nowhere"], "nowhere"),
+        ("evaluate", ["--memory-gib", "8"], "--memory-gib does not exist any more; --batch sets"),
+        ("report", [], "results holds no evaluation"),
+        ("report", ["--seed", "-1"], "seed is -1"),
         ("compare", ["--tasks", "ImageMLP_Digit8_Relu16_bs64"], f"Did you mean '{TASK}'"),
         ("compare", ["--run-dir", "nowhere"], "nowhere/metrics.jsonl"),
         ("compare", ["--checkpoints", "=celo"], "empty"),
@@ -177,9 +180,9 @@ def test_a_folder_with_other_files_is_refused(command, tmp_path, capsys):
         ("studies.structure", ["--against", "no-such-revision"], "git has no revision 'no-such-revision'"),
     ],
 )
-def test_bad_names_and_values(command, words, message, capsys, monkeypatch):
+def test_bad_names_and_values(command, words, message, leaves_nothing, monkeypatch):
     monkeypatch.setattr("celo.scripts.devices.set_up", lambda devices: None)
-    assert message in refused(command, [*LINES[command].split(), *words], capsys)
+    assert message in leaves_nothing(command, *words)
 
 
 def test_help_loads_nothing_heavy_beyond_the_package():

@@ -15,18 +15,15 @@ from celo.meta.presets import PRESETS
 from celo.meta.recipe import Stage
 from celo.meta.trainer import THETA_FILE, Result
 from celo.scripts import compare, demo
-from tests.scripts.made import BOWL, TASK
+from tests.scripts.made import TASK
 
 LEARNED = Celo(stage=1)
 
 
 @pytest.fixture(autouse=True)
-def _bowl(monkeypatch):
-    """A task that compiles in a fraction of the time, alone in the suite."""
-    monkeypatch.setattr("celo.scripts.devices.set_up", lambda devices: None)
+def _bowl(monkeypatch, bowl):
     monkeypatch.setattr(suites, "QUICK", (TASK,))
     monkeypatch.setattr(suites, "suites", lambda: {"quick": (TASK,)})
-    monkeypatch.setattr(sweep, "make", lambda *args, **options: BOWL)
 
 
 def save(path):

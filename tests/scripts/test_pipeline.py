@@ -9,7 +9,7 @@ import pytest
 from celo.evaluation.runner import Outcome
 from celo.evaluation.sweep import Request
 from celo.meta.runs.signals import StopRequest
-from celo.scripts.pipeline import Progress, conclude, own_folder
+from celo.scripts.pipeline import Progress, conclude, report_request
 from tests.scripts.made import TASK, rows, store
 
 
@@ -77,8 +77,10 @@ def test_conclusions(capsys, outcome, signal, code, said):
 
 
 def test_settings_have_a_folder_each_and_the_others_are_reused(tmp_path):
-    store(tmp_path / "results" / "4steps_1seeds", rows([[1.0]]))
-    assert own_folder(tmp_path, steps=4, seeds=1) == (tmp_path / "results" / "4steps_1seeds", ())
-    folder, others = own_folder(tmp_path, steps=8, seeds=1)
-    assert folder.name == "8steps_1seeds"
-    assert others == (tmp_path / "results" / "4steps_1seeds",)
+    first = report_request(tmp_path, (TASK,), ("celo",), steps=4, seeds=1)
+    store(first.folder, rows([[1.0]]))
+    assert report_request(tmp_path, (TASK,), ("celo",), steps=4, seeds=1) == first
+    assert (first.optimizers, first.reuse) == (("adam", "celo"), ())
+    second = report_request(tmp_path, (TASK,), ("celo",), steps=4, seeds=1, seed=2)
+    assert second.folder != first.folder
+    assert second.reuse == (first.folder,)

@@ -13,9 +13,8 @@ from celo.scripts.studies.learning_curves import LearningCurve, LearningCurves, 
 
 def curve(label="celo", losses=(3.0, 3.0, 2.0, 1.0)):
     steps = 10 * np.arange(1, len(losses) + 1)
-    return LearningCurve(
-        label, "rate 0.001", steps, np.array(losses), np.array([2.0, 5.0]), np.array([1.0, 2.0]), 0.25
-    )
+    paired = np.array([[2.0, 1.0], [5.0, 2.0]])
+    return LearningCurve(label, "rate 0.001", steps, np.array(losses), paired, 0.25)
 
 
 def test_a_row_shows_both_ends_and_the_paired_difference():

@@ -105,12 +105,7 @@ class Stage:
         return learned.trainable(theta, _NUMBERS[self.trains])
 
     def gradient_estimator(self, learned: LearnedOptimizer, axis: str | None) -> Antithetic:
-        """The estimator of the meta-gradient.
-
-        Args:
-            learned: the learned optimizer.
-            axis: mesh axis the problems are sharded over, None on one device.
-        """
+        """The estimator of the meta-gradient; ``axis`` is the problems' mesh axis, None on one device."""
         inner = InnerTraining(learned, self.augmentations(), self.horizons())
         return ESTIMATORS[self.estimator](inner, self.problems, self.truncation, self.sigma, axis)
 
@@ -192,12 +187,8 @@ class Recipe:
     def learned(self, stage: Stage) -> LearnedOptimizer:
         """The learned optimizer as a stage trains it: without its scheduler for the update rule alone.
 
-        Args:
-            stage: the stage.
-
-        Raises:
-            ValueError: if an option is not of the form NAME=VALUE, or its value is not possible.
-            TypeError: if the optimizer has no such option.
+        ValueError if an option is not of the form NAME=VALUE, or its value is not possible; TypeError for an
+        option that the optimizer does not have.
         """
         config = dict(map(names.parse_option, self.options))
         if "stage" in config:
@@ -220,11 +211,7 @@ class Recipe:
         return tuple(dict.fromkeys(itertools.chain(*groups)))
 
     def change_stages(self, *changes: dict[str, Any]) -> Recipe:
-        """The recipe with fields of its stages changed.
-
-        Args:
-            *changes: fields by name, for the first stages in order; a single one is for all stages.
-        """
+        """The recipe with fields of its first stages changed, in order; a single change is for all stages."""
         each = changes * len(self.stages) if len(changes) == 1 else (*changes, *[{}] * len(self.stages))
         changed = tuple(
             dataclasses.replace(x, **fields) for x, fields in zip(self.stages, each, strict=False)

@@ -308,15 +308,10 @@ def dashboard_name(name: str) -> str:
 
 
 def describe(measures: Measures, families: Sequence[str]) -> dict[str, Any]:
-    """The row of metrics of one compiled call.
+    """The row of metrics of one compiled call; ``families`` are named in the order of the groups.
 
-    Args:
-        measures: of the meta-iterations of the call.
-        families: names of the task families, in the order of the groups.
-
-    Returns:
-        Means over the meta-iterations: ``meta_loss``, ``loss/FAMILY``, ``gradient_norm``, ``diverged`` (the
-        fraction of problems); and arrays over meta-iterations, families and problems: ``eta``, ``horizon``.
+    Means over the meta-iterations: ``meta_loss``, ``loss/FAMILY``, ``gradient_norm``, ``diverged`` (the
+    fraction of problems); and arrays over meta-iterations, families and problems: ``eta``, ``horizon``.
     """
     groups = measures.groups
     loss = np.concatenate([np.mean(group.loss, axis=(0, 2)) for group in groups])

@@ -124,11 +124,7 @@ class Antithetic(abc.ABC):
 
     @abc.abstractmethod
     def weigh(self, steps: Steps) -> Weights:
-        """The weights of one problem's perturbation and of its accumulator in the gradient.
-
-        Args:
-            steps: record of the pair, members ordered (theta + e, theta - e).
-        """
+        """The weights of one problem's perturbation and accumulator, from its pair (theta + e, theta - e)."""
 
     def accumulate(self, weights: Weights, e: Array, xi: Array) -> Array:
         """The accumulator after an estimate with perturbation ``e``, (size,); zero for most estimators."""

@@ -47,15 +47,10 @@ class Augmentation:
             )
 
     def sample(self, key: Array, params: PyTree) -> PyTree:
-        """Draws the scales of one inner problem.
+        """Draws the scales of one inner problem for parameters of these structure and shapes.
 
-        Args:
-            key: random key.
-            params: parameters of the problem, for their structure and shapes.
-
-        Returns:
-            A tree like ``params`` whose leaves broadcast to its leaves: () for levels none, global and
-            tensor, the full shape for levels parameter and mixed.
+        A tree like ``params`` whose leaves broadcast to its leaves: () for levels none, global and tensor,
+        the full shape for levels parameter and mixed.
         """
         if self.level == "mixed":
             return _sample_mixed(key, params)

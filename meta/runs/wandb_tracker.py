@@ -29,11 +29,7 @@ def _of_environment() -> str:
 
 
 def mode_of(mode: str | None) -> str:
-    """The mode to use: the argument, else the variable WANDB_MODE, else "online".
-
-    Raises:
-        ValueError: it is not one of `MODES`.
-    """
+    """The mode to use: the argument, else the variable WANDB_MODE, else "online"; ValueError for another."""
     chosen = mode if mode is not None else _of_environment()
     if chosen not in MODES:
         kind = "wandb mode" if mode is not None else f"wandb mode (of {MODE_VARIABLE})"
@@ -62,20 +58,7 @@ class WandbTracker(Tracker):
     to go back, which a resumed run does: after a kill it repeats the steps since its last checkpoint. So the
     step is logged as a metric and is the axis of all others; repeated steps lie on top of each other, with
     equal values. In mode "offline" each start writes a folder below ``wandb/``; ``wandb sync`` uploads them
-    under the one id.
-
-    Args:
-        run: gives the folder, the id and the configuration shown.
-        mode: "online", "offline", or "disabled" (everything is accepted and dropped); None as in `mode_of`.
-        project: wandb project.
-        name: name shown.
-        group: runs to show together, or None.
-        job_type: the kind of run within its group, or None.
-        rename: from the name of a metric to its name on wandb, where ``section/name`` makes sections.
-
-    Raises:
-        ValueError: unknown mode, or ``wandb.json`` is not readable.
-        RuntimeError: wandb is not installed or did not start.
+    under the one id. Arguments and errors are those of `make_tracker`.
     """
 
     def __init__(

@@ -50,13 +50,7 @@ class ImageAutoencoder(ImageBatches):
 
     @classmethod
     def of(cls, data: ImageData, name: str | None = None, **config: Any) -> Self:
-        """Build the task on a dataset.
-
-        Args:
-            data: the images, on the host.
-            name: name of the task; by default made of the data and the configuration.
-            **config: `hidden`, `activation`, `batch_size`.
-        """
+        """Build the task on host images; by default the name is made of the data and the `config`."""
         task = cls(DeviceImages.of(data), **config)
         made = task.describe("ImageMLPAE", data)
         return dataclasses.replace(task, label=Label(name or made))

@@ -36,8 +36,7 @@ class DeviceText:
     def of(cls, data: TextData | DocumentData, length: int) -> "DeviceText":
         """Put a corpus on the default device; of documents, their first `length + 1` tokens.
 
-        Raises:
-            ValueError: a split, or a document, has fewer tokens than a sequence and its target.
+        ValueError if a split, or a document, has fewer tokens than a sequence and its target.
         """
         splits = {}
         for split, tokens in data.splits.items():
@@ -80,10 +79,8 @@ class TextEntry(Entry):
     def reading(self, corpus: str | None = None, tokenizer: str | None = None) -> Self:
         """Return the entry for another corpus or tokenizer; tasks on windows stay as they are.
 
-        Args:
-            corpus: name of a text dataset; None for the task's own.
-            tokenizer: repository on the hub or file `tokenizer.json`, see `PublishedSubwords`; None for a
-                vocabulary trained on the corpus. Plays no part in a task on bytes.
+        A tokenizer is as of `PublishedSubwords`, and plays no part in a task on bytes; None keeps the task's
+        own.
         """
         if self.windows:
             return self

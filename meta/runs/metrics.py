@@ -67,7 +67,12 @@ class JsonlTracker(Tracker):
     def rewind(self, step: int) -> None:
         """Drop the rows after ``step``, and an unfinished last line; logging continues from there."""
         self.close()
-        self.rows, self._last_step = truncate_metrics(self.path, step)
+        found = _rows(self.path) if self.path.exists() else []
+        kept = [(row, line) for row, line in found if row["step"] <= step]
+        content = b"".join(line for _, line in kept)
+        if self.path.exists() and content != self.path.read_bytes():
+            files.write_atomically(self.path, content)
+        self.rows, self._last_step = len(kept), kept[-1][0]["step"] if kept else 0
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
         self._descriptor = os.open(self.path, flags, 0o644)
 
@@ -105,28 +110,6 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         ValueError: a line other than the last is not a row.
     """
     return [row for row, _ in _rows(Path(path))]
-
-
-def truncate_metrics(path: Path, step: int) -> tuple[int, int]:
-    """Drop the rows after ``step``, and an unfinished last line, replacing the file as a whole.
-
-    Args:
-        path: the file; a missing file counts as empty.
-        step: the last step to keep.
-
-    Returns:
-        The number of rows kept, and the step of the last of them, 0 without one.
-
-    Raises:
-        ValueError: a line other than the last is not a row.
-    """
-    if not path.exists():
-        return 0, 0
-    kept = [(row, line) for row, line in _rows(path) if row["step"] <= step]
-    content = b"".join(line for _, line in kept)
-    if content != path.read_bytes():
-        files.write_atomically(path, content)
-    return len(kept), kept[-1][0]["step"] if kept else 0
 
 
 def _rows(path: Path) -> list[tuple[dict[str, Any], bytes]]:

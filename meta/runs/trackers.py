@@ -101,6 +101,4 @@ def make_tracker(
         return RunTracker(run.metrics)
     from celo.meta.runs.wandb_tracker import WandbTracker
 
-    return RunTracker(
-        run.metrics, WandbTracker(run, mode, project, run.path.name, group, job_type=job_type, rename=rename)
-    )
+    return RunTracker(run.metrics, WandbTracker(run, mode, project, group, job_type, rename))

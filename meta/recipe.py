@@ -10,6 +10,7 @@ import jax
 import optax
 
 from celo._core import names
+from celo._core.checks import Real, check_fields, whole
 from celo._core.names import unknown_name
 from celo.learned import LEARNED, learned_optimizer
 from celo.learned.base import LearnedOptimizer
@@ -17,16 +18,15 @@ from celo.meta.estimators import ESTIMATORS, Antithetic
 from celo.meta.estimators.augmentation import Augmentation
 from celo.meta.estimators.horizons import Horizon
 from celo.meta.estimators.unroll import InnerTraining
-from celo.meta.fields import Range, check_fields
 from celo.meta.tasks import META_TRAINING, check_name
 
 Trains = Literal["rule", "scheduler", "both"]
 # A learned optimizer numbers what it trains: 1 is the update rule, 2 the scheduler.
 _NUMBERS = {"rule": 1, "scheduler": 2}
 _MOST_STEPS = 10**8
-_Count = Annotated[int, Range(1, 10**6)]
-_Positive = Annotated[float, Range(0, above=True)]
-_NotNegative = Annotated[float, Range(0)]
+_Count = Annotated[int, whole(1, 10**6)]
+_Positive = Annotated[float, Real("a number above 0", lambda x: x > 0)]
+_NotNegative = Annotated[float, Real("a number of at least 0", lambda x: x >= 0)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,18 +63,18 @@ class Stage:
     trains: Trains = "rule"
     tasks: tuple[str, ...] = ()
     init: str = ""
-    iterations: Annotated[int, Range(1, 10**9)] = 100_000
+    iterations: Annotated[int, whole(1, 10**9)] = 100_000
     learning_rate: _Positive = 3e-4
     weight_decay: _NotNegative = 1e-4
     clip_norm: _NotNegative = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
     estimator: Literal["pes", "truncated_es", "full_es"] = "pes"
-    problems: Annotated[int, Range(1, 10**5)] = 8
+    problems: Annotated[int, whole(1, 10**5)] = 8
     truncation: _Count = 50
     sigma: _Positive = 0.01
     horizon: Literal["log_uniform", "constant", "curriculum"] = "log_uniform"
-    horizon_low: Annotated[int, Range(1, _MOST_STEPS)] = 100
-    horizon_high: Annotated[int, Range(1, _MOST_STEPS)] = 2000
+    horizon_low: Annotated[int, whole(1, _MOST_STEPS)] = 100
+    horizon_high: Annotated[int, whole(1, _MOST_STEPS)] = 2000
     augmentation: Literal["none", "global", "tensor", "parameter", "mixed"] = "global"
     augmentation_low: _Positive = 1e-3
     augmentation_high: _Positive = 1e3
@@ -149,11 +149,11 @@ class Recipe:
     tasks: tuple[str, ...] = META_TRAINING
     stages: tuple[Stage, ...] = (Stage("rule"), Stage("scheduler"))
     init: str = ""
-    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
-    validate_every: Annotated[int, Range(0, 10**9)] = 1000
+    seed: Annotated[int, whole(0, 2**32 - 1)] = 0
+    validate_every: Annotated[int, whole(0, 10**9)] = 1000
     validation_tasks: tuple[str, ...] = ()
-    validation_steps: Annotated[int, Range(1, _MOST_STEPS)] = 1000
-    validation_seeds: Annotated[int, Range(1, 10**4)] = 2
+    validation_steps: Annotated[int, whole(1, _MOST_STEPS)] = 1000
+    validation_seeds: Annotated[int, whole(1, 10**4)] = 2
     iterations_per_call: _Count = 20
 
     def __post_init__(self) -> None:

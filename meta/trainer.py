@@ -17,9 +17,9 @@ from tqdm import tqdm
 import celo
 from celo import checkpoint
 from celo._core import names
+from celo._core.checks import check_fields, whole
 from celo.learned import LEARNED
 from celo.learned.base import LearnedOptimizer
-from celo.meta.fields import Range, check_fields
 from celo.meta.initial_theta import CONFIG_KEY, check_recipe, initial_theta, stage_name, starting_points
 from celo.meta.program import Measures, MetaState, StageProgram
 from celo.meta.recipe import Recipe
@@ -58,8 +58,8 @@ class Settings:
     tracker_mode: Literal["online", "offline", "disabled"] | None = None
     project: str = "celo"
     group: str | None = None
-    checkpoint_every: Annotated[int, Range(1, 10**9)] = 200
-    keep: Annotated[int, Range(1, 10**6)] = 3
+    checkpoint_every: Annotated[int, whole(1, 10**9)] = 200
+    keep: Annotated[int, whole(1, 10**6)] = 3
     progress: bool = True
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 
-from celo.meta.data.text import DocumentData, TextData
+from celo.meta.data.text import TextData
 from celo.meta.data.tokenizers import PAD
 from celo.meta.tasks.base import Batch, Label, Loss, Task, pytree, static
 from celo.meta.tasks.layers import Layers, check_positive, clip_loss, cross_entropy, uniform_guess_ceiling
@@ -44,9 +44,7 @@ class LanguageModel(Task):
             check_positive(what, getattr(self, what))
 
     @classmethod
-    def of(
-        cls, data: TextData | DocumentData, name: str | None = None, length: int = 32, **config: Any
-    ) -> Self:
+    def of(cls, data: TextData, name: str | None = None, length: int = 32, **config: Any) -> Self:
         """Build the task on host tokens of a whole text, or of documents.
 
         ValueError if a split is shorter than a sequence and its target, or a number is out of range.

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from celo._core.checks import Real, check_fields, whole
 from celo.learned import LEARNED
 from celo.learned.celo import Celo
 from celo.learned.learnable import LearnableAdam
 from celo.meta.estimators import ESTIMATORS, PES, FullES, TruncatedES
 from celo.meta.estimators.augmentation import LEVELS
 from celo.meta.estimators.horizons import Horizon
-from celo.meta.fields import Range, check_fields
 from celo.meta.presets import PAPER_RATES, PRESETS, QUICK, preset
 from celo.meta.recipe import Recipe, Stage
 from celo.meta.tasks import META_TRAINING
@@ -214,8 +214,8 @@ def test_every_field_is_checked(owner):
 def test_a_field_may_have_the_ends_of_its_range():
     @dataclasses.dataclass
     class Numbers:
-        low: typing.Annotated[int, Range(1, 3)] = 1
-        above: typing.Annotated[float, Range(0, above=True)] = 1
+        low: typing.Annotated[int, whole(1, 3)] = 1
+        above: typing.Annotated[float, Real("a number above 0", lambda x: x > 0)] = 1
         maybe: int | None = None
 
     good: dict[str, Any]

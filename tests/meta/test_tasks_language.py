@@ -112,7 +112,7 @@ def test_initial_loss_is_the_published_one(name, tolerance, key, shared_path):
 def corpus(length, vocab_size=50):
     """Splits whose tokens count up, each from its own start."""
     splits = {split: (np.arange(length) % 9 + 10 * i + 1).astype(np.uint16) for i, split in enumerate(SPLITS)}
-    return TextData("corpus", splits, vocab_size, "bytes")
+    return TextData("corpus", splits, vocab_size, "bytes", "bytes")
 
 
 def test_windows_are_passages_of_their_split(key):

@@ -7,7 +7,6 @@ import optax
 import pytest
 
 from celo.baselines import eval_params, hand_designed
-from celo.evaluation.report.figures import schedules
 from celo.learned.celo import Celo, CeloState
 from celo.meta.compile import jit
 from celo.meta.full_training import check_num_steps, evaluate, evaluate_end, smooth, step_size, train
@@ -116,18 +115,6 @@ def test_one_step_size_is_the_geometric_mean_over_tensors(key):
     np.testing.assert_allclose(step_size(with_eta), 0.1, rtol=1e-6)
     assert step_size(state._replace(eta=jnp.array([0.0, 1.0]))) == 0
     assert step_size(state._replace(eta=jnp.array([-0.25]))) == 0.25
-
-
-def test_step_sizes_of_tensors_are_one_curve_and_are_drawn(digits, key):
-    learned = Celo(tensor_features=True)
-    program = jit(lambda task, theta: train(task, learned.optimizer(theta, 3), key, 3))
-    curve = program(digits, learned.init(key))
-    assert curve.opt_state.eta.shape == (len(jax.tree.leaves(curve.params)),)
-    assert len(curve.opt_state.eta) > 1
-    assert curve.eta.shape == (3,)
-    np.testing.assert_allclose(curve.eta[-1], np.exp(np.log(curve.opt_state.eta).mean()), rtol=1e-5)
-    line = schedules("mine", {digits.name: np.asarray(curve.eta)[None]}).axes[0].lines[0]
-    np.testing.assert_array_equal(line.get_ydata(), curve.eta)
 
 
 def test_schedule_free_is_judged_at_its_average(key):

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 
 from celo._core.checks import Real, check_fields, whole
-from celo.learned import LEARNED
 from celo.learned.celo import Celo
 from celo.learned.learnable import LearnableAdam
 from celo.meta.estimators import ESTIMATORS, PES, FullES, TruncatedES
 from celo.meta.estimators.augmentation import LEVELS
 from celo.meta.estimators.horizons import Horizon
-from celo.meta.presets import PAPER_RATES, PRESETS, QUICK, preset
+from celo.meta.presets import PRESETS, preset
 from celo.meta.recipe import Recipe, Stage
 from celo.meta.tasks import META_TRAINING
 from celo.meta.trainer import Settings
@@ -57,20 +56,6 @@ def test_presets_are_two_stages_on_what_their_machine_has():
     assert all("Digits" in name for name in preset("quick").tasks)
     assert all("Svhn" not in name for name in preset("cpu").tasks)
     assert sum(stage.iterations for stage in preset("cpu").stages) >= 7500
-
-
-@pytest.mark.parametrize("optimizer", LEARNED)
-@pytest.mark.parametrize("name", PRESETS)
-def test_an_optimizer_changes_what_its_entry_says_and_nothing_else(name, optimizer):
-    entry = dict(QUICK.get(optimizer, {})) if name == "quick" else {}
-    if name == "paper" and optimizer in PAPER_RATES:
-        entry = {"learning_rate": PAPER_RATES[optimizer]}
-    found = preset(name, optimizer)
-    assert found.options == entry.pop("options", ())
-    assert found.stages == tuple(dataclasses.replace(stage, **entry) for stage in PRESETS[name].stages)
-    plain = dataclasses.replace(found, optimizer="celo", options=(), stages=PRESETS[name].stages)
-    assert plain == PRESETS[name] == preset(name)
-    assert {*QUICK, *PAPER_RATES} <= set(LEARNED)
 
 
 def test_stages_follow_one_another():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from celo.meta.data import IMAGE_DATASETS, SPLITS, TEXT_DATASETS, DatasetNotFoundError
+from celo.meta.data import IMAGE_DATASETS, SPLITS, TEXT_DATASETS
 from celo.meta.tasks import META_TRAINING, TASKS, Quadratic, Task, make, parameter_shapes, stack_tasks
 
 ONE_OF_EACH = (
@@ -88,8 +88,3 @@ def test_the_families_of_the_paper_stack(build, shared_path):
     assert stacked.data.splits["train"].arrays["image"].shape == (3, 48000, 64)
     assert stacked.data.splits["train"].size.tolist() == [48000, 48000, 40000]
     assert (stacked.hidden, stacked.batch_size, stacked.num_classes) == ((32,), 64, 10)
-
-
-def test_missing_data_folder(tmp_path):
-    with pytest.raises(DatasetNotFoundError, match="does not exist"):
-        make("ImageMLP_Mnist8_Relu32_bs64", data_dir=tmp_path / "nowhere", cache_dir=tmp_path)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from celo.meta.runs.config_file import read_config
 from tests.meta.trainer_child import (
     ROOT,
     command,
@@ -202,29 +201,6 @@ def test_corrupt_checkpoint(start: Start, tmp_path: Path, expected: Expected) ->
     assert held(tmp_path / "all damaged") == [4, 6, 8]
 
 
-def modified(run_dir: Path) -> dict[Path, int]:
-    """When each file of a run was last written; every process writes its number into the lock."""
-    return {path: path.stat().st_mtime_ns for path in run_dir.rglob("*") if path.name != ".lock"}
-
-
-@pytest.mark.slow
-def test_changed_configuration_is_refused(start: Start, tmp_path: Path, expected: Expected) -> None:
-    run_dir = tmp_path / "run"
-    child = start(options(run_dir), "die", "save", "after", "2")
-    child.communicate()
-    before = modified(run_dir)
-    child = start(options(run_dir, seed=1, stage2__learning_rate=0.5))
-    _, errors = child.communicate()
-    assert child.returncode == 2
-    assert errors.startswith(f"error: {run_dir} is a run of another configuration:\n")
-    assert "\n  seed: 0 in the run, 1 requested\n" in errors
-    assert "\n  stage2.learning_rate: 0.001 in the run, 0.5 requested\n" in errors
-    assert "Traceback" not in errors
-    assert modified(run_dir) == before
-    finish(start, run_dir, expected)
-    assert read_config(run_dir)["config"]["seed"] == 0
-
-
 @pytest.mark.slow
 def test_no_room_for_a_checkpoint(start: Start, tmp_path: Path, expected: Expected) -> None:
     """The error names the checkpoints that are left; with room again the run resumes from there."""
@@ -238,33 +214,6 @@ def test_no_room_for_a_checkpoint(start: Start, tmp_path: Path, expected: Expect
     assert "Traceback" not in errors
     assert held(run_dir) == [2, 4]
     finish(start, run_dir, expected)
-
-
-@pytest.mark.slow
-def test_full_disk(start: Start, tmp_path: Path) -> None:
-    """A real one, which ends with its process."""
-    if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
-        pytest.skip("needs a mount namespace of its own (unshare -rm) for a small disk")
-    mount = f"mount -t tmpfs -o size=3m tmpfs '{tmp_path}' && exec \"$@\""
-    prefix = ("unshare", "-rm", "sh", "-c", mount, "-")
-    child = start(options(tmp_path / "run"), "fill_disk", "3", str(tmp_path), prefix=prefix)
-    _, errors = child.communicate()
-    assert child.returncode == 2, errors
-    last = errors.strip().splitlines()[-1]
-    assert last.startswith("error: ")
-    assert "No space left on device. Earlier checkpoints are intact (step 2, 4)" in last
-    assert "Traceback" not in errors
-
-
-@pytest.mark.slow
-def test_another_process_is_kept_out(start: Start, tmp_path: Path) -> None:
-    run_dir = tmp_path / "run"
-    first = start(options(run_dir, stage1__iterations=100_000))
-    wait_for_rows(run_dir, 1, lambda: first.poll() is None)
-    second = start(options(run_dir, stage1__iterations=100_000))
-    _, errors = second.communicate()
-    assert second.returncode == 2
-    assert f"in use by process {first.pid}" in errors
 
 
 @pytest.mark.slow

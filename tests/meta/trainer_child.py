@@ -156,20 +156,6 @@ def limit_files(count: str, size: str) -> None:
     _on_call(*PLACES["save"], int(count), limit, lambda: None)
 
 
-def fill_disk(count: str, folder: str) -> None:
-    """Before the count-th checkpoint whatever room a folder has left is taken."""
-
-    def fill() -> None:
-        with open(Path(folder) / "filler", "wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(4096))
-            except OSError:
-                pass
-
-    _on_call(*PLACES["save"], int(count), fill, lambda: None)
-
-
 def tell_devices() -> None:
     """Print the number of processes and devices at the end."""
     import atexit
@@ -182,9 +168,7 @@ def tell_devices() -> None:
     atexit.register(tell)
 
 
-PROGRAMS = {
-    program.__name__: program for program in (die, write_half_a_row, limit_files, fill_disk, tell_devices)
-}
+PROGRAMS = {program.__name__: program for program in (die, write_half_a_row, limit_files, tell_devices)}
 
 if __name__ == "__main__":
     split = sys.argv.index("--")

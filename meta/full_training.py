@@ -134,16 +134,8 @@ def evaluate(
 ) -> tuple[Array, Aux]:
     """Mean loss over some batches of a split, with parameters and model state held fixed.
 
-    Args:
-        task: what was trained.
-        params: parameters to evaluate; for schedule-free methods those of `celo.baselines.eval_params`.
-        model_state: state of the model.
-        key: random key of the batches.
-        split: "train", "inner_valid", "outer_valid" or "test".
-        batches: how many batches, at least 1.
-
-    Returns:
-        () float32 mean loss, and the mean of each scalar in the task's aux.
+    Parameters of schedule-free methods are those of `celo.baselines.eval_params`. Returns the () float32 mean
+    loss, and the mean of each scalar in the task's aux.
     """
     if batches < 1:
         raise ValueError(f"batches is {batches}; expected at least 1")

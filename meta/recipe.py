@@ -80,7 +80,6 @@ class Stage:
     augmentation_high: _Positive = 1e3
 
     def __post_init__(self) -> None:
-        """Checks every field, and those that depend on each other by building what they describe."""
         check_fields(self)
         self.horizons()
         self.augmentations()
@@ -157,7 +156,6 @@ class Recipe:
     iterations_per_call: _Count = 20
 
     def __post_init__(self) -> None:
-        """Checks every field; what names refer to is loaded by `celo.meta.meta_train`."""
         check_fields(self)
         if self.optimizer not in LEARNED:
             raise unknown_name("optimizer", self.optimizer, LEARNED)

@@ -63,7 +63,6 @@ class Settings:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        """Checks every field, and the variable WANDB_MODE where it decides."""
         check_fields(self)
         if self.tracker == "wandb":
             mode_of(self.tracker_mode)

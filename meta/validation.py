@@ -59,7 +59,6 @@ class Validation:
     _stacks: tuple[Task, ...] = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Checks the problems and stacks their data."""
         check_num_steps(self.num_steps)
         if isinstance(self.seeds, bool) or not isinstance(self.seeds, int) or self.seeds < 1:
             raise ValueError(f"seeds is {self.seeds!r}; expected a whole number of at least 1")

@@ -19,8 +19,8 @@ from celo.meta.data.tokenizers import (
     PAD,
     SPECIAL,
     ByteTokenizer,
-    Encoder,
     LearnedSubwords,
+    Subwords,
     Tokenizer,
     Vocabulary,
 )
@@ -134,21 +134,9 @@ def load_documents(
     the splits: 1% (`lm1b`, `wikipedia*`) or 10% each for inner and outer validation, as much for test where
     there is no test file, the rest for training. A vocabulary is trained on the train split alone.
 
-    Args:
-        name: name of a text dataset, see `celo.meta.data.TEXT_DATASETS`.
-        vocabulary: how text becomes tokens; 32,100 sub-words trained on the corpus by default.
-        length: tokens per document less one, 1 .. 128.
-        max_documents: documents read from the beginning of each file, at most.
-        data_dir: folder laid out like hub snapshots; default the variable CELO_DATA.
-        cache_dir: folder for tokenized arrays; default the variable CELO_CACHE, else ~/.cache/celo.
-
-    Returns:
-        The corpus with its four splits.
-
-    Raises:
-        ValueError: an unknown name, or a number out of range.
-        DatasetNotFoundError: no place has the dataset, or a published vocabulary.
-        DatasetFormatError: a file is corrupt or does not hold what the catalog says.
+    Places and errors are those of `load_text`. The vocabulary is 32,100 sub-words trained on the corpus by
+    default; a document has ``length + 1`` tokens, at most 129; of each file at most the first
+    ``max_documents`` are read.
     """
     spec = lookup("text dataset", name, TEXT_DATASETS)
     vocabulary = LearnedSubwords() if vocabulary is None else vocabulary
@@ -207,7 +195,7 @@ def _tokenize(spec: TextSpec, vocabulary: Vocabulary, source: Source, max_docume
     }
 
 
-def _encode(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
+def _encode(encoder: Subwords | ByteTokenizer, texts: Sequence[str]) -> np.ndarray:
     """Tokenize texts: uint16 (texts, KEPT), cut or padded at the end; a text without any token is unknown."""
     tokens = np.full((len(texts), KEPT), PAD, np.uint16)
     for start in range(0, len(texts), _BATCH):

@@ -38,7 +38,6 @@ class Augmentation:
     high: float = 1e3
 
     def __post_init__(self) -> None:
-        """Checks level and range."""
         if self.level not in LEVELS:
             raise unknown_name("augmentation level", self.level, LEVELS)
         if not (0 < self.low <= self.high and math.isfinite(self.high)):

@@ -29,10 +29,8 @@ class ImageAutoencoder(ImageBatches):
     learned_optimization (Metz et al. 2022, arXiv 2203.11860).
 
     Attributes:
-        data: images on the device.
         hidden: widths of the hidden layers; the narrowest is the code.
         activation: name of the activation between layers.
-        batch_size: examples per batch.
 
     Example:
         >>> from celo.meta.data import load_images

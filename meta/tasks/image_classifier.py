@@ -73,12 +73,10 @@ class ImageClassifier(ImageBatches):
     Source of the tasks built with it: learned_optimization (Metz et al. 2022, arXiv 2203.11860).
 
     Attributes:
-        data: images on the device.
         network: maps images (batch, height, width, channels) to logits (batch, num_classes); hashable.
         shape: height, width and channels of an image.
         objective: a name in `LOSSES`.
         normalization: a name in `NORMALIZERS`.
-        batch_size: examples per batch.
 
     Example:
         >>> from celo.meta.data import load_images

@@ -35,13 +35,16 @@ class Source(Protocol):
     @property
     def fingerprint(self) -> str:
         """Changes when the data may have changed; part of the names of cache files."""
+        ...
 
     @property
     def place(self) -> str:
         """Names the place in errors."""
+        ...
 
     def rows(self, split: str) -> Rows:
         """Yield batches of rows of "train" or "test": for each column of the entry a list of values."""
+        ...
 
 
 def import_extra(module: str, purpose: str) -> Any:

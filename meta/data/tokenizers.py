@@ -33,13 +33,16 @@ class Tokenizer(Protocol):
     @property
     def name(self) -> str:
         """Names the tokenizer and everything that determines its ids; part of the names of cache files."""
+        ...
 
     @property
     def vocab_size(self) -> int:
         """Number of ids, padding included; at most 65536."""
+        ...
 
     def encode(self, text: str) -> np.ndarray:
         """Return the ids of a text: uint16 of shape (tokens,), none of them `PAD`."""
+        ...
 
 
 class Vocabulary(Protocol):
@@ -48,20 +51,25 @@ class Vocabulary(Protocol):
     @property
     def name(self) -> str:
         """Names everything that determines the ids, the corpus apart; part of the names of cache files."""
+        ...
 
     @property
     def title(self) -> str:
         """Names the vocabulary for a reader; the `vocabulary` of a task."""
+        ...
 
     @property
     def vocab_size(self) -> int:
         """Number of logits; at most 65536."""
+        ...
 
     def fit(self, texts: Iterable[str]) -> "Subwords | ByteTokenizer":
         """Make the encoder, from the texts if it is trained."""
+        ...
 
     def note(self, num_pieces: int) -> str:
         """Describe the vocabulary in words, given the number of ids in use."""
+        ...
 
 
 class ByteTokenizer:

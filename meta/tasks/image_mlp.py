@@ -131,7 +131,7 @@ def _cifar10(*hidden: int, **config: Any) -> ImageEntry:
 
 
 def _variant(*hidden: int, mse: bool = False, **network: Any) -> ImageEntry:
-    config = {"objective": "squared_error", "normalization": "tenfold"} if mse else {}
+    config: dict[str, Any] = {"objective": "squared_error", "normalization": "tenfold"} if mse else {}
     return classifier("image_mlp", "cifar10", None, Perceptron(hidden, **network), **config)
 
 

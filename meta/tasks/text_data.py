@@ -98,5 +98,5 @@ class TextEntry(Entry):
     def blank_data(self) -> TextData:
         """Return one sequence of a repeated token per split."""
         tokens, words = np.ones(self.config["length"] + 1, np.uint16), self.vocabulary
-        splits = dict.fromkeys(SPLITS, tokens if self.windows else tokens[None])
+        splits: dict[str, np.ndarray] = dict.fromkeys(SPLITS, tokens if self.windows else tokens[None])
         return TextData(self.dataset, splits, words.vocab_size, words.name, words.title, "no data")

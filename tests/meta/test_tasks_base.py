@@ -102,18 +102,18 @@ def test_padding_is_never_drawn(split, key):
         (lambda: [ImageMLP.of(toy(9)), ImageAutoencoder.of(toy(9))], "structures differ"),
         (lambda: [ImageMLP.of(toy(9)), ImageMLP.of(toy(9, pixels=3))], r"shapes .* differ"),
         (lambda: [Quadratic.of([1.0, 2.0]), Quadratic.of([1.0])], r"shapes .* differ: \[\(2,\), \(1,\)\]"),
+        (
+            lambda: [
+                task := Quadratic.of([1.0]),
+                dataclasses.replace(task, curvature=jnp.array([1])),
+            ],
+            "one of their arrays has dtypes",
+        ),
     ],
 )
 def test_what_does_not_stack(tasks, message):
     with pytest.raises(ValueError, match=message):
         stack_tasks(tasks())
-
-
-def test_integers_do_not_stack_with_floats():
-    task = Quadratic.of([1.0, 2.0])
-    other = dataclasses.replace(task, curvature=jnp.array([1, 2]))
-    with pytest.raises(ValueError, match="one of their arrays has dtypes"):
-        stack_tasks([task, other])
 
 
 def test_tasks_that_differ_in_name_share_compiled_code(key):

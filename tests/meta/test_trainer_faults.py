@@ -141,16 +141,6 @@ def test_killed_while_writing(
     finish(start, run_dir, expected)
 
 
-@pytest.mark.slow
-def test_killed_in_the_middle_of_a_row(start: Start, tmp_path: Path, expected: Expected) -> None:
-    run_dir = tmp_path / "run"
-    child = start(options(run_dir), "write_half_a_row", "4")
-    child.communicate()
-    assert child.returncode == -signal.SIGKILL
-    assert not (run_dir / "metrics.jsonl").read_bytes().endswith(b"\n")
-    finish(start, run_dir, expected)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_signal_stops_at_a_checkpoint(
     start: Start, tmp_path: Path, expected: Expected, number: signal.Signals
@@ -173,32 +163,19 @@ def test_signal_stops_at_a_checkpoint(
 
 @pytest.mark.slow
 def test_corrupt_checkpoint(start: Start, tmp_path: Path, expected: Expected) -> None:
-    """The one before is used, with a warning; if all are damaged nothing is changed."""
+    """The one before is used, with a warning."""
     run_dir = tmp_path / "run"
     child = start(options(run_dir), "die", "save", "after", "4")
     child.communicate()
     assert held(run_dir) == [4, 6, 8]
-    shutil.copytree(run_dir, tmp_path / "all damaged")
-
-    def damage(run_dir: Path, step: int) -> None:
-        path = run_dir / "checkpoints" / f"{step:08d}.safetensors"
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 0xFF
-        path.write_bytes(content)
-
-    damage(run_dir, 8)
+    path = run_dir / "checkpoints" / "00000008.safetensors"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
     _, errors = finish(start, run_dir, expected)
     assert "the checkpoint at step 8" in errors
     assert "is damaged" in errors
     assert "using the one before, at step 6" in errors
-
-    for step in (4, 6, 8):
-        damage(tmp_path / "all damaged", step)
-    child = start(options(tmp_path / "all damaged"))
-    out, errors = child.communicate()
-    assert child.returncode == 2, out
-    assert errors.splitlines()[0].startswith("error: every checkpoint in")
-    assert held(tmp_path / "all damaged") == [4, 6, 8]
 
 
 @pytest.mark.slow

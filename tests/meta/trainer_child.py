@@ -134,19 +134,6 @@ def die(place: str, when: str, count: str) -> None:
     _on_call(*PLACES[place], int(count), at["before"], at["after"])
 
 
-def write_half_a_row(count: str) -> None:
-    """Kill -9 in the middle of the count-th row of metrics."""
-
-    def append(self: Any, line: bytes) -> None:
-        os.write(self._descriptor, line[: len(line) // 2])
-        _kill()
-
-    def arm() -> None:
-        metrics.JsonlTracker._append = append  # type: ignore[method-assign]
-
-    _on_call(metrics.JsonlTracker, "log", int(count), arm, lambda: None)
-
-
 def limit_files(count: str, size: str) -> None:
     """From the count-th checkpoint on no file can grow beyond a size in bytes."""
 
@@ -168,7 +155,7 @@ def tell_devices() -> None:
     atexit.register(tell)
 
 
-PROGRAMS = {program.__name__: program for program in (die, write_half_a_row, limit_files, tell_devices)}
+PROGRAMS = {program.__name__: program for program in (die, limit_files, tell_devices)}
 
 if __name__ == "__main__":
     split = sys.argv.index("--")

@@ -51,11 +51,9 @@ class Curve(NamedTuple):
 
 
 def check_num_steps(num_steps: int) -> int:
-    """Returns ``num_steps`` as an int.
+    """Returns ``num_steps`` as an int: the length of a loop, so it cannot be traced.
 
-    Raises:
-        TypeError: if it is not a whole number; it is the length of a loop, so it cannot be traced.
-        ValueError: if it is below 1.
+    TypeError if it is not a whole number, ValueError if it is below 1.
     """
     if isinstance(num_steps, bool) or not isinstance(num_steps, int | np.integer):
         raise TypeError(f"num_steps is {num_steps!r}; expected a whole number of training steps")
@@ -109,17 +107,9 @@ def begin(task: Task, optimizer: optax.GradientTransformation, key: Array) -> Po
 def take_step(
     task: Task, optimizer: optax.GradientTransformation, position: Position, sample: PyTree, key: Array
 ) -> tuple[Position, tuple[Array, Array]]:
-    """One step of a training.
+    """One step of a training, on the batch of a `sample`.
 
-    Args:
-        task: what to train.
-        optimizer: an optax optimizer.
-        position: the state before.
-        sample: decides the batch, see `celo.meta.tasks.base.Task.sample`.
-        key: random key of the loss.
-
-    Returns:
-        The state after; and () float32 the loss of the batch before the step, and `step_size` after it.
+    Returns the state after; and () float32 the loss of the batch before the step, and `step_size` after it.
     """
     params, model_state, opt_state = position
 
@@ -144,19 +134,8 @@ def evaluate(
 ) -> tuple[Array, Aux]:
     """Mean loss over some batches of a split, with parameters and model state held fixed.
 
-    Args:
-        task: what was trained.
-        params: parameters to evaluate; for schedule-free methods those of `celo.baselines.eval_params`.
-        model_state: state of the model.
-        key: random key of the batches.
-        split: "train", "inner_valid", "outer_valid" or "test".
-        batches: how many batches.
-
-    Returns:
-        () float32 mean loss, and the mean of each scalar in the task's aux.
-
-    Raises:
-        ValueError: if ``batches`` is below 1, or the split is unknown.
+    Parameters of schedule-free methods are those of `celo.baselines.eval_params`. Returns the () float32 mean
+    loss, and the mean of each scalar in the task's aux.
     """
     if batches < 1:
         raise ValueError(f"batches is {batches}; expected at least 1")
@@ -197,17 +176,8 @@ def draw_samples(task: Task, key: Array, split: str, count: int) -> PyTree:
 def smooth(losses: np.typing.ArrayLike, coefficient: float = SMOOTHING) -> np.ndarray:
     """Exponential moving average along the last axis: ``s_0 = L_0``, ``s_t = a s_{t-1} + (1 - a) L_t``.
 
-    A loss that is not finite makes every later average not finite.
-
-    Args:
-        losses: (..., steps) losses.
-        coefficient: a, the weight of the past, in [0, 1).
-
-    Returns:
-        (..., steps) float64 averages.
-
-    Raises:
-        ValueError: if the coefficient is outside [0, 1), or there is no step.
+    A loss that is not finite makes every later average not finite. Returns float64. ValueError if the
+    coefficient a, the weight of the past, is outside [0, 1), or there is no step.
 
     Example:
         >>> smooth([1.0, 0.0, 0.0], 0.5).tolist()

@@ -23,16 +23,11 @@ CONFIG_KEY = "initial_theta"
 
 
 def initial_theta(recipe: Recipe, number: int = 0, digest: str | None = None) -> PyTree:
-    """The meta-parameters a stage starts from: those of its checkpoint, or random ones.
-
-    Args:
-        recipe: the recipe.
-        number: index of the stage.
-        digest: expected digest of the meta-parameters, from `starting_points`; None = any.
+    """The meta-parameters a stage, by its index, starts from: those of its checkpoint, or random ones.
 
     Raises:
         ValueError: if the checkpoint is damaged, holds numbers that are not finite, is of another optimizer
-            or another configuration of it, or has another digest than expected.
+            or another configuration of it, or has another ``digest`` (of `starting_points`) than expected.
         FileNotFoundError: if there is no such checkpoint.
     """
     learned = recipe.learned(recipe.stages[number])
@@ -54,16 +49,11 @@ def initial_theta(recipe: Recipe, number: int = 0, digest: str | None = None) ->
 def starting_points(recipe: Recipe, run_dir: str | os.PathLike[str]) -> dict[str, str]:
     """Digests of the meta-parameters in the checkpoints that stages start from, for a run's configuration.
 
+    SHA-256 in hexadecimal by stage ("stage1", "stage2", ...), for stages that start from a checkpoint.
+
     The checkpoint of a stage that has not started is read and checked. Once the stage has started, the file
     may be gone; if it still exists it is checked too. Packaged and published weights are not checked any more
     then: they change with the package and the hub, and the run does not need them.
-
-    Args:
-        recipe: the recipe.
-        run_dir: its run folder, which need not exist.
-
-    Returns:
-        SHA-256 in hexadecimal by stage ("stage1", "stage2", ...), for stages that start from a checkpoint.
 
     Raises:
         ValueError: as `initial_theta`, or the run's ``config.json`` is not readable.
@@ -92,11 +82,7 @@ def stage_name(number: int) -> str:
 def check_recipe(recipe: Recipe) -> None:
     """Check before anything is compiled that every stage can run, also one that starts hours from now.
 
-    Args:
-        recipe: checked against the optimizer and the devices of this process.
-
-    Raises:
-        ValueError: if a stage has nothing to train, or its problems do not divide among the processes.
+    ValueError if a stage has nothing to train, or its problems do not divide among the processes.
     """
     for stage in recipe.stages:
         learned = recipe.learned(stage)

@@ -66,17 +66,13 @@ def group_tasks(tasks: Sequence[Any]) -> list[list[int]]:
 class StageProgram:
     """A stage, ready to run on the devices of this process, or of all processes.
 
+    Meta-iteration i uses ``fold_in(key, i)``, so the state holds no key. A call does at most
+    ``most_iterations`` of them.
+
     Attributes:
-        learned: the learned optimizer.
+        learned: the learned optimizer, in the configuration of the stage.
         names: names of the task families, in the order of the groups.
         mesh: the devices used.
-
-    Args:
-        stage: what to train and how.
-        learned: the learned optimizer in the configuration of the stage.
-        tasks: the task families.
-        key: random key; meta-iteration i uses ``fold_in(key, i)``, so the state holds no key.
-        most_iterations: the most meta-iterations of one call.
     """
 
     def __init__(
@@ -120,11 +116,7 @@ class StageProgram:
         pool.shutdown(wait=False)
 
     def begin(self, theta: PyTree) -> MetaState:
-        """The state before the first meta-iteration.
-
-        Args:
-            theta: meta-parameters to start from.
-        """
+        """The state before the first meta-iteration, from meta-parameters to start from."""
         self.prepare()
         trained, frozen = self._split(theta)
         # `run` donates its state, and placing an array where it already is makes no copy.
@@ -138,12 +130,8 @@ class StageProgram:
     def run(self, state: MetaState, iterations: int) -> tuple[MetaState, Measures]:
         """Runs meta-iterations in one compiled call, which donates the state passed in.
 
-        Args:
-            state: state before.
-            iterations: how many, at most `most_iterations`; any number runs the same compiled program.
-
-        Returns:
-            The state after and the measures of these meta-iterations, on the host.
+        Any number of them, up to ``most_iterations``, runs the same program. Returns the state after and the
+        measures of these meta-iterations, on the host.
         """
         if not 1 <= iterations <= self._most:
             raise ValueError(f"iterations is {iterations}; expected 1 to {self._most}")

@@ -10,6 +10,7 @@ import jax
 import optax
 
 from celo._core import names
+from celo._core.checks import Real, check_fields, whole
 from celo._core.names import unknown_name
 from celo.learned import LEARNED, learned_optimizer
 from celo.learned.base import LearnedOptimizer
@@ -17,16 +18,15 @@ from celo.meta.estimators import ESTIMATORS, Antithetic
 from celo.meta.estimators.augmentation import Augmentation
 from celo.meta.estimators.horizons import Horizon
 from celo.meta.estimators.unroll import InnerTraining
-from celo.meta.fields import Range, check_fields
 from celo.meta.tasks import META_TRAINING, check_name
 
 Trains = Literal["rule", "scheduler", "both"]
 # A learned optimizer numbers what it trains: 1 is the update rule, 2 the scheduler.
 _NUMBERS = {"rule": 1, "scheduler": 2}
 _MOST_STEPS = 10**8
-_Count = Annotated[int, Range(1, 10**6)]
-_Positive = Annotated[float, Range(0, above=True)]
-_NotNegative = Annotated[float, Range(0)]
+_Count = Annotated[int, whole(1, 10**6)]
+_Positive = Annotated[float, Real("a number above 0", lambda x: x > 0)]
+_NotNegative = Annotated[float, Real("a number of at least 0", lambda x: x >= 0)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,24 +63,23 @@ class Stage:
     trains: Trains = "rule"
     tasks: tuple[str, ...] = ()
     init: str = ""
-    iterations: Annotated[int, Range(1, 10**9)] = 100_000
+    iterations: Annotated[int, whole(1, 10**9)] = 100_000
     learning_rate: _Positive = 3e-4
     weight_decay: _NotNegative = 1e-4
     clip_norm: _NotNegative = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
     estimator: Literal["pes", "truncated_es", "full_es"] = "pes"
-    problems: Annotated[int, Range(1, 10**5)] = 8
+    problems: Annotated[int, whole(1, 10**5)] = 8
     truncation: _Count = 50
     sigma: _Positive = 0.01
     horizon: Literal["log_uniform", "constant", "curriculum"] = "log_uniform"
-    horizon_low: Annotated[int, Range(1, _MOST_STEPS)] = 100
-    horizon_high: Annotated[int, Range(1, _MOST_STEPS)] = 2000
+    horizon_low: Annotated[int, whole(1, _MOST_STEPS)] = 100
+    horizon_high: Annotated[int, whole(1, _MOST_STEPS)] = 2000
     augmentation: Literal["none", "global", "tensor", "parameter", "mixed"] = "global"
     augmentation_low: _Positive = 1e-3
     augmentation_high: _Positive = 1e3
 
     def __post_init__(self) -> None:
-        """Checks every field, and those that depend on each other by building what they describe."""
         check_fields(self)
         self.horizons()
         self.augmentations()
@@ -105,12 +104,7 @@ class Stage:
         return learned.trainable(theta, _NUMBERS[self.trains])
 
     def gradient_estimator(self, learned: LearnedOptimizer, axis: str | None) -> Antithetic:
-        """The estimator of the meta-gradient.
-
-        Args:
-            learned: the learned optimizer.
-            axis: mesh axis the problems are sharded over, None on one device.
-        """
+        """The estimator of the meta-gradient; ``axis`` is the problems' mesh axis, None on one device."""
         inner = InnerTraining(learned, self.augmentations(), self.horizons())
         return ESTIMATORS[self.estimator](inner, self.problems, self.truncation, self.sigma, axis)
 
@@ -154,15 +148,14 @@ class Recipe:
     tasks: tuple[str, ...] = META_TRAINING
     stages: tuple[Stage, ...] = (Stage("rule"), Stage("scheduler"))
     init: str = ""
-    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
-    validate_every: Annotated[int, Range(0, 10**9)] = 1000
+    seed: Annotated[int, whole(0, 2**32 - 1)] = 0
+    validate_every: Annotated[int, whole(0, 10**9)] = 1000
     validation_tasks: tuple[str, ...] = ()
-    validation_steps: Annotated[int, Range(1, _MOST_STEPS)] = 1000
-    validation_seeds: Annotated[int, Range(1, 10**4)] = 2
+    validation_steps: Annotated[int, whole(1, _MOST_STEPS)] = 1000
+    validation_seeds: Annotated[int, whole(1, 10**4)] = 2
     iterations_per_call: _Count = 20
 
     def __post_init__(self) -> None:
-        """Checks every field; what names refer to is loaded by `celo.meta.meta_train`."""
         check_fields(self)
         if self.optimizer not in LEARNED:
             raise unknown_name("optimizer", self.optimizer, LEARNED)
@@ -192,12 +185,8 @@ class Recipe:
     def learned(self, stage: Stage) -> LearnedOptimizer:
         """The learned optimizer as a stage trains it: without its scheduler for the update rule alone.
 
-        Args:
-            stage: the stage.
-
-        Raises:
-            ValueError: if an option is not of the form NAME=VALUE, or its value is not possible.
-            TypeError: if the optimizer has no such option.
+        ValueError if an option is not of the form NAME=VALUE, or its value is not possible; TypeError for an
+        option that the optimizer does not have.
         """
         config = dict(map(names.parse_option, self.options))
         if "stage" in config:
@@ -220,11 +209,7 @@ class Recipe:
         return tuple(dict.fromkeys(itertools.chain(*groups)))
 
     def change_stages(self, *changes: dict[str, Any]) -> Recipe:
-        """The recipe with fields of its stages changed.
-
-        Args:
-            *changes: fields by name, for the first stages in order; a single one is for all stages.
-        """
+        """The recipe with fields of its first stages changed, in order; a single change is for all stages."""
         each = changes * len(self.stages) if len(changes) == 1 else (*changes, *[{}] * len(self.stages))
         changed = tuple(
             dataclasses.replace(x, **fields) for x, fields in zip(self.stages, each, strict=False)

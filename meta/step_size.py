@@ -12,11 +12,10 @@ PyTree = Any
 
 
 def step_size(opt_state: PyTree) -> Array:
-    """The last step size ``eta`` of a learned scheduler, from an optimizer's state at any depth.
+    """The last step size ``eta`` of a learned scheduler, from an optimizer's state at any depth; () float32.
 
-    Returns:
-        () float32: the state's ``eta``; with one per tensor, their geometric mean ``exp(1/n sum_i log
-        |eta_i|)``; 1 if the state has no ``eta``, or several.
+    With one ``eta`` per tensor it is their geometric mean ``exp(1/n sum_i log |eta_i|)``; it is 1 if the
+    state has no ``eta``, or several.
     """
     found = optax.tree_utils.tree_get_all_with_path(opt_state, "eta")
     if len(found) != 1:

@@ -17,9 +17,9 @@ from tqdm import tqdm
 import celo
 from celo import checkpoint
 from celo._core import names
+from celo._core.checks import check_fields, whole
 from celo.learned import LEARNED
 from celo.learned.base import LearnedOptimizer
-from celo.meta.fields import Range, check_fields
 from celo.meta.initial_theta import CONFIG_KEY, check_recipe, initial_theta, stage_name, starting_points
 from celo.meta.program import Measures, MetaState, StageProgram
 from celo.meta.recipe import Recipe
@@ -58,12 +58,11 @@ class Settings:
     tracker_mode: Literal["online", "offline", "disabled"] | None = None
     project: str = "celo"
     group: str | None = None
-    checkpoint_every: Annotated[int, Range(1, 10**9)] = 200
-    keep: Annotated[int, Range(1, 10**6)] = 3
+    checkpoint_every: Annotated[int, whole(1, 10**9)] = 200
+    keep: Annotated[int, whole(1, 10**6)] = 3
     progress: bool = True
 
     def __post_init__(self) -> None:
-        """Checks every field, and the variable WANDB_MODE where it decides."""
         check_fields(self)
         if self.tracker == "wandb":
             mode_of(self.tracker_mode)
@@ -308,15 +307,10 @@ def dashboard_name(name: str) -> str:
 
 
 def describe(measures: Measures, families: Sequence[str]) -> dict[str, Any]:
-    """The row of metrics of one compiled call.
+    """The row of metrics of one compiled call; ``families`` are named in the order of the groups.
 
-    Args:
-        measures: of the meta-iterations of the call.
-        families: names of the task families, in the order of the groups.
-
-    Returns:
-        Means over the meta-iterations: ``meta_loss``, ``loss/FAMILY``, ``gradient_norm``, ``diverged`` (the
-        fraction of problems); and arrays over meta-iterations, families and problems: ``eta``, ``horizon``.
+    Means over the meta-iterations: ``meta_loss``, ``loss/FAMILY``, ``gradient_norm``, ``diverged`` (the
+    fraction of problems); and arrays over meta-iterations, families and problems: ``eta``, ``horizon``.
     """
     groups = measures.groups
     loss = np.concatenate([np.mean(group.loss, axis=(0, 2)) for group in groups])

@@ -59,7 +59,6 @@ class Validation:
     _stacks: tuple[Task, ...] = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Checks the problems and stacks their data."""
         check_num_steps(self.num_steps)
         if isinstance(self.seeds, bool) or not isinstance(self.seeds, int) or self.seeds < 1:
             raise ValueError(f"seeds is {self.seeds!r}; expected a whole number of at least 1")
@@ -79,17 +78,9 @@ class Validation:
     ) -> tuple[float, dict[str, float]]:
         """Trains every problem with these meta-parameters.
 
-        Args:
-            learned: the learned optimizer.
-            theta: its meta-parameters.
-            key: decides initial parameters and batches of all problems; with the same key, scores differ
-                only because meta-parameters do.
-
-        Returns:
-            The mean over tasks, lower is better, and each task's mean over seeds by its name.
-
-        Raises:
-            ValueError: if ``theta`` does not fit ``learned``.
+        The key decides initial parameters and batches of all problems: with the same key, scores differ only
+        because meta-parameters do. Returns the mean over tasks, lower is better, and each task's mean over
+        seeds by its name. ValueError if ``theta`` does not fit ``learned``.
         """
         # Meta-training keeps copies on many devices; this runs on one.
         theta = jax.tree.map(np.asarray, theta)

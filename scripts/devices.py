@@ -8,7 +8,7 @@ from typing import Annotated
 
 import jax
 
-from celo.meta.fields import Range, check_fields
+from celo._core.checks import check_fields, whole
 
 
 def core_count() -> int:
@@ -31,10 +31,10 @@ class Devices:
         ValueError: the numbers are out of range or contradict each other.
     """
 
-    host_devices: Annotated[int, Range(0, 4096)] = 0
+    host_devices: Annotated[int, whole(0, 4096)] = 0
     coordinator: str = ""
-    num_processes: Annotated[int, Range(1, 10**6)] = 1
-    process_id: Annotated[int, Range(0, 10**6)] = 0
+    num_processes: Annotated[int, whole(1, 10**6)] = 1
+    process_id: Annotated[int, whole(0, 10**6)] = 0
 
     def __post_init__(self) -> None:
         """Checks the numbers."""

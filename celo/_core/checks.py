@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.core import Tracer
+
+from celo._core.names import unknown_name
 
 LOSS_MISSING = """\
 this optimizer reads the loss: call update(grads, state, params, value=loss). A wrapper that drops it, such
@@ -114,7 +117,71 @@ def check_options(owner: Any, values: Mapping[str, Any]) -> None:
         if not checks or (value is None and type(None) in branches):
             continue
         if not checks[0](value):
-            raise ValueError(f"{name} is {value!r}; expected {checks[0].expected}")
+            raise ValueError(f"{name} is {_shown(value)}; expected {checks[0].expected}")
+
+
+def _shown(value: Any) -> str:
+    """The value, or its size where Python refuses to write it out or nobody would read it."""
+    if isinstance(value, int) and abs(value) >= 10**30:
+        return f"a whole number of {value.bit_length()} bits"
+    return repr(value)
+
+
+def whole(low: int, high: int) -> Real:
+    """The whole numbers from low to high, to annotate a field with."""
+    return Real(f"a whole number from {low} to {high}", lambda x: low <= x <= high, whole=True, static=True)
+
+
+_PLAIN: Mapping[Any, Real] = {int: Real("a whole number", whole=True, static=True), float: Real()}
+
+
+def check_fields(instance: Any) -> None:
+    """Check every field of a dataclass that users fill in; call it in ``__post_init__``.
+
+    Fields are annotated with bool, int, float, str, ``Literal`` choices, a class, ``tuple[X, ...]`` or
+    ``X | None``; numbers perhaps with a `Real`. A bool is not a number, and a float is not a whole number. A
+    string is not empty unless its default is, and holds no null byte.
+
+    Raises:
+        TypeError: a value has another type; the message has the field, the value and what is expected.
+        ValueError: a value is out of range, or not one of the choices.
+
+    Example:
+        >>> @dataclasses.dataclass
+        ... class Settings:
+        ...     keep: Annotated[int, whole(1, 10)] = 3
+        >>> check_fields(Settings())
+        >>> check_fields(Settings(keep=0))
+        Traceback (most recent call last):
+        ...
+        ValueError: keep is 0; expected a whole number from 1 to 10
+    """
+    hints = typing.get_type_hints(type(instance), include_extras=True)
+    for field in dataclasses.fields(instance):
+        _check_field(field.name, getattr(instance, field.name), hints[field.name], field.default == "")
+
+
+def _check_field(name: str, value: Any, hint: Any, empty: bool = False) -> None:
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        if value is None:
+            return
+        hint = next(part for part in typing.get_args(hint) if part is not types.NoneType)
+    number = getattr(hint, "__metadata__", (None,))[0] or _PLAIN.get(hint)
+    kind = typing.get_origin(hint) or hint
+    if number is not None:
+        if not number(value):
+            error = ValueError if type(value) in (int, float) else TypeError
+            raise error(f"{name} is {_shown(value)}; expected {number.expected}")
+    elif kind is Literal:
+        if not isinstance(value, str) or value not in typing.get_args(hint):
+            raise unknown_name(name.replace("_", " "), value, typing.get_args(hint))
+    elif not isinstance(value, kind):
+        raise TypeError(f"{name} is {value!r}; expected a {'string' if kind is str else kind.__name__}")
+    elif kind is tuple:
+        for i, entry in enumerate(value):
+            _check_field(f"{name}[{i}]", entry, typing.get_args(hint)[0])
+    elif kind is str and ("\0" in value or not (value or empty)):
+        raise ValueError(f"{name} is {value!r}; expected a string that is not empty, without null bytes")
 
 
 def check_num_steps(num_steps: float | Array) -> Array:

@@ -3,7 +3,7 @@
 from celo.meta.data.catalog import IMAGE_DATASETS, SPLITS, TEXT_DATASETS
 from celo.meta.data.errors import DatasetFormatError, DatasetNotFoundError
 from celo.meta.data.images import ImageData, ImageSplit, load_images
-from celo.meta.data.text import DocumentData, TextData, load_documents, load_text
+from celo.meta.data.text import TextData, load_documents, load_text
 from celo.meta.data.tokenizers import PAD, ByteTokenizer, LearnedSubwords, PublishedSubwords, Tokenizer
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "ByteTokenizer",
     "DatasetFormatError",
     "DatasetNotFoundError",
-    "DocumentData",
     "ImageData",
     "ImageSplit",
     "LearnedSubwords",

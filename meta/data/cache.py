@@ -38,21 +38,11 @@ def load_arrays(
     embedded: Source | None,
     data_dir: str | os.PathLike[str] | None,
 ) -> Arrays:
-    """Load the arrays of a dataset from the first place that has it.
+    """Load the arrays of a dataset from the first place that has it; memory-mapped when they are cached.
 
     The order is: the dependency it is embedded in; the data folder; the hub. Decoded arrays are cached under
     the fingerprint of their place and serve this place alone: the content of one folder never serves another
     folder, or none.
-
-    Args:
-        spec: entry of the catalog.
-        cache: cache entries of this dataset in the wanted variant.
-        build: decodes a source into arrays.
-        embedded: source inside a dependency, or None.
-        data_dir: folder laid out like hub snapshots; default the variable CELO_DATA.
-
-    Returns:
-        Arrays by name; memory-mapped when they come from the cache.
 
     Raises:
         DatasetNotFoundError: no place has the dataset.

@@ -155,15 +155,8 @@ def check_split(split: str) -> str:
 def train_boundaries(n: int, percent: int = 80) -> dict[str, tuple[int, int]]:
     """Cut n training examples into 80% train, 10% inner validation and 10% outer validation.
 
-    Args:
-        n: number of examples of the training file.
-        percent: share of the file that is trained on; below 80 the rest of the first 80% is left out.
-
-    Returns:
-        For each of the three splits the first example and the one after the last.
-
-    Raises:
-        ValueError: a split would be empty.
+    With ``percent`` below 80 the rest of the first 80% is left out. Returns for each of the three splits the
+    first example and the one after the last. ValueError if a split would be empty.
     """
     eighty, ninety = n * 80 // 100, n * 90 // 100
     cuts = {"train": (0, n * percent // 100), "inner_valid": (eighty, ninety), "outer_valid": (ninety, n)}
@@ -174,17 +167,10 @@ def train_boundaries(n: int, percent: int = 80) -> dict[str, tuple[int, int]]:
 
 
 def split_indices(num_train: int, num_test: int, percent: int = 80) -> dict[str, np.ndarray]:
-    """Draw the examples of each split: the train file is shuffled by a fixed seed and cut.
+    """Draw the row numbers of each split: the train file is shuffled by a fixed seed and cut.
 
-    Args:
-        num_train: examples in the train file.
-        num_test: examples in the test file, or 0 if there is none: then the last tenth of the shuffled train
-            file is the test split and the rest is cut as above.
-        percent: share of the train file that is trained on.
-
-    Returns:
-        Row numbers of each split; those of "test" count in the test file if there is one, else in the train
-        file.
+    Without a test file (``num_test`` is 0) the last tenth of the shuffled train file is the test split and
+    the rest is cut likewise; otherwise "test" counts in the test file.
     """
     order = np.random.default_rng(SHUFFLE_SEED).permutation(num_train)
     held_out = 0 if num_test else num_train // 10

@@ -19,13 +19,6 @@ def reading(what: object, expected: str) -> Iterator[None]:
     Every parser of a foreign file runs inside it: libraries raise nearly anything for a damaged file
     (`SyntaxError` for a PNG, `RecursionError` for nested JSON, a Rust panic, which is not an `Exception`).
 
-    Args:
-        what: the file, or the place inside it.
-        expected: what the file should be, such as "a readable parquet file".
-
-    Raises:
-        DatasetFormatError: the parser failed; its error is chained.
-
     Example:
         >>> import json
         >>> with reading("tokenizer.json", "JSON"):

@@ -21,14 +21,7 @@ def bilinear_weights(native: int, size: int) -> tuple[np.ndarray, int]:
 
     Output pixel i lies at `(i + 1/2) native / size - 1/2` between two input pixels; beyond the edge it is
     the edge pixel. This is `jax.image.resize(..., "bilinear", antialias=False)` and TensorFlow's
-    `tf.image.resize`.
-
-    Args:
-        native: pixels of the input axis.
-        size: pixels of the output axis.
-
-    Returns:
-        Integer weights of shape (size, native), as float64, and the integer their rows sum to.
+    `tf.image.resize`. Returns integer weights (size, native), as float64, and the integer their rows sum to.
     """
     positions = [Fraction((2 * i + 1) * native - size, 2 * size) for i in range(size)]
     unit = math.lcm(*(position.denominator for position in positions))
@@ -60,17 +53,11 @@ def stored_dtype(level: int) -> type[np.unsignedinteger]:
 
 
 def resize(images: np.ndarray, size: int, channels: int, white: int) -> np.ndarray:
-    """Resize images to squares and average or repeat their channels.
+    """Resize images to squares, and average their channels to 1 or repeat one to 3.
 
-    Args:
-        images: unsigned integers of shape (n, height, width, c) from 0 to `white`, c being 1 or 3.
-        size: height and width of the result, in pixels.
-        channels: 1 (the mean over the channels) or 3 (a single channel is repeated).
-        white: the pixel value that means 1.0.
-
-    Returns:
-        Images of shape (n, size, size, channels), uint8 or uint16; a pixel in [0, 1] is `value /
-        stored_level`. Exact while `exact_level` is at most 65535, otherwise rounded to the nearest 1/65535.
+    Images are unsigned integers (n, height, width, 1 or 3) from 0 to `white`. The result is uint8 or uint16
+    (n, size, size, channels); a pixel in [0, 1] is `value / stored_level`. Exact while `exact_level` is at
+    most 65535, otherwise rounded to the nearest 1/65535.
     """
     n, height, width, native_channels = images.shape
     shape = (height, width, native_channels)
@@ -98,18 +85,10 @@ def any_size_level(truncated: bool, white: int) -> int:
 
 
 def resize_one(image: np.ndarray, size: int, channels: int, white: int, truncated: bool) -> np.ndarray:
-    """Resize one image of any size to a square, and average or repeat its channels.
+    """Resize one image (height, width, 1 or 3) of any size to a square (size, size, channels).
 
-    Args:
-        image: unsigned integers of shape (height, width, c) from 0 to `white`, c being 1 or 3.
-        size: height and width of the result, in pixels.
-        channels: 1 (the mean over the channels) or 3 (a single channel is repeated).
-        white: the pixel value that means 1.0.
-        truncated: whether a pixel is truncated to a whole multiple of 1/white, in 8 bits, as in the files the
-            reference made of ImageNet; else it is rounded to a multiple of 1/65535.
-
-    Returns:
-        (size, size, channels), uint8 or uint16; a pixel in [0, 1] is `value / any_size_level`.
+    A pixel in [0, 1] is `value / any_size_level`: truncated to a whole multiple of 1/white, in 8 bits, as in
+    the files the reference made of ImageNet, or rounded to a multiple of 1/65535.
     """
     height, width, native_channels = image.shape
     exact = exact_level((height, width, native_channels), size, channels, white)

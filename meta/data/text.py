@@ -19,8 +19,8 @@ from celo.meta.data.tokenizers import (
     PAD,
     SPECIAL,
     ByteTokenizer,
-    Encoder,
     LearnedSubwords,
+    Subwords,
     Tokenizer,
     Vocabulary,
 )
@@ -38,40 +38,13 @@ _DOCUMENT_ARRAYS = ("train_documents", "test_documents", "tokenizer", "num_piece
 
 @dataclasses.dataclass(frozen=True)
 class TextData:
-    """A text corpus in host memory.
+    """A corpus in host memory: a whole text, or the beginnings of documents.
 
     Attributes:
         name: short name of the dataset.
-        splits: tokens, uint16 of shape (n,), of "train", "inner_valid", "outer_valid" and "test".
-        vocab_size: number of token ids; 0 is padding and does not occur.
-        tokenizer: name of the tokenizer.
-    """
-
-    name: str
-    splits: Mapping[str, np.ndarray]
-    vocab_size: int
-    tokenizer: str
-
-    @property
-    def vocabulary(self) -> str:
-        """The tokenizer, for a reader."""
-        return self.tokenizer
-
-    @property
-    def note(self) -> str:
-        """The corpus and how it is read, in words."""
-        return f"{self.name}, windows from anywhere in its text; vocabulary: {self.tokenizer}"
-
-
-@dataclasses.dataclass(frozen=True)
-class DocumentData:
-    """A corpus of documents in host memory.
-
-    Attributes:
-        name: short name of the dataset.
-        splits: tokens, uint16 of shape (documents, tokens), of "train", "inner_valid", "outer_valid" and
-            "test"; documents are cut at the end or padded there with zeros.
-        vocab_size: number V of logits a model of it needs; ids are below.
+        splits: tokens, uint16 of shape (n,) or (documents, tokens), of "train", "inner_valid", "outer_valid"
+            and "test"; documents are cut at the end or padded there with zeros.
+        vocab_size: number V of logits a model of it needs; ids are below, and 0 is padding.
         tokenizer: name of the vocabulary.
         vocabulary: title of the vocabulary, for a reader.
         note: the corpus and the vocabulary, in words.
@@ -142,7 +115,8 @@ def load_text(
         train, test = train[: train.size - held_out], train[train.size - held_out :]
     splits = {split: train[start:stop] for split, (start, stop) in train_boundaries(train.size).items()}
     copies = {split: np.array(tokens) for split, tokens in {**splits, "test": test}.items()}
-    return TextData(name, copies, vocab_size, tokenizer.name)
+    note = f"{name}, windows from anywhere in its text; vocabulary: {tokenizer.name}"
+    return TextData(name, copies, vocab_size, tokenizer.name, tokenizer.name, note)
 
 
 def load_documents(
@@ -152,7 +126,7 @@ def load_documents(
     max_documents: int = MAX_DOCUMENTS,
     data_dir: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
-) -> DocumentData:
+) -> TextData:
     """Load the beginnings of the documents of a corpus as tokens.
 
     Documents are the rows of the dataset (a sentence, an article), of some datasets the lines of its rows;
@@ -160,21 +134,9 @@ def load_documents(
     the splits: 1% (`lm1b`, `wikipedia*`) or 10% each for inner and outer validation, as much for test where
     there is no test file, the rest for training. A vocabulary is trained on the train split alone.
 
-    Args:
-        name: name of a text dataset, see `celo.meta.data.TEXT_DATASETS`.
-        vocabulary: how text becomes tokens; 32,100 sub-words trained on the corpus by default.
-        length: tokens per document less one, 1 .. 128.
-        max_documents: documents read from the beginning of each file, at most.
-        data_dir: folder laid out like hub snapshots; default the variable CELO_DATA.
-        cache_dir: folder for tokenized arrays; default the variable CELO_CACHE, else ~/.cache/celo.
-
-    Returns:
-        The corpus with its four splits.
-
-    Raises:
-        ValueError: an unknown name, or a number out of range.
-        DatasetNotFoundError: no place has the dataset, or a published vocabulary.
-        DatasetFormatError: a file is corrupt or does not hold what the catalog says.
+    Places and errors are those of `load_text`. The vocabulary is 32,100 sub-words trained on the corpus by
+    default; a document has ``length + 1`` tokens, at most 129; of each file at most the first
+    ``max_documents`` are read.
     """
     spec = lookup("text dataset", name, TEXT_DATASETS)
     vocabulary = LearnedSubwords() if vocabulary is None else vocabulary
@@ -199,7 +161,7 @@ def load_documents(
         for split, chosen in rows.items()
     }
     note = f"{_describe(spec, files, max_documents)}; {vocabulary.note(int(arrays['num_pieces']))}"
-    return DocumentData(name, splits, vocabulary.vocab_size, vocabulary.name, vocabulary.title, note)
+    return TextData(name, splits, vocabulary.vocab_size, vocabulary.name, vocabulary.title, note)
 
 
 def _texts(spec: TextSpec, split: str, rows: Rows) -> Iterator[str]:
@@ -233,7 +195,7 @@ def _tokenize(spec: TextSpec, vocabulary: Vocabulary, source: Source, max_docume
     }
 
 
-def _encode(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
+def _encode(encoder: Subwords | ByteTokenizer, texts: Sequence[str]) -> np.ndarray:
     """Tokenize texts: uint16 (texts, KEPT), cut or padded at the end; a text without any token is unknown."""
     tokens = np.full((len(texts), KEPT), PAD, np.uint16)
     for start in range(0, len(texts), _BATCH):

@@ -45,25 +45,8 @@ class Tokenizer(Protocol):
         ...
 
 
-class Encoder(Protocol):
-    """Many texts to ids."""
-
-    @property
-    def num_pieces(self) -> int:
-        """Number of ids in use, the special ones included."""
-        ...
-
-    def encode_batch(self, texts: Sequence[str]) -> list[Any]:
-        """Return the ids of every text, none of them 0."""
-        ...
-
-    def content(self) -> bytes:
-        """Return everything that determines the ids, as JSON."""
-        ...
-
-
 class Vocabulary(Protocol):
-    """A recipe for an encoder, for `load_documents`: `fit` turns it into an encoder of texts."""
+    """A recipe for an encoder, for `load_documents`: `fit` makes one of texts."""
 
     @property
     def name(self) -> str:
@@ -80,7 +63,7 @@ class Vocabulary(Protocol):
         """Number of logits; at most 65536."""
         ...
 
-    def fit(self, texts: Iterable[str]) -> Encoder:
+    def fit(self, texts: Iterable[str]) -> "Subwords | ByteTokenizer":
         """Make the encoder, from the texts if it is trained."""
         ...
 

@@ -115,7 +115,6 @@ class Antithetic(abc.ABC):
     axis: str | None = None
 
     def __post_init__(self) -> None:
-        """Checks the numbers."""
         for name in ("problems", "length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
@@ -124,11 +123,7 @@ class Antithetic(abc.ABC):
 
     @abc.abstractmethod
     def weigh(self, steps: Steps) -> Weights:
-        """The weights of one problem's perturbation and of its accumulator in the gradient.
-
-        Args:
-            steps: record of the pair, members ordered (theta + e, theta - e).
-        """
+        """The weights of one problem's perturbation and accumulator, from its pair (theta + e, theta - e)."""
 
     def accumulate(self, weights: Weights, e: Array, xi: Array) -> Array:
         """The accumulator after an estimate with perturbation ``e``, (size,); zero for most estimators."""
@@ -160,19 +155,12 @@ class Antithetic(abc.ABC):
         key: Array,
         iteration: Array,
     ) -> tuple[Array, EstimatorState, tuple[Summary, ...]]:
-        """One estimate of the meta-gradient.
+        """One estimate of the meta-gradient, for one stacked task per group of families of equal shape.
 
-        Args:
-            trained: trained part of theta, see `celo.meta.estimators.partition`.
-            frozen: the rest of theta.
-            tasks: one stacked task per group of families of equal shape, leading axis families.
-            state: state before.
-            key: random key of this estimate.
-            iteration: () int32 meta-iteration.
-
-        Returns:
-            The gradient with respect to the raveled ``trained``, (size,): the mean over families and
-            problems, NaN replaced by 0; the state after; one `Summary` per group.
+        The gradient is with respect to the raveled ``trained``, (size,): the mean over families and problems,
+        NaN replaced by 0. ``trained`` and ``frozen`` are the parts of theta, see
+        `celo.meta.estimators.partition`; ``iteration`` is the () int32 meta-iteration. Returned are the
+        gradient, the state after, and one `Summary` per group.
         """
 
         def one(task: Any, key: Array, problem: Problem, xi: Array) -> tuple:

@@ -38,7 +38,6 @@ class Augmentation:
     high: float = 1e3
 
     def __post_init__(self) -> None:
-        """Checks level and range."""
         if self.level not in LEVELS:
             raise unknown_name("augmentation level", self.level, LEVELS)
         if not (0 < self.low <= self.high and math.isfinite(self.high)):
@@ -47,15 +46,10 @@ class Augmentation:
             )
 
     def sample(self, key: Array, params: PyTree) -> PyTree:
-        """Draws the scales of one inner problem.
+        """Draws the scales of one inner problem for parameters of these structure and shapes.
 
-        Args:
-            key: random key.
-            params: parameters of the problem, for their structure and shapes.
-
-        Returns:
-            A tree like ``params`` whose leaves broadcast to its leaves: () for levels none, global and
-            tensor, the full shape for levels parameter and mixed.
+        A tree like ``params`` whose leaves broadcast to its leaves: () for levels none, global and tensor,
+        the full shape for levels parameter and mixed.
         """
         if self.level == "mixed":
             return _sample_mixed(key, params)

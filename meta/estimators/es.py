@@ -14,19 +14,11 @@ from celo.meta.estimators.unroll import Problem, Steps
 
 
 def pes_weights(positive: Array, negative: Array, mask: Array, done: Array) -> tuple[Array, Array, Array]:
-    """The weights of the accumulated and of the new perturbation, ``A`` and ``B``.
+    """Weights ``A`` and ``B`` of the accumulated and the new perturbation, and whether a step was done.
 
-    With ``delta_t = L+_t - L-_t``, mask ``w`` and ``f_t = 1`` from the first done step on (that step
-    included): ``A = sum((1 - f) w delta) / sum(w)``, ``B = sum(f w delta) / sum(w)``.
-
-    Args:
-        positive: (K,) losses with theta + e.
-        negative: (K,) losses with theta - e.
-        mask: (K,) bool, steps that count.
-        done: (K,) bool, last steps of trainings.
-
-    Returns:
-        ``A``, ``B`` and whether any step was done, each ().
+    With ``delta_t = L+_t - L-_t`` for the (K,) losses with theta + e and theta - e, mask ``w`` (steps that
+    count) and ``f_t = 1`` from the first done step on (that step included):
+    ``A = sum((1 - f) w delta) / sum(w)``, ``B = sum(f w delta) / sum(w)``.
     """
     finished = jnp.cumsum(done.astype(jnp.int32)) > 0
     weights = mask.astype(jnp.float32)

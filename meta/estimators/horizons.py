@@ -34,7 +34,6 @@ class Horizon:
     over: int = 0
 
     def __post_init__(self) -> None:
-        """Checks the range and the duration."""
         if not 1 <= self.low <= self.high:
             raise ValueError(f"horizon range is [{self.low}, {self.high}]; expected 1 <= low <= high")
         if self.over > 0 and not self.low <= self.start <= self.high:

@@ -12,8 +12,7 @@ PyTree = Any
 def split(theta: PyTree, trainable: PyTree) -> tuple[PyTree, PyTree]:
     """Splits ``theta`` by a tree of bools into ``(trained, frozen)``, with None where the other has a leaf.
 
-    Raises:
-        ValueError: if nothing is trainable.
+    ValueError if nothing is trainable.
     """
     if not any(jax.tree.leaves(trainable)):
         raise ValueError("no leaf of theta is trainable in this stage")

@@ -19,11 +19,7 @@ BY_PROBLEM = PartitionSpec(None, AXIS)
 def problem_mesh(problems: int) -> Mesh:
     """A mesh of one axis over the most devices, of all processes, that divide the problems evenly.
 
-    Args:
-        problems: inner problems per task family.
-
-    Raises:
-        ValueError: with several processes, if not every process would have a device in it.
+    ValueError with several processes, if not every process would have a device in it.
     """
     devices = jax.devices()
     used = max(n for n in range(1, len(devices) + 1) if problems % n == 0)

@@ -145,12 +145,9 @@ class InnerTraining:
         length: int,
         iteration: Array,
     ) -> tuple[Problem, Steps]:
-        """Train a problem for ``length`` steps, and reset it where it is done.
+        """Train a problem for ``length`` steps, and reset it where it is done; returns it and the steps.
 
         A step at which the problem is done resets it instead of training and is masked out.
-
-        Returns:
-            The state after, and a record of each step.
         """
         key_start, key_batch, key_loss = jax.random.split(key, 3)
         starts = self.starts(task, key_start, length, iteration)
@@ -177,20 +174,7 @@ class InnerTraining:
         samples: PyTree,
         keys: Array,
     ) -> tuple[Problem, Steps]:
-        """`unroll` with everything random given.
-
-        Args:
-            trained: see the module.
-            frozen: see the module.
-            task: see the module.
-            problem: state before.
-            starts: the problems that resets lead to, see `starts`.
-            samples: samples of training batches, leading axis steps.
-            keys: (steps,) random keys of the losses.
-
-        Returns:
-            The state after, and a record of each step.
-        """
+        """`unroll` with everything random given: `starts` for resets, a sample and a key for each step."""
         resets = starts.horizon.shape[0]
 
         def body(carry: tuple[Problem, Array], drawn: tuple) -> tuple[tuple[Problem, Array], Steps]:

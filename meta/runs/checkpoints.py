@@ -41,17 +41,10 @@ class Found(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints in one folder.
+    """The checkpoints in one folder, of which the last ``keep`` are kept; the first save creates the folder.
 
     In a run of several processes (`jax.distributed`) every process calls every method; the folder is on a
-    file system they share, and process 0 writes.
-
-    Args:
-        path: the folder; the first save creates it and its parents.
-        keep: how many checkpoints to keep, at least 1.
-
-    Raises:
-        ValueError: ``keep`` is below 1.
+    file system they share, and process 0 writes. ValueError if ``keep`` is below 1.
 
     Example:
         >>> import jax.numpy as jnp, tempfile
@@ -74,17 +67,12 @@ class Checkpoints:
         return sorted(int(file.stem) for file in self.path.glob(f"*{_SUFFIX}") if file.stem.isdecimal())
 
     def save(self, step: int, state: Any, **notes: Any) -> None:
-        """Write a checkpoint, then delete all but the last ``keep``.
+        """Write a checkpoint and numbers as notes, then delete all but the last ``keep``.
 
         A step that exists is left as it is: a state is a function of its run's configuration and its step.
 
-        Args:
-            step: steps done, at least 0.
-            state: pytree of JAX arrays (typed keys included) and NumPy arrays.
-            **notes: numbers to store with it.
-
         Raises:
-            TypeError: a leaf is not an array.
+            TypeError: a leaf is neither a JAX array (typed keys included) nor a NumPy array.
             ValueError: ``step`` is negative.
             CheckpointError: the file could not be written; the earlier checkpoints are as they were.
         """
@@ -110,14 +98,10 @@ class Checkpoints:
             )
 
     def restore_latest(self, like: Any) -> Found | None:
-        """Read the last undamaged checkpoint.
+        """Read the last undamaged checkpoint, bit for bit as saved; None when there is none at all.
 
-        Args:
-            like: a state of the structure, shapes, types and placement wanted; its values are not used. Where
-                these depend on the step, a function from the step to such a state.
-
-        Returns:
-            The checkpoint, its state bit for bit as saved; None when there is no checkpoint at all.
+        ``like`` is a state of the structure, shapes, types and placement wanted, or a function from the step
+        to one; its values are not used.
 
         Warns:
             CheckpointWarning: a later checkpoint is damaged; it is renamed to a hidden name.
@@ -147,11 +131,7 @@ class Checkpoints:
         return None
 
     def latest_notes(self) -> dict[str, Any] | None:
-        """The step and the notes of the last checkpoint; None when no checkpoint can be read.
-
-        Warns:
-            CheckpointWarning: a checkpoint is damaged; it is renamed to a hidden name.
-        """
+        """Step and notes of the last checkpoint that can be read, or None; warns of damaged ones."""
         for step in reversed(self.steps()):
             try:
                 return self._read(step)[0]

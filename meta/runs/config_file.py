@@ -23,12 +23,8 @@ class RunWarning(UserWarning):
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the ``config.json`` of a run folder.
 
-    Args:
-        path: the run folder.
-
-    Returns:
-        ``config``, ``provenance``, and ``resumed``: one entry per start under other circumstances, with what
-        changed.
+    It has the sections ``config``, ``provenance``, and ``resumed``: one entry per start under other
+    circumstances, with what changed.
 
     Raises:
         FileNotFoundError: the folder is not a run.
@@ -51,13 +47,7 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
 def write_or_compare(path: Path, config: dict[str, Any], replace: bool) -> bool:
     """Write the ``config.json`` of a new run, or compare that of an old run with the present configuration.
 
-    Args:
-        path: the run folder.
-        config: the configuration, ready for JSON.
-        replace: whether to replace another configuration instead of refusing it.
-
-    Returns:
-        Whether another configuration was replaced.
+    Returns whether another configuration was replaced, which ``replace`` permits.
 
     Warns:
         RunWarning: versions, code or devices differ, which is recorded in the file; or the configuration was

@@ -38,11 +38,7 @@ def digest(path: Path) -> str:
 
 
 def check_folder(path: Path, what: str = "folder") -> None:
-    """Check that a folder exists and can be written, or can be created. Nothing is created.
-
-    Args:
-        path: the folder.
-        what: what to call it in an error.
+    """Check that a folder, called ``what`` in errors, can be written or created. Nothing is created.
 
     Raises:
         ValueError: the path cannot name a folder: a null byte, or too many levels.
@@ -85,15 +81,7 @@ def foreign(folder: Path, own: Sequence[str] = ()) -> list[str]:
 
 
 def parse_json(data: bytes | str, where: str) -> Any:
-    """Parse JSON that may come from anybody.
-
-    Args:
-        data: the text.
-        where: what to call the source in an error.
-
-    Raises:
-        ValueError: the text is not JSON, or is nested too deep to be parsed.
-    """
+    """Parse JSON from anywhere; ValueError, naming ``where``, if it is no JSON or nested too deep."""
     try:
         return json.loads(data)
     except RecursionError:
@@ -106,18 +94,8 @@ def json_ready(value: Any, where: str = "value") -> Any:
     """Turn a value into what JSON can hold; non-finite floats become strings.
 
     They are ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``: the JSON standard has no such numbers, and the
-    bare ``NaN`` that Python writes stops other parsers.
-
-    Args:
-        value: None, bool, int, float, str, a NumPy or JAX scalar, a path, or nested mappings and sequences of
-            them.
-        where: what to call the value in an error.
-
-    Returns:
-        The value as dicts with string keys, lists, strings, ints, finite floats, bools and None.
-
-    Raises:
-        TypeError: something in it has no JSON form.
+    bare ``NaN`` that Python writes stops other parsers. The value is None, bool, int, float, str, a NumPy or
+    JAX scalar, a path, or nested mappings and sequences of them; TypeError, naming ``where``, for others.
     """
     if value is None or isinstance(value, bool | int | str):
         return value
@@ -143,10 +121,7 @@ def json_ready(value: Any, where: str = "value") -> Any:
 
 
 def number_from_json(value: Any) -> float | int:
-    """Undo `json_ready` for one number.
-
-    Raises:
-        ValueError: it is a string that stands for no number.
+    """Undo `json_ready` for one number; ValueError for a string that stands for none.
 
     >>> number_from_json(json_ready(float("-inf")))
     -inf

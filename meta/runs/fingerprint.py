@@ -13,16 +13,10 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def fingerprint(**inputs: Any) -> str:
-    """A digest of named inputs: equal inputs have equal digests.
+    """A digest of named inputs, SHA-256 in hexadecimal: equal inputs have equal digests.
 
-    Args:
-        inputs: numbers, strings, configurations, and pytrees of arrays (tasks with their data, theta).
-
-    Returns:
-        SHA-256 in hexadecimal.
-
-    Raises:
-        TypeError: an input is described by its address in memory alone, as functions are.
+    Inputs are numbers, strings, configurations, and pytrees of arrays (tasks with their data, theta).
+    TypeError for one that is described by its address in memory alone, as functions are.
 
     Example:
         >>> fingerprint(num_steps=10, rate=np.float32(0.1)) == fingerprint(rate=np.float32(0.1), num_steps=10)
@@ -47,12 +41,6 @@ def fingerprint(**inputs: Any) -> str:
 
 def arrays_fingerprint(tree: Any) -> str:
     """A digest of the arrays of a pytree, in their order, whatever the names of its fields and classes.
-
-    Args:
-        tree: a task with its data, or theta.
-
-    Returns:
-        SHA-256 in hexadecimal.
 
     Example:
         >>> arrays_fingerprint({"old": np.ones(2)}) == arrays_fingerprint({"new": np.ones(2)})

@@ -12,12 +12,8 @@ from pathlib import Path
 class FileLock:
     """An exclusive lock on a file, held from construction until `release` or the end of the process.
 
-    The kernel keeps it (flock) and drops it however the process ends, so no stale lock is left behind. It is
-    its own context manager.
-
-    Args:
-        path: the file; it is created in an existing folder, and stays there.
-        wait: whether to wait until the lock is free.
+    The kernel keeps it (flock) and drops it however the process ends, so no stale lock is left behind. The
+    file is created in an existing folder, and stays there. With ``wait`` the call waits for the lock.
 
     Raises:
         BlockingIOError: another process holds the lock and ``wait`` is false; ``args[0]`` names the holder,
@@ -54,11 +50,7 @@ class FileLock:
 
 
 def lock_folder(folder: Path) -> FileLock:
-    """A `FileLock` on an existing folder as a whole.
-
-    Raises:
-        BlockingIOError: another process holds the lock; the message names it.
-    """
+    """A `FileLock` on an existing folder as a whole; the BlockingIOError names the folder and the holder."""
     try:
         return FileLock(folder / ".lock")
     except BlockingIOError as error:

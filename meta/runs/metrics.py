@@ -26,10 +26,8 @@ class JsonlTracker(Tracker):
     ``time`` and in measured durations, such as meta-training's ``seconds_per_meta_iteration``.
     Non-finite numbers are the strings "NaN", "Infinity" and "-Infinity". An array is kept as
     ``{"size", "finite", "mean", "quantiles"}``: how many entries, how many of them finite, and of the finite
-    ones the mean and the eleven quantiles 0, 0.1, ..., 1 (None without a finite entry).
-
-    Args:
-        path: the file; created if it does not exist. An unfinished last line, left by a kill, is dropped.
+    ones the mean and the eleven quantiles 0, 0.1, ..., 1 (None without a finite entry). An unfinished last
+    line of the file, left by a kill, is dropped.
 
     Attributes:
         rows: rows in the file.
@@ -47,10 +45,6 @@ class JsonlTracker(Tracker):
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Append one row and hand it to the operating system.
-
-        Args:
-            step: meta-iterations done; not below that of an earlier row.
-            metrics: numbers, or arrays whose distribution is wanted, by name.
 
         Raises:
             ValueError: ``step`` goes back, the tracker is closed, or a name is "step" or "time".
@@ -71,13 +65,14 @@ class JsonlTracker(Tracker):
         self.rows += 1
 
     def rewind(self, step: int) -> None:
-        """Drop the rows after ``step``; logging continues from there.
-
-        Raises:
-            ValueError: the file holds lines that are not rows.
-        """
+        """Drop the rows after ``step``, and an unfinished last line; logging continues from there."""
         self.close()
-        self.rows, self._last_step = truncate_metrics(self.path, step)
+        found = _rows(self.path) if self.path.exists() else []
+        kept = [(row, line) for row, line in found if row["step"] <= step]
+        content = b"".join(line for _, line in kept)
+        if self.path.exists() and content != self.path.read_bytes():
+            files.write_atomically(self.path, content)
+        self.rows, self._last_step = len(kept), kept[-1][0]["step"] if kept else 0
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
         self._descriptor = os.open(self.path, flags, 0o644)
 
@@ -106,41 +101,15 @@ class JsonlTracker(Tracker):
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Read a file of metrics, also while a run writes it.
+    """Read a file of metrics, also while a run writes it; an unfinished last line is left out.
 
-    Args:
-        path: the file, as `JsonlTracker` writes it. An unfinished last line is left out.
-
-    Returns:
-        The rows in order, non-finite numbers as floats again.
+    Returns the rows in order, non-finite numbers as floats again.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a line other than the last is not a row.
     """
     return [row for row, _ in _rows(Path(path))]
-
-
-def truncate_metrics(path: Path, step: int) -> tuple[int, int]:
-    """Drop the rows after ``step``, and an unfinished last line, replacing the file as a whole.
-
-    Args:
-        path: the file; a missing file counts as empty.
-        step: the last step to keep.
-
-    Returns:
-        The number of rows kept, and the step of the last of them, 0 without one.
-
-    Raises:
-        ValueError: a line other than the last is not a row.
-    """
-    if not path.exists():
-        return 0, 0
-    kept = [(row, line) for row, line in _rows(path) if row["step"] <= step]
-    content = b"".join(line for _, line in kept)
-    if content != path.read_bytes():
-        files.write_atomically(path, content)
-    return len(kept), kept[-1][0]["step"] if kept else 0
 
 
 def _rows(path: Path) -> list[tuple[dict[str, Any], bytes]]:

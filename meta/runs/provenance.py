@@ -21,13 +21,11 @@ _SETTINGS = (
 
 
 def provenance() -> dict[str, Any]:
-    """Collect what a run's numbers depend on besides its configuration.
+    """Collect what a run's numbers depend on besides its configuration, ready for JSON.
 
-    It asks JAX for its devices, so initialize `jax.distributed` before.
-
-    Returns:
-        ``created`` (UTC), ``versions``, ``git`` (``revision`` and ``dirty``, or None outside a checkout),
-        ``devices`` (``platform``, ``kind``, ``count`` over all processes), ``jax_config``; ready for JSON.
+    ``created`` (UTC), ``versions``, ``git`` (``revision`` and ``dirty``, or None outside a checkout),
+    ``devices`` (``platform``, ``kind``, ``count`` over all processes), ``jax_config``. It asks JAX for its
+    devices, so initialize `jax.distributed` before.
     """
     device = jax.devices()[0]
     return {

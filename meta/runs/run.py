@@ -66,11 +66,8 @@ class RunFolder:
     def open(cls, path: str | os.PathLike[str], config: Mapping[str, Any], keep: int = 3) -> RunFolder:
         """Create a run folder with its parents, or open one to resume its run.
 
-        Args:
-            path: the folder.
-            config: the configuration, nested dicts of JSON values. A folder with another configuration is
-                refused once it holds a checkpoint; before, there is nothing to lose and the run starts again.
-            keep: checkpoints to keep.
+        ``config`` is nested dicts of JSON values. A folder with another configuration is refused once it
+        holds a checkpoint; before, there is nothing to lose and the run starts again.
 
         Warns:
             RunWarning: versions, code or devices are not those the run started with, or it starts again.
@@ -124,10 +121,8 @@ class RunFolder:
     def restore_latest(self, like: Any) -> Found | None:
         """Read the last undamaged checkpoint and cut the metrics back to its step.
 
-        Arguments, warnings and errors are those of `Checkpoints.restore_latest`; also:
-
-        Raises:
-            ValueError: rows of metrics from before the checkpoint are missing.
+        Warnings and errors are those of `Checkpoints.restore_latest`; also ValueError if rows of metrics from
+        before the checkpoint are missing.
         """
         found = self._checkpoints.restore_latest(like)
         if found is not None:
@@ -140,16 +135,9 @@ class RunFolder:
         return found
 
     def save_best(self, step: int, state: Any, metric: float, slot: str = "best") -> bool:
-        """Keep a state beside the checkpoints if its metric is the lowest so far.
+        """Keep a state beside the checkpoints if its metric is the lowest so far; return whether it was kept.
 
-        Args:
-            step: steps done.
-            state: pytree of arrays, not necessarily that of the checkpoints.
-            metric: lower is better; NaN is never the best.
-            slot: folder for it; metrics of different slots are not compared.
-
-        Returns:
-            Whether it was kept.
+        NaN is never the best; metrics of different slots, which are folders, are not compared.
         """
         best = self._best(slot)
         notes = best.latest_notes()
@@ -208,9 +196,7 @@ def saved_steps(path: str | os.PathLike[str]) -> list[int]:
 def check_run_folder(path: str | os.PathLike[str]) -> None:
     """Check that a path is free for a run, or holds one. Nothing is created.
 
-    Raises:
-        ValueError: it is a folder with something in it that is not a run, or the path cannot be a folder.
-        OSError: as `celo.meta.runs.files.check_folder`.
+    ValueError for a folder with something in it that is not a run; other errors as of `files.check_folder`.
     """
     path = Path(path).absolute()
     files.check_folder(path, "run folder")

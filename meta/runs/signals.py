@@ -25,10 +25,7 @@ class StopRequest:
 
     @property
     def exit_code(self) -> int:
-        """128 plus the number of the signal, as shells have it (SIGINT 130, SIGTERM 143), or 0 without one.
-
-        For callers that must tell a stopped run from a finished one.
-        """
+        """128 plus the number of the signal, as in shells (SIGINT 130, SIGTERM 143), or 0 without one."""
         return 0 if self.signal is None else 128 + self.signal
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
@@ -46,13 +43,8 @@ class StopRequest:
 def stop_on_signals() -> Iterator[StopRequest]:
     """Turn the first SIGTERM or SIGINT into a request to stop; a Ctrl-C after it interrupts at once.
 
-    The previous handlers return on exit.
-
-    Yields:
-        A `StopRequest`: check ``requested`` in the loop, exit with ``exit_code`` after the last checkpoint.
-
-    Raises:
-        RuntimeError: not called from the main thread, the only one Python lets handle signals.
+    Check ``requested`` in the loop, and exit with ``exit_code`` after the last checkpoint. The previous
+    handlers return on exit. RuntimeError outside the main thread, the only one Python lets handle signals.
 
     Example:
         >>> with stop_on_signals() as stop:

@@ -33,26 +33,18 @@ def is_key(leaf: Any) -> bool:
 
 
 def describe(state: Any) -> list[dict[str, Any]]:
-    """Path, shape and dtype of every leaf of a state, ready for JSON.
+    """Path, shape and dtype of every leaf of a state, ready for JSON; TypeError for a leaf that is no array.
 
-    Raises:
-        TypeError: a leaf is not an array. A Python number would come back as an array, so it is refused.
+    A Python number would come back as an array, so it is refused.
     """
     leaves = jax.tree_util.tree_leaves_with_path(state)
     return [_describe(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
 
 
 def encode(state: Any, notes: Mapping[str, Any]) -> bytes:
-    """The content of a file that holds a state.
+    """The content of a file with a state of JAX and NumPy arrays, and notes for JSON, among them ``step``.
 
     Under `jax.distributed` every process calls it, to gather shards; all scattered leaves have one mesh.
-
-    Args:
-        state: a pytree whose leaves are JAX arrays (typed keys included) or NumPy arrays and scalars.
-        notes: what else to store, ready for JSON; among it ``step``.
-
-    Raises:
-        TypeError: a leaf is not an array.
     """
     described = describe(state)
     arrays = {str(i): _stored(leaf) for i, leaf in enumerate(_on_host(jax.tree.leaves(state))) if leaf.size}
@@ -64,8 +56,7 @@ def encode(state: Any, notes: Mapping[str, Any]) -> bytes:
 def decode(data: bytes) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, np.ndarray]]:
     """Undo `encode` as far as that is possible without knowing the containers.
 
-    Returns:
-        The notes, the descriptions of the leaves, and the arrays of those that are not empty.
+    Returns the notes, the descriptions of the leaves, and the arrays of those that are not empty.
 
     Raises:
         DamagedError: the content was cut short or altered.
@@ -93,17 +84,10 @@ def decode(data: bytes) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str,
 
 
 def rebuild(described: list[dict[str, Any]], arrays: Mapping[str, np.ndarray], like: Any, where: str) -> Any:
-    """Put decoded leaves into the containers, types and placement of another state.
+    """Put decoded leaves into the containers, types and placement of another state, ``like``.
 
-    Args:
-        described: the descriptions of the leaves.
-        arrays: the arrays.
-        like: a state of the same structure; its values are not used. Arrays on the host stay there, others go
-            onto the sharding of the array in their place.
-        where: what to call the file in an error.
-
-    Raises:
-        ValueError: a leaf is missing, new, or has another shape or dtype; up to five are listed.
+    Its values are not used. Arrays on the host stay there, others go onto the sharding of the array in their
+    place. ValueError, naming ``where``, if a leaf is missing, new, or has another shape or dtype.
     """
     _check_same(described, describe(like), where)
     leaves, structure = jax.tree.flatten(like)

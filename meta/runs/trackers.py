@@ -26,12 +26,7 @@ class Tracker:
         """Take numbers that describe the run as a whole, by name."""
 
     def keep(self, file: Path, kind: str) -> None:
-        """Take a file that the run produced.
-
-        Args:
-            file: the file.
-            kind: what it is, such as "theta".
-        """
+        """Take a file that the run produced, and what it is, such as "theta"."""
 
     def close(self) -> None:
         """Write out what is pending; a second call does nothing."""
@@ -44,11 +39,9 @@ class Tracker:
 
 
 class RunTracker(Tracker):
-    """The tracker of a run: its ``metrics.jsonl``, which stays open, and dashboards, which are closed.
+    """The tracker of a run: its ``metrics.jsonl``, which stays open, and dashboards.
 
-    Args:
-        metrics: the run's own file.
-        dashboards: closed with this tracker, each also when closing another one fails.
+    Dashboards are closed with this tracker, each also when closing another one fails.
     """
 
     def __init__(self, metrics: Tracker, *dashboards: Tracker):
@@ -87,22 +80,19 @@ def make_tracker(
 ) -> Tracker:
     """Make the tracker of a run: its ``metrics.jsonl``, always, and the dashboard that ``name`` adds.
 
+    Close it, or use it as a context manager; the file of metrics is closed with the run folder.
+
     Args:
         name: "wandb"; or "jsonl" or "none", which add no dashboard.
         run: the run to log for.
         mode: of wandb: "online", "offline" or "disabled"; by default the variable WANDB_MODE, or "online".
-            The other trackers have no modes and do not read it.
         project: of wandb.
         group: of wandb: which runs to show together.
         job_type: of wandb: the kind of run within a group.
-        rename: from the name of a metric to its name on the dashboard.
-
-    Returns:
-        A tracker, to be closed or used as a context manager. The file of metrics is closed with the run
-        folder.
+        rename: from the name of a metric to its name on the dashboard, where ``section/name`` makes sections.
 
     Raises:
-        ValueError: an unknown name or mode.
+        ValueError: an unknown name or mode, or ``wandb.json`` is not readable.
         RuntimeError: wandb is not installed, or cannot be reached in mode "online".
     """
     if name not in TRACKERS:
@@ -111,6 +101,4 @@ def make_tracker(
         return RunTracker(run.metrics)
     from celo.meta.runs.wandb_tracker import WandbTracker
 
-    return RunTracker(
-        run.metrics, WandbTracker(run, mode, project, run.path.name, group, job_type=job_type, rename=rename)
-    )
+    return RunTracker(run.metrics, WandbTracker(run, mode, project, group, job_type, rename))

@@ -8,13 +8,16 @@ import secrets
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from celo._core.names import unknown_name
 from celo.meta.runs import files
 from celo.meta.runs.trackers import Tracker
+
+if TYPE_CHECKING:
+    from celo.meta.runs.run import RunFolder
 
 MODES = ("online", "offline", "disabled")
 MODE_VARIABLE = "WANDB_MODE"
@@ -23,36 +26,15 @@ _ID_FILE = "wandb.json"
 _START_TIMEOUT = 30.0
 
 
-def _of_environment() -> str:
-    stated = os.environ.get(MODE_VARIABLE) or "online"
-    return _OLD_NAMES.get(stated, stated)
-
-
 def mode_of(mode: str | None) -> str:
-    """The mode to use: the argument, else the variable WANDB_MODE, else "online".
-
-    Raises:
-        ValueError: it is not one of `MODES`.
-    """
-    chosen = mode if mode is not None else _of_environment()
-    if chosen not in MODES:
-        kind = "wandb mode" if mode is not None else f"wandb mode (of {MODE_VARIABLE})"
-        raise unknown_name(kind, chosen, MODES)
-    return chosen
-
-
-class Run(Protocol):
-    """What is tracked: a run folder, or anything else with a folder and a configuration."""
-
-    @property
-    def path(self) -> Path:
-        """Its folder."""
-        ...
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Its configuration."""
-        ...
+    """The mode to use: the argument, else the variable WANDB_MODE, else "online"; ValueError for another."""
+    kind = "wandb mode"
+    if mode is None:
+        stated = os.environ.get(MODE_VARIABLE) or "online"
+        mode, kind = _OLD_NAMES.get(stated, stated), f"wandb mode (of {MODE_VARIABLE})"
+    if mode not in MODES:
+        raise unknown_name(kind, mode, MODES)
+    return mode
 
 
 class WandbTracker(Tracker):
@@ -62,32 +44,17 @@ class WandbTracker(Tracker):
     to go back, which a resumed run does: after a kill it repeats the steps since its last checkpoint. So the
     step is logged as a metric and is the axis of all others; repeated steps lie on top of each other, with
     equal values. In mode "offline" each start writes a folder below ``wandb/``; ``wandb sync`` uploads them
-    under the one id.
-
-    Args:
-        run: gives the folder, the id and the configuration shown.
-        mode: "online", "offline", or "disabled" (everything is accepted and dropped); None as in `mode_of`.
-        project: wandb project.
-        name: name shown.
-        group: runs to show together, or None.
-        job_type: the kind of run within its group, or None.
-        rename: from the name of a metric to its name on wandb, where ``section/name`` makes sections.
-
-    Raises:
-        ValueError: unknown mode, or ``wandb.json`` is not readable.
-        RuntimeError: wandb is not installed or did not start.
+    under the one id. Arguments and errors are those of `make_tracker`.
     """
 
     def __init__(
         self,
-        run: Run,
+        run: RunFolder,
         mode: str | None,
         project: str,
-        name: str,
         group: str | None,
-        *,
-        job_type: str | None = None,
-        rename: Callable[[str], str] = str,
+        job_type: str | None,
+        rename: Callable[[str], str],
     ):
         mode = mode_of(mode)
         self._wandb = wandb = _import_wandb()
@@ -100,7 +67,7 @@ class WandbTracker(Tracker):
                 mode=mode,
                 dir=str(run.path),
                 project=project,
-                name=name,
+                name=run.path.name,
                 group=group,
                 job_type=job_type,
                 config=run.config,
@@ -153,7 +120,7 @@ def _import_wandb() -> Any:
     return wandb
 
 
-def _stored_id(run: Run) -> str:
+def _stored_id(run: RunFolder) -> str:
     path = run.path / _ID_FILE
     if not path.exists():
         files.write_atomically(path, files.json_bytes({"id": secrets.token_hex(6)}))

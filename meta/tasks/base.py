@@ -164,31 +164,18 @@ class Task:
 
 
 def draw_indices(key: jax.Array, size: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Draw whole numbers uniformly from 0 .. size - 1, with replacement, by one draw of 32 bits each.
+    """Draw int32 numbers of the shape uniformly from 0 .. size - 1, with replacement, by 32 bits each.
 
     The number is `floor(bits * size / 2**32)`, computed in 16-bit halves because the product has 64 bits; no
-    number is likelier than another by more than `size / 2**32`. (Lemire 2019, "Fast random integer
-    generation in an interval", section 3, without the rejection step.)
-
-    Args:
-        key: random key.
-        size: integer scalar, 1 .. 2**31 - 1; may be traced.
-        shape: shape of the result.
-
-    Returns:
-        int32 array of the shape, each entry in 0 .. size - 1.
+    number is likelier than another by more than `size / 2**32`. The size, 1 .. 2**31 - 1, may be traced.
+    (Lemire 2019, "Fast random integer generation in an interval", section 3, without the rejection step.)
     """
     bits = jax.random.bits(key, shape, jnp.uint32)
     return scale_bits(bits, size)
 
 
 def scale_bits(bits: jax.Array, size: jax.Array) -> jax.Array:
-    """Return the upper 32 of the 64 bits of `bits * size`, as int32.
-
-    Args:
-        bits: uint32 array.
-        size: integer scalar, 1 .. 2**31 - 1; may be traced.
-    """
+    """Return the upper 32 of the 64 bits of `bits * size`, uint32 times 1 .. 2**31 - 1, as int32."""
     half, mask = np.uint32(16), np.uint32(0xFFFF)
     size = jnp.asarray(size).astype(jnp.uint32)
     high, low = bits >> half, bits & mask
@@ -212,11 +199,7 @@ class Examples:
 
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray]) -> Self:
-        """Put arrays of equal length on the default device, unpadded.
-
-        Raises:
-            ValueError: the arrays are empty or of different lengths.
-        """
+        """Put arrays on the default device, unpadded; ValueError if they are empty or differ in length."""
         lengths = {name: len(array) for name, array in arrays.items()}
         if len(set(lengths.values())) != 1 or min(lengths.values()) < 1:
             raise ValueError(f"examples need arrays of one length of at least 1, got lengths {lengths}")
@@ -235,15 +218,8 @@ def stack_tasks(tasks: Sequence[T]) -> T:
     """Stack tasks of equal structure along a new first axis of every leaf, for `jax.vmap`.
 
     Splits of different lengths are padded to the longest; integer images of different widths take the widest.
-
-    Args:
-        tasks: tasks of one class with equal configuration.
-
-    Returns:
-        A task whose leaves have a leading axis of `len(tasks)`; its name joins the names with "+".
-
-    Raises:
-        ValueError: no tasks, or tasks whose classes, configurations or shapes differ; the message says where.
+    The name joins the names with "+". ValueError for no tasks, or tasks whose classes, configurations or
+    shapes differ, which says where.
 
     Example:
         >>> from celo.meta.tasks import Quadratic

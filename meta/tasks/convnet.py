@@ -31,7 +31,6 @@ class ConvNet(nn.Module):
     num_classes: int = 10
 
     def __post_init__(self) -> None:
-        """Check the configuration."""
         networks.check_network(self.activation, self.norm)
         networks.check_sizes(channels=self.channels, num_classes=self.num_classes)
         super().__post_init__()

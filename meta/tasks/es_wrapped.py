@@ -15,12 +15,7 @@ from celo.meta.tasks.layers import check_positive
 
 @jax.custom_jvp
 def with_gradient(loss: jax.Array, params: Any, gradient: Any) -> jax.Array:
-    """Return the loss, differentiable with respect to `params` alone, with this gradient.
-
-    Args:
-        loss: scalar; its own dependence on anything does not count.
-        params: pytree the gradient is for.
-        gradient: pytree of the same structure; its dependence on anything does not count.
+    """Return the scalar loss, differentiable with respect to `params` alone, with this gradient.
 
     Example:
         >>> value, slope = jax.value_and_grad(lambda x: with_gradient(x**3, x, jnp.float32(7.0)))(2.0)

@@ -29,10 +29,8 @@ class ImageAutoencoder(ImageBatches):
     learned_optimization (Metz et al. 2022, arXiv 2203.11860).
 
     Attributes:
-        data: images on the device.
         hidden: widths of the hidden layers; the narrowest is the code.
         activation: name of the activation between layers.
-        batch_size: examples per batch.
 
     Example:
         >>> from celo.meta.data import load_images
@@ -50,13 +48,7 @@ class ImageAutoencoder(ImageBatches):
 
     @classmethod
     def of(cls, data: ImageData, name: str | None = None, **config: Any) -> Self:
-        """Build the task on a dataset.
-
-        Args:
-            data: the images, on the host.
-            name: name of the task; by default made of the data and the configuration.
-            **config: `hidden`, `activation`, `batch_size`.
-        """
+        """Build the task on host images; by default the name is made of the data and the `config`."""
         task = cls(DeviceImages.of(data), **config)
         made = task.describe("ImageMLPAE", data)
         return dataclasses.replace(task, label=Label(name or made))

@@ -73,12 +73,10 @@ class ImageClassifier(ImageBatches):
     Source of the tasks built with it: learned_optimization (Metz et al. 2022, arXiv 2203.11860).
 
     Attributes:
-        data: images on the device.
         network: maps images (batch, height, width, channels) to logits (batch, num_classes); hashable.
         shape: height, width and channels of an image.
         objective: a name in `LOSSES`.
         normalization: a name in `NORMALIZERS`.
-        batch_size: examples per batch.
 
     Example:
         >>> from celo.meta.data import load_images
@@ -105,14 +103,7 @@ class ImageClassifier(ImageBatches):
 
     @classmethod
     def of(cls, data: ImageData, network: nn.Module, name: str | None = None, **config: Any) -> Self:
-        """Build the task on a dataset.
-
-        Args:
-            data: the images, on the host.
-            network: the module; its field `num_classes` is set to that of the data.
-            name: name of the task; by default made of the data and the network.
-            **config: `objective`, `normalization`, `batch_size`.
-        """
+        """Build the task on host images; the network's field `num_classes` is set to that of the data."""
         network = network.clone(num_classes=data.num_classes)
         task = cls(DeviceImages.of(data), network, data.shape, **config)
         made = f"{type(network).__name__}_{data.name}_{'x'.join(map(str, data.shape))}_bs{task.batch_size}"
@@ -154,15 +145,6 @@ class ImageClassifier(ImageBatches):
 def classifier(
     family: str, dataset: str, size: int | None, network: nn.Module, batch_size: int = 128, **config: Any
 ) -> ImageEntry:
-    """Make the row of an `ImageClassifier` on colour images.
-
-    Args:
-        family: name of the family.
-        dataset: short name of the dataset.
-        size: height and width in pixels, or None for the dataset's own.
-        network: the network; the number of classes is the dataset's.
-        batch_size: examples per batch.
-        **config: `objective`, `normalization`.
-    """
+    """Make the row of an `ImageClassifier` on colour images, of the dataset's own size for None."""
     config = {"network": network, "batch_size": batch_size, **config}
     return ImageEntry(family, dataset, ImageClassifier.of, config, size, 3)

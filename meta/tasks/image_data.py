@@ -44,11 +44,9 @@ class DeviceImages:
         return draw_indices(key, self.splits[check_split(split)].size, (batch_size,))
 
     def gather(self, split: str, indices: jax.Array) -> Batch:
-        """Gather the examples of given row numbers.
+        """Gather the examples of given row numbers, whose shape replaces (batch_size,).
 
-        Returns:
-            "image": float32 in [0, 1], (batch_size, features); "label": int32, (batch_size,); the shape of
-            `indices` replaces (batch_size,).
+        "image" is float32 in [0, 1], (batch_size, features); "label" is int32, (batch_size,).
         """
         rows = self.splits[check_split(split)].take(indices)
         return {"image": rows["image"].astype(jnp.float32) * self.scale, "label": rows["label"]}

@@ -32,11 +32,9 @@ class ImageMLP(ImageBatches):
     Source: Moudgil et al. 2025 (arXiv 2501.12670), section 4: four such families, 64-32-10, batch 64.
 
     Attributes:
-        data: images on the device.
         num_classes: number of classes C; the loss of a uniform guess is ln C.
         hidden: widths of the hidden layers.
         activation: name of the activation between layers.
-        batch_size: examples per batch.
 
     Example:
         >>> from celo.meta.data import load_images
@@ -62,13 +60,7 @@ class ImageMLP(ImageBatches):
 
     @classmethod
     def of(cls, data: ImageData, name: str | None = None, **config: Any) -> Self:
-        """Build the task on a dataset.
-
-        Args:
-            data: the images, on the host.
-            name: name of the task; by default made of the data and the configuration.
-            **config: `hidden`, `activation`, `batch_size`.
-        """
+        """Build the task on host images; by default the name is made of the data and the `config`."""
         task = cls(DeviceImages.of(data), data.num_classes, **config)
         made = task.describe("ImageMLP", data)
         return dataclasses.replace(task, label=Label(name or made))
@@ -109,7 +101,6 @@ class Perceptron(nn.Module):
     num_classes: int = 10
 
     def __post_init__(self) -> None:
-        """Check the configuration."""
         networks.check_network(self.activation, self.norm)
         networks.check_sizes(hidden=self.hidden, num_classes=self.num_classes)
         if not 0.0 <= self.dropout < 1.0:
@@ -139,8 +130,9 @@ def _cifar10(*hidden: int, **config: Any) -> ImageEntry:
     return _mlp("cifar10", None, None, *hidden, **config)
 
 
-def _network(network: Perceptron, **config: Any) -> ImageEntry:
-    return classifier("image_mlp", "cifar10", None, network, **config)
+def _variant(*hidden: int, mse: bool = False, **network: Any) -> ImageEntry:
+    config: dict[str, Any] = {"objective": "squared_error", "normalization": "tenfold"} if mse else {}
+    return classifier("image_mlp", "cifar10", None, Perceptron(hidden, **network), **config)
 
 
 # The four families of the Celo paper, section 4.
@@ -185,29 +177,22 @@ _PUBLISHED = {
     "ImageMLP_Cifar10_16384x16384_Relu": _cifar10(16384, 16384),
 }
 
-_SQUARED_ERROR = {"objective": "squared_error", "normalization": "tenfold"}
-_DEEP, _SHALLOW = (128, 128, 128), (128, 128)
-
 # The perceptrons with norms, dropout or another loss; all on CIFAR-10 with batches of 128.
 _VARIANTS = {
-    "ImageMLP_Cifar10_128x128x128_Relu_MSE": _network(Perceptron(_DEEP), **_SQUARED_ERROR),
-    "ImageMLP_Cifar10_128x128_Dropout02_Relu_MSE": _network(
-        Perceptron(_SHALLOW, dropout=0.2), **_SQUARED_ERROR
-    ),
-    "ImageMLP_Cifar10_128x128_Dropout05_Relu_MSE": _network(
-        Perceptron(_SHALLOW, dropout=0.5), **_SQUARED_ERROR
-    ),
-    "ImageMLP_Cifar10_128x128_Dropout08_Relu_MSE": _network(
-        Perceptron(_SHALLOW, dropout=0.8), **_SQUARED_ERROR
-    ),
-    "ImageMLP_Cifar10_128x128x128_LayerNorm_Relu": _network(Perceptron(_DEEP, norm="layer_norm")),
-    "ImageMLP_Cifar10_128x128x128_LayerNorm_Tanh": _network(
-        Perceptron(_DEEP, activation="tanh", norm="layer_norm")
-    ),
-    "ImageMLP_Cifar10_128x128x128_BatchNorm_Relu": _network(Perceptron(_DEEP, norm="batch_norm")),
-    "ImageMLP_Cifar10_128x128x128_BatchNorm_Tanh": _network(
-        Perceptron(_DEEP, activation="tanh", norm="batch_norm")
-    ),
+    "ImageMLP_Cifar10_128x128x128_Relu_MSE": _variant(128, 128, 128, mse=True),
+    **{
+        f"ImageMLP_Cifar10_128x128_Dropout0{tenths}_Relu_MSE": _variant(
+            128, 128, mse=True, dropout=tenths / 10
+        )
+        for tenths in (2, 5, 8)
+    },
+    **{
+        f"ImageMLP_Cifar10_128x128x128_{title}_{activation.title()}": _variant(
+            128, 128, 128, norm=norm, activation=activation
+        )
+        for title, norm in (("LayerNorm", "layer_norm"), ("BatchNorm", "batch_norm"))
+        for activation in ("relu", "tanh")
+    },
 }
 
 IMAGE_MLP_TASKS: dict[str, Entry] = {**_OURS, **_PUBLISHED, **_VARIANTS}

@@ -7,7 +7,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 
-from celo.meta.data.text import DocumentData, TextData
+from celo.meta.data.text import TextData
 from celo.meta.data.tokenizers import PAD
 from celo.meta.tasks.base import Batch, Label, Loss, Task, pytree, static
 from celo.meta.tasks.layers import Layers, check_positive, clip_loss, cross_entropy, uniform_guess_ceiling
@@ -44,19 +44,10 @@ class LanguageModel(Task):
             check_positive(what, getattr(self, what))
 
     @classmethod
-    def of(
-        cls, data: TextData | DocumentData, name: str | None = None, length: int = 32, **config: Any
-    ) -> Self:
-        """Build the task on a corpus.
+    def of(cls, data: TextData, name: str | None = None, length: int = 32, **config: Any) -> Self:
+        """Build the task on host tokens of a whole text, or of documents.
 
-        Args:
-            data: the tokens, on the host: of a whole text, or of documents.
-            name: name of the task; by default made of the data and the configuration.
-            length: tokens predicted per sequence.
-            **config: `batch_size`, and the architecture.
-
-        Raises:
-            ValueError: a split is shorter than a sequence and its target, or a number is out of range.
+        ValueError if a split is shorter than a sequence and its target, or a number is out of range.
         """
         check_positive("length", length)
         task = cls(DeviceText.of(data, length), data.vocab_size, length, **config)
@@ -77,15 +68,10 @@ class LanguageModel(Task):
         raise NotImplementedError
 
     def logits(self, params: Layers, key: jax.Array, tokens: jax.Array) -> jax.Array:
-        """Compute the logits of the next token.
+        """Compute the logits of the next token, float32 (length, batch, vocab_size).
 
-        Args:
-            params: parameters as made by `init`.
-            key: random key, for dropout.
-            tokens: int32 (length, batch), time first.
-
-        Returns:
-            float32 (length, batch, vocab_size); those at time t depend on tokens 0 .. t.
+        Tokens are int32 (length, batch), time first; logits at time t depend on tokens 0 .. t. The key is for
+        dropout.
         """
         raise NotImplementedError
 

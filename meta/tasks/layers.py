@@ -48,26 +48,15 @@ def check_perceptron(hidden: object, activation: str, batch_size: object) -> Non
 
 
 def rescaled_normal(key: jax.Array, shape: tuple[int, int], scale: float = 1.0) -> jax.Array:
-    """Draw a kernel of variance `scale / fan-in`: normal, cut at two sigma and rescaled to that variance.
-
-    Args:
-        key: random key.
-        shape: inputs (the fan-in) and outputs.
-        scale: fan-in times variance.
-    """
+    """Draw a kernel of variance `scale / fan-in`: normal, cut at two sigma and rescaled to that variance."""
     return truncated_normal(key, shape, shape[0]) / _TRUNCATED_STD * math.sqrt(scale)
 
 
 def init_mlp(key: jax.Array, widths: Sequence[int]) -> Layers:
-    """Draw the parameters of a multi-layer perceptron.
+    """Draw the parameters of a multi-layer perceptron of these widths, from inputs to outputs.
 
-    Args:
-        key: random key.
-        widths: number of inputs, of units of each hidden layer, and of outputs.
-
-    Returns:
-        `{"linear_0": {"w": (widths[0], widths[1]), "b": (widths[1],)}, ...}`, float32: kernels truncated
-        normal (cut at two sigma and not rescaled, sigma = 1/sqrt(fan-in)), biases zero.
+    `{"linear_0": {"w": (widths[0], widths[1]), "b": (widths[1],)}, ...}`, float32: kernels truncated normal
+    (cut at two sigma and not rescaled, sigma = 1/sqrt(fan-in)), biases zero.
     """
     keys = jax.random.split(key, len(widths) - 1)
     return {
@@ -80,19 +69,11 @@ def init_mlp(key: jax.Array, widths: Sequence[int]) -> Layers:
 
 
 def apply_mlp(params: Layers, inputs: jax.Array, activation: str) -> jax.Array:
-    """Apply dense layers with an activation between them and none after the last.
+    """Apply dense layers to (batch, features), with an activation between them; returns (outputs, batch).
 
     Activations are kept as (units, batch): for the small layers of meta-training XLA's CPU code for losses
     and gradients is a fifth faster than with (batch, units). Inputs that are `is_wide` go by
     `apply_mlp_by_rows`, which for them is up to twice as fast.
-
-    Args:
-        params: parameters as made by `init_mlp`.
-        inputs: float32 of shape (batch, features).
-        activation: a name in `ACTIVATIONS`.
-
-    Returns:
-        float32 of shape (outputs, batch).
     """
     if is_wide(inputs):
         return apply_mlp_by_rows(params, inputs, activation).T
@@ -110,16 +91,7 @@ def is_wide(inputs: jax.Array) -> bool:
 
 
 def apply_mlp_by_rows(params: Layers, inputs: jax.Array, activation: str) -> jax.Array:
-    """Apply the layers as `apply_mlp` does, with activations kept as (batch, units).
-
-    Args:
-        params: parameters as made by `init_mlp`.
-        inputs: float32 of shape (batch, features).
-        activation: a name in `ACTIVATIONS`.
-
-    Returns:
-        float32 of shape (batch, outputs).
-    """
+    """Apply the layers as `apply_mlp` does, with activations as (batch, units), to (batch, outputs)."""
     hidden = inputs
     for i in range(len(params)):
         layer = params[f"linear_{i}"]
@@ -161,11 +133,7 @@ _product.defvjp(_forward, _backward)
 def dot_general(inputs: jax.Array, weights: jax.Array, dimension_numbers: Any, **rest: Any) -> jax.Array:
     """Compute `jax.lax.dot_general`, by `dense` for a plain product of matrices, as in a dense layer of flax.
 
-    Args:
-        inputs: the left operand.
-        weights: the right operand.
-        dimension_numbers: axes to contract, and axes of batches.
-        rest: precision and dtypes, passed by flax; the library's product is used if any is not None.
+    The library's product is used if flax passes a precision or dtype in `rest`.
     """
     plain = inputs.ndim == weights.ndim == 2 and dimension_numbers == _PLAIN
     if plain and all(value is None for value in rest.values()):
@@ -176,16 +144,9 @@ def dot_general(inputs: jax.Array, weights: jax.Array, dimension_numbers: Any, *
 def cross_entropy(logits: jax.Array, labels: jax.Array, axis: int) -> jax.Array:
     """Compute the softmax cross-entropy of each example, `logsumexp(z) - z[label]`, in nats.
 
-    The logit is picked by comparing the label with every class: the gradient of an indexed read is a scatter,
-    which neither vectorises nor fuses.
-
-    Args:
-        logits: float32, one axis being the classes.
-        labels: integers of the shape of `logits` without that axis.
-        axis: the axis of the classes.
-
-    Returns:
-        float32 of the shape of `labels`.
+    Labels have the shape of the float32 logits without the axis of the classes. The logit is picked by
+    comparing the label with every class: the gradient of an indexed read is a scatter, which neither
+    vectorises nor fuses.
     """
     classes = jax.lax.broadcasted_iota(labels.dtype, logits.shape, axis % logits.ndim)
     picked = jnp.where(classes == jnp.expand_dims(labels, axis), logits, 0.0)

@@ -33,7 +33,6 @@ class MLPMixer(nn.Module):
     num_classes: int = 10
 
     def __post_init__(self) -> None:
-        """Check the configuration."""
         sizes = ("width", "token_width", "channel_width", "depth", "patch", "num_classes")
         networks.check_sizes(**{name: getattr(self, name) for name in sizes})
         super().__post_init__()

@@ -24,10 +24,7 @@ DECAY = 0.9
 def kernel_init(key: jax.Array, shape: Sequence[int], dtype: object = jnp.float32) -> jax.Array:
     """Draw a kernel: normal of sigma `1/sqrt(fan-in)`, cut at two sigma and not rescaled.
 
-    Args:
-        key: random key.
-        shape: the last axis is the outputs, the others are the inputs.
-        dtype: only float32; flax passes it.
+    The last axis is the outputs, the others are the inputs; the dtype is float32, flax passes it.
     """
     del dtype
     return truncated_normal(key, tuple(shape), math.prod(shape[:-1]))
@@ -96,21 +93,7 @@ def convolve(
 ) -> jax.Array:
     """``jax.lax.conv_general_dilated`` with padding "SAME", by `as_product` on a CPU.
 
-    Args:
-        images: (batch, height, width, inputs).
-        kernel: (rows, columns, inputs, outputs).
-        window_strides: of rows and columns.
-        padding: "SAME".
-        lhs_dilation: ones.
-        rhs_dilation: ones.
-        feature_group_count: 1.
-        rest: layout and precision, passed by flax to the library's convolution.
-
-    Returns:
-        (batch, height / stride, width / stride, outputs), sizes rounded up.
-
-    Raises:
-        ValueError: for another padding, dilation or number of groups, whatever the backend.
+    ValueError for another padding, dilation or number of groups, whatever the backend.
     """
     if padding != "SAME":
         raise ValueError(f"padding is {padding!r}; expected 'SAME'")
@@ -126,13 +109,8 @@ def convolve(
 def as_product(images: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
     """The convolution with padding "SAME": pixels of each window side by side, times the kernel as a matrix.
 
-    Args:
-        images: (batch, height, width, inputs).
-        kernel: (rows, columns, inputs, outputs).
-        strides: of rows and columns.
-
-    Returns:
-        (batch, height / stride, width / stride, outputs), sizes rounded up.
+    From (batch, height, width, inputs) and (rows, columns, inputs, outputs) to (batch, height / stride,
+    width / stride, outputs), sizes rounded up.
 
     Example:
         >>> images = jnp.arange(9.0).reshape(1, 3, 3, 1)

@@ -59,9 +59,8 @@ class Quadratic(Task):
     ) -> "Quadratic":
         """Build the task from its curvatures and its target, which is broadcast to them.
 
-        Raises:
-            ValueError: curvatures that are not positive finite numbers in one axis, or another shape of the
-                target.
+        ValueError for curvatures that are not positive finite numbers in one axis, or a target that does not
+        fit.
         """
         curvatures = np.asarray(curvature, np.float32)
         if (
@@ -145,16 +144,7 @@ class QuadraticForm(Task):
 
     @classmethod
     def of(cls, matrix: np.typing.ArrayLike, name: str, **config: Any) -> "QuadraticForm":
-        """Build the task.
-
-        Args:
-            matrix: M.
-            name: name of the task.
-            **config: further attributes.
-
-        Raises:
-            ValueError: M is not square, or the configuration is not valid.
-        """
+        """Build the task; ValueError if M is not square, or the configuration is not valid."""
         square = jnp.asarray(matrix, jnp.float32)
         if square.ndim != 2 or square.shape[0] != square.shape[1]:
             raise ValueError(f"matrix must be square, got the shape {square.shape}")

@@ -72,8 +72,7 @@ no data."""
 def find(name: str) -> Entry:
     """Look an entry up, or make one of the name `module:object` of a user's own task.
 
-    Raises:
-        ValueError: an unknown name, with the nearest names, or one that is not of the form `module:object`.
+    ValueError for an unknown name, with the nearest names, or one not of the form `module:object`.
     """
     if isinstance(name, str) and ":" in name:
         return UserEntry.of(name)
@@ -81,10 +80,7 @@ def find(name: str) -> Entry:
 
 
 def check_name(name: str) -> None:
-    """Check the name of a task without importing or loading anything.
-
-    Raises:
-        ValueError: an unknown name, with the nearest names, or one that is not of the form `module:object`.
+    """Check the name of a task as `find` does, without importing or loading anything.
 
     Example:
         >>> check_name("ImageMLP_Digits8_Relu32_bs64")
@@ -140,14 +136,8 @@ def make(
 def parameter_shapes(name: str) -> Params:
     """Return the shapes and dtypes of a task's parameters, without its data and without computing anything.
 
-    Args:
-        name: one of `TASKS`, or `module:object`.
-
-    Returns:
-        A pytree of `jax.ShapeDtypeStruct` with the structure of `make(name).init(key)[0]`.
-
-    Raises:
-        ValueError: an unknown name; the nearest names are in the message.
+    A pytree of `jax.ShapeDtypeStruct` with the structure of `make(name).init(key)[0]`. ValueError for an
+    unknown name; the nearest names are in the message.
 
     Example:
         >>> parameter_shapes("ImageMLP_Digits8_Relu32_bs64")["linear_0"]["w"].shape

@@ -36,7 +36,6 @@ class ResNet(nn.Module):
     num_classes: int = 10
 
     def __post_init__(self) -> None:
-        """Check the configuration."""
         networks.check_sizes(
             blocks=self.blocks, channels=self.channels, stem=self.stem, num_classes=self.num_classes
         )

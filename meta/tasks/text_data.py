@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from celo.meta.data.catalog import SPLITS, check_split
-from celo.meta.data.text import DocumentData, TextData, load_documents, load_text
+from celo.meta.data.text import TextData, load_documents, load_text
 from celo.meta.data.tokenizers import ByteTokenizer, LearnedSubwords, PublishedSubwords, Vocabulary
 from celo.meta.tasks.base import Batch, Examples, draw_indices, pytree, static
 from celo.meta.tasks.entry import Entry, Folders
@@ -33,11 +33,10 @@ class DeviceText:
     windows: bool = static()
 
     @classmethod
-    def of(cls, data: TextData | DocumentData, length: int) -> "DeviceText":
+    def of(cls, data: TextData, length: int) -> "DeviceText":
         """Put a corpus on the default device; of documents, their first `length + 1` tokens.
 
-        Raises:
-            ValueError: a split, or a document, has fewer tokens than a sequence and its target.
+        ValueError if a split, or a document, has fewer tokens than a sequence and its target.
         """
         splits = {}
         for split, tokens in data.splits.items():
@@ -48,7 +47,7 @@ class DeviceText:
                 )
             kept = tokens if tokens.ndim == 1 else np.ascontiguousarray(tokens[:, : length + 1])
             splits[split] = Examples.of({"token": kept})
-        return cls(splits, length, isinstance(data, TextData))
+        return cls(splits, length, data.splits["train"].ndim == 1)
 
     def draw(self, key: jax.Array, split: str, batch_size: int) -> jax.Array:
         """Draw the starts of windows, or row numbers of documents, with replacement: int32 (batch_size,)."""
@@ -80,10 +79,8 @@ class TextEntry(Entry):
     def reading(self, corpus: str | None = None, tokenizer: str | None = None) -> Self:
         """Return the entry for another corpus or tokenizer; tasks on windows stay as they are.
 
-        Args:
-            corpus: name of a text dataset; None for the task's own.
-            tokenizer: repository on the hub or file `tokenizer.json`, see `PublishedSubwords`; None for a
-                vocabulary trained on the corpus. Plays no part in a task on bytes.
+        A tokenizer is as of `PublishedSubwords`, and plays no part in a task on bytes; None keeps the task's
+        own.
         """
         if self.windows:
             return self
@@ -92,16 +89,14 @@ class TextEntry(Entry):
             vocabulary = PublishedSubwords(tokenizer, vocabulary.vocab_size)
         return dataclasses.replace(self, dataset=corpus or self.dataset, vocabulary=vocabulary)
 
-    def load(self, folders: Folders) -> TextData | DocumentData:
+    def load(self, folders: Folders) -> TextData:
         """Load the tokens."""
         if self.windows:
             return load_text(self.dataset, BYTES, **folders)
         return load_documents(self.dataset, self.vocabulary, self.config["length"], **folders)
 
-    def blank_data(self) -> TextData | DocumentData:
+    def blank_data(self) -> TextData:
         """Return one sequence of a repeated token per split."""
-        tokens, size = np.ones(self.config["length"] + 1, np.uint16), self.vocabulary.vocab_size
-        if self.windows:
-            return TextData(self.dataset, dict.fromkeys(SPLITS, tokens), size, BYTES.name)
-        name, title = self.vocabulary.name, self.vocabulary.title
-        return DocumentData(self.dataset, dict.fromkeys(SPLITS, tokens[None]), size, name, title, "no data")
+        tokens, words = np.ones(self.config["length"] + 1, np.uint16), self.vocabulary
+        splits: dict[str, np.ndarray] = dict.fromkeys(SPLITS, tokens if self.windows else tokens[None])
+        return TextData(self.dataset, splits, words.vocab_size, words.name, words.title, "no data")

@@ -33,7 +33,6 @@ class VisionTransformer(nn.Module):
     num_classes: int = 10
 
     def __post_init__(self) -> None:
-        """Check the configuration."""
         sizes = ("width", "mlp_width", "heads", "depth", "patch", "num_classes")
         networks.check_sizes(**{name: getattr(self, name) for name in sizes})
         if self.width % self.heads:

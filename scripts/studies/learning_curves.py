@@ -26,7 +26,6 @@ from celo._core.files import write_atomically
 from celo.evaluation.report import style
 from celo.evaluation.report.figures import centred_mean
 from celo.evaluation.report.table import Table
-from celo.meta.estimators.paired import Difference, difference, meta_losses
 from celo.meta.initial_theta import initial_theta
 from celo.meta.presets import preset
 from celo.meta.recipe import Recipe
@@ -35,6 +34,7 @@ from celo.meta.tasks import make
 from celo.meta.trainer import THETA_FILE, Result, Settings, meta_train
 from celo.scripts import checks
 from celo.scripts.devices import Devices, set_up
+from celo.scripts.studies.paired import Difference, difference, meta_losses
 
 PAIRED = "paired.json"
 PROBLEMS_KEY = 1 << 30  # of the key of a run; meta-training folds in small numbers

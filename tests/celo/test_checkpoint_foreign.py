@@ -108,7 +108,7 @@ def test_contents_nested_without_end_are_refused_by_name(load: Callable[..., Any
     ("name", "config", "message"),
     [
         ("celo2", {"adam_paths": "(a*)*$"}, "of a regular expression; expected globs"),
-        ("velo", {"hidden": 10**30}, "hidden is 1000.*; expected a whole number"),
+        ("velo", {"hidden": 10**30}, "hidden is a whole number of 100 bits; expected a whole number"),
         ("velo", {"hidden": 2**30}, "theta"),
         ("celo", {"stage": [1]}, "stage is"),
         ("celo", {"form": {"a": 1}}, "form is"),

@@ -54,6 +54,13 @@ def write_mnist(data: Path, train: int = 40, test: int = 10, seed: int = 0) -> P
     return folder
 
 
+def write_wikitext(data: Path) -> dict[str, Path]:
+    """Write a hundred documents laid out like WikiText-2 and return the folders to load them with."""
+    write_text(data.joinpath(*WIKITEXT), "train", sentences(100))
+    write_text(data.joinpath(*WIKITEXT), "test", sentences(7, "test"))
+    return {"data_dir": data, "cache_dir": data / "cache"}
+
+
 def write_text(folder: Path, split: str, rows: Sequence[object]) -> Path:
     """Write one parquet file of texts and return its path."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from celo.meta.data import SPLITS, DocumentData
+from celo.meta.data import SPLITS, TextData
 from celo.meta.tasks import RecurrentLM, TransformerLM
 
 
@@ -14,7 +14,7 @@ def documents(n=20, length=6, vocab_size=30, note="ours", seed=0):
         tokens = rng.integers(1, vocab_size, (n, length + 1)).astype(np.uint16)
         lengths = rng.integers(1, length + 2, (n, 1))
         splits[split] = np.where(np.arange(length + 1)[None] < lengths, tokens, np.uint16(0))
-    return DocumentData("ours", splits, vocab_size, "32k", note=note)
+    return TextData("ours", splits, vocab_size, "32k", note=note)
 
 
 def recurrent(core, **data):

@@ -13,16 +13,6 @@ from celo.meta.data.resize import resize
 from tests.meta.dataset_files import random_images, write_images, write_mnist
 
 
-@given(n=st.integers(10, 5000))
-def test_train_cuts_are_adjacent_and_complete(n):
-    cuts = train_boundaries(n)
-    assert cuts["train"][0] == 0
-    assert cuts["train"][1] == cuts["inner_valid"][0]
-    assert cuts["inner_valid"][1] == cuts["outer_valid"][0]
-    assert cuts["outer_valid"][1] == n
-    assert abs(cuts["train"][1] - 0.8 * n) <= 1
-
-
 @given(train=st.integers(20, 500), test=st.integers(0, 50))
 def test_splits_are_disjoint(train, test):
     indices = split_indices(train, test)

@@ -45,19 +45,3 @@ def test_resize_is_the_reference_pipeline(shape, size, channels, level):
     expected = np.broadcast_to(expected, (5, size, size, channels))
     rounding = 0.5 / level if exact_level(shape, size, channels, 255) > level else 0.0
     np.testing.assert_allclose(resized / level, expected, atol=2e-6 + rounding)
-
-
-@given(size=st.integers(1, 64), channels=st.sampled_from([1, 3]), native_channels=st.sampled_from([1, 3]))
-@settings(max_examples=30)
-def test_black_and_white_stay(size, channels, native_channels):
-    shape = (28, 28, native_channels)
-    level = stored_level(shape, size, channels, 255)
-    for value, stored in ((0, 0), (255, level)):
-        resized = resize(np.full((2, *shape), value, np.uint8), size, channels, 255)
-        assert resized.shape == (2, size, size, channels)
-        np.testing.assert_array_equal(resized, stored)
-
-
-def test_own_size_is_untouched():
-    images = random_images((28, 28, 1), 3, seed=0)
-    np.testing.assert_array_equal(resize(images, 28, 1, 255), images)

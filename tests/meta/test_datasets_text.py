@@ -17,17 +17,14 @@ from celo.meta.data import (
     load_text,
 )
 from celo.meta.data.text import KEPT
-from tests.meta.dataset_files import WIKITEXT, sentences, write_text
+from tests.meta.dataset_files import WIKITEXT, sentences, write_text, write_wikitext
 
 BYTES = ByteTokenizer()
 
 
 @pytest.fixture
 def folders(tmp_path):
-    folder = tmp_path.joinpath(*WIKITEXT)
-    write_text(folder, "train", sentences(100))
-    write_text(folder, "test", sentences(7, "test"))
-    return {"data_dir": tmp_path, "cache_dir": tmp_path / "cache"}
+    return write_wikitext(tmp_path)
 
 
 def stripped(texts):

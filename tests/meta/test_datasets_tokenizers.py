@@ -17,15 +17,12 @@ from celo.meta.data import (
 )
 from celo.meta.data.text import KEPT
 from celo.meta.data.tokenizers import Subwords
-from tests.meta.dataset_files import WIKITEXT, sentences, write_text
+from tests.meta.dataset_files import WIKITEXT, sentences, write_text, write_wikitext
 
 
 @pytest.fixture
 def folders(tmp_path):
-    folder = tmp_path.joinpath(*WIKITEXT)
-    write_text(folder, "train", sentences(100))
-    write_text(folder, "test", sentences(7, "test"))
-    return {"data_dir": tmp_path, "cache_dir": tmp_path / "cache"}
+    return write_wikitext(tmp_path)
 
 
 @pytest.fixture(scope="module")

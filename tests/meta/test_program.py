@@ -83,14 +83,6 @@ def test_any_split_into_calls_is_the_same_bit_for_bit(on_two_devices):
     assert join(measures).gradient_norm.shape == (20,)
 
 
-def test_it_compiles_once(on_two_devices):
-    made, _, _ = on_two_devices
-    compiled = made._begin, made._run
-    trained(made, 3, 4)
-    made.prepare()
-    assert (made._begin, made._run) == compiled
-
-
 def test_theta_moves_and_the_frozen_part_does_not(on_two_devices):
     _, state, _ = on_two_devices
     assert np.isfinite(state.theta["rule"]["log_rate"])

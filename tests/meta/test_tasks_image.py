@@ -127,17 +127,6 @@ def test_batches_are_examples_of_their_split(digits, task, key):
         assert batch["label"].dtype == jnp.int32
 
 
-def test_indices_and_gather_make_the_batch(task, key):
-    data = task.data
-    keys = jax.random.split(key, 3)
-    indices = jax.vmap(lambda k: data.indices(k, "train", 64))(keys)
-    ahead = data.gather("train", indices)
-    for i in range(3):
-        batch = task.batch(keys[i], "train")
-        np.testing.assert_array_equal(ahead["image"][i], batch["image"])
-        np.testing.assert_array_equal(ahead["label"][i], batch["label"])
-
-
 def test_autoencoder_of_zero_weights_answers_grey(digits, key):
     task = ImageAutoencoder.of(digits, hidden=(4,), batch_size=8)
     batch = task.batch(key, "train")

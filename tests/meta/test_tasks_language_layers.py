@@ -10,48 +10,7 @@ import pytest
 from celo.meta.tasks import RecurrentLM, TransformerLM
 from celo.meta.tasks.recurrent_lm import CORES
 from celo.meta.tasks.transformer_lm import _drop
-from tests.meta.language_models import documents, recurrent, transformer
-
-MODELS = {core: (lambda core=core: recurrent(core)) for core in CORES} | {"transformer": transformer}
-
-
-@pytest.fixture(scope="module", params=MODELS)
-def model(request, key):
-    """A task, and parameters none of which keeps its initial value."""
-    task = MODELS[request.param]()
-    params = task.init(key)[0]
-    keys = iter(jax.random.split(key, len(jax.tree.leaves(params))))
-    moved = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(next(keys), leaf.shape), params)
-    return task, moved, jax.jit(lambda params, tokens: task.logits(params, key, tokens))
-
-
-def test_later_tokens_are_not_seen(model):
-    task, params, logits = model
-    tokens = task.data.splits["train"].arrays["token"][:5, :6].T.astype(jnp.int32)
-    tokens = jnp.where(tokens == 0, 7, tokens)
-    before = logits(params, tokens)
-    assert before.shape == (6, 5, 30)
-    for t in range(6):
-        after = logits(params, tokens.at[t].set(11))
-        np.testing.assert_array_equal(after[:t], before[:t])
-        assert np.abs(after[t] - before[t]).min(axis=-1).max() > 0
-        if t < 5:
-            assert np.abs(after[5] - before[5]).max() > 1e-5  # but earlier ones are
-
-
-def test_padded_positions_are_no_keys(key):
-    """What stands at padding reaches no real position, before or after it."""
-    task = transformer()
-    params = task.init(key)[0]
-    tokens = jnp.asarray(np.random.default_rng(0).integers(1, 30, (6, 5)).astype(np.int32))
-    tokens = tokens.at[2].set(0).at[4].set(0)
-    other = {**params, "embedding": {"w": params["embedding"]["w"].at[0].set(jnp.arange(8.0) ** 2)}}
-    before, after = task.logits(params, key, tokens), task.logits(other, key, tokens)
-    for t in range(6):
-        if t in (2, 4):
-            assert np.abs(after[t] - before[t]).max() > 0.1
-        else:
-            np.testing.assert_array_equal(after[t], before[t])
+from tests.meta.language_models import documents, transformer
 
 
 def sigmoid(x):

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from celo.meta.data import IMAGE_DATASETS, SPLITS, TEXT_DATASETS, DatasetNotFoundError
-from celo.meta.tasks import META_TRAINING, TASKS, Quadratic, Task, make, parameter_shapes, stack_tasks
+from celo.meta.data import IMAGE_DATASETS, SPLITS, TEXT_DATASETS
+from celo.meta.tasks import META_TRAINING, TASKS, Quadratic, Task, make, parameter_shapes
 
 ONE_OF_EACH = (
     "ImageMLP_Digits8_Tanh32_bs64",
@@ -77,19 +77,3 @@ def test_names_have_known_data():
 def test_shapes_of_parameters_are_those_of_the_task(name, build, key):
     task = build(name)
     assert parameter_shapes(name) == jax.eval_shape(lambda k: task.init(k)[0], key)
-
-
-@pytest.mark.slow
-def test_the_families_of_the_paper_stack(build, shared_path):
-    """All but SVHN, which the shared data do not hold."""
-    names = [name for name in META_TRAINING if "Svhn" not in name]
-    tasks = [build(name, shared_path("data")) for name in names]
-    stacked = stack_tasks(tasks)
-    assert stacked.data.splits["train"].arrays["image"].shape == (3, 48000, 64)
-    assert stacked.data.splits["train"].size.tolist() == [48000, 48000, 40000]
-    assert (stacked.hidden, stacked.batch_size, stacked.num_classes) == ((32,), 64, 10)
-
-
-def test_missing_data_folder(tmp_path):
-    with pytest.raises(DatasetNotFoundError, match="does not exist"):
-        make("ImageMLP_Mnist8_Relu32_bs64", data_dir=tmp_path / "nowhere", cache_dir=tmp_path)

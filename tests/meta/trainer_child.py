@@ -134,19 +134,6 @@ def die(place: str, when: str, count: str) -> None:
     _on_call(*PLACES[place], int(count), at["before"], at["after"])
 
 
-def write_half_a_row(count: str) -> None:
-    """Kill -9 in the middle of the count-th row of metrics."""
-
-    def append(self: Any, line: bytes) -> None:
-        os.write(self._descriptor, line[: len(line) // 2])
-        _kill()
-
-    def arm() -> None:
-        metrics.JsonlTracker._append = append  # type: ignore[method-assign]
-
-    _on_call(metrics.JsonlTracker, "log", int(count), arm, lambda: None)
-
-
 def limit_files(count: str, size: str) -> None:
     """From the count-th checkpoint on no file can grow beyond a size in bytes."""
 
@@ -154,20 +141,6 @@ def limit_files(count: str, size: str) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), int(size)))
 
     _on_call(*PLACES["save"], int(count), limit, lambda: None)
-
-
-def fill_disk(count: str, folder: str) -> None:
-    """Before the count-th checkpoint whatever room a folder has left is taken."""
-
-    def fill() -> None:
-        with open(Path(folder) / "filler", "wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(4096))
-            except OSError:
-                pass
-
-    _on_call(*PLACES["save"], int(count), fill, lambda: None)
 
 
 def tell_devices() -> None:
@@ -182,9 +155,7 @@ def tell_devices() -> None:
     atexit.register(tell)
 
 
-PROGRAMS = {
-    program.__name__: program for program in (die, write_half_a_row, limit_files, fill_disk, tell_devices)
-}
+PROGRAMS = {program.__name__: program for program in (die, limit_files, tell_devices)}
 
 if __name__ == "__main__":
     split = sys.argv.index("--")

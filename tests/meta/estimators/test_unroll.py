@@ -123,20 +123,6 @@ def test_resets(shortest, length):
     assert len(set.union(*lotteries)) == len(lotteries), "a start was used twice"
 
 
-def test_every_reset_of_an_unroll_has_its_own_start():
-    inner = sgd(Horizon(2, 2), "none")
-    task = Quadratic.of([1.0])
-    pair, frozen = pair_of(LearnableSGD().init(jax.random.key(0)), 0.0)
-    _, _, steps = unrolled(inner, 12, False, task, pair, frozen)
-    expected = np.tile([True, True, False], 4)
-    np.testing.assert_array_equal(steps.mask, np.broadcast_to(expected, (PROBLEMS, 12)))
-    np.testing.assert_array_equal(steps.done, np.broadcast_to(np.roll(~expected, -1), (PROBLEMS, 12)))
-    first_losses = steps.loss[:, ::3, 0]
-    assert first_losses.shape == (PROBLEMS, 4)
-    assert len(set(first_losses.ravel().tolist())) == 4 * PROBLEMS
-    assert np.all(steps.loss[:, 2::3] == 0)
-
-
 @pytest.mark.slow
 def test_offset_spreads_the_first_ends():
     """Steps begin anywhere in [0, longest horizon), the optimizer's count at 0."""
@@ -154,15 +140,6 @@ def test_offset_spreads_the_first_ends():
     np.testing.assert_array_equal(ended.members.opt_state.count[beyond], np.full((beyond.sum(), 2), 1))
     aligned, _, _ = unrolled(sgd(horizon), 3, False, Quadratic.of([1.0]), pair, frozen)
     np.testing.assert_array_equal(aligned.step, np.zeros(PROBLEMS))
-
-
-def test_horizon_reaches_the_optimizer():
-    inner = InnerTraining(Celo(), Augmentation("global", 0.5, 2.0), Horizon(3, 6))
-    theta = Celo().init(jax.random.key(1))
-    task = Quadratic.of([0.5, 2.0], noise=0.3, target=1.0)
-    _, problem, _ = unrolled(inner, 8, True, task, *pair_of(theta, 0.0))
-    for member in range(2):
-        np.testing.assert_array_equal(problem.members.opt_state.num_steps[:, member], problem.horizon)
 
 
 def test_hand_computed_training():

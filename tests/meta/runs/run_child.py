@@ -100,49 +100,6 @@ def train_until_stopped(path: str) -> None:
     sys.exit(stop.exit_code)
 
 
-def ignore_requests(_path: str) -> None:
-    """Never look at the request to stop, like a program stuck in a long step."""
-    with stop_on_signals():
-        print("ready", flush=True)
-        time.sleep(60)
-
-
-def scattered_state(step: int) -> dict[str, jax.Array]:
-    """A vector split over two devices of any process, and one that both hold."""
-    mesh = jax.make_mesh((2,), ("problems",), axis_types=(jax.sharding.AxisType.Auto,))
-    values = {"problems": np.arange(8, dtype=np.float32) + step, "theta": np.full(5, step, np.float32)}
-    specs = {"problems": jax.P("problems"), "theta": jax.P()}
-    return {
-        name: jax.make_array_from_callback(
-            values[name].shape, jax.NamedSharding(mesh, specs[name]), values[name].__getitem__
-        )
-        for name in values
-    }
-
-
-def save_together(path: str, port: str, index: str) -> None:
-    """Run for three more steps as one of two processes of one run."""
-    jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=int(index))
-    with RunFolder.open(path, {"seed": 0}) as run:
-        found = run.restore_latest(scattered_state(0))
-        first = 1 if found is None else found[0] + 1
-        if found is not None:
-            same = jax.tree.map(
-                lambda a, b: np.array_equal(_local(a), _local(b)), found[1], scattered_state(found[0])
-            )
-            assert all(jax.tree.leaves(same))
-        for step in range(first, first + 3):
-            run.metrics.log(step, {"loss": 1.0})
-            run.save(step, scattered_state(step))
-            time.sleep(0.5 * int(index))  # the other process must not run ahead and change the folder
-            kept = run.save_best(step, scattered_state(step), abs(step - 2.0))
-            print("kept" if kept else "passed", step, flush=True)
-
-
-def _local(array: jax.Array) -> np.ndarray:
-    return np.asarray(array.addressable_data(0))
-
-
 PROGRAMS = {
     program.__name__: program
     for program in (
@@ -150,8 +107,6 @@ PROGRAMS = {
         hold,
         run_out_of_room,
         train_until_stopped,
-        ignore_requests,
-        save_together,
     )
 }
 

@@ -4,20 +4,18 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from celo.meta.runs.checkpoints import Checkpoints
 from celo.meta.runs.lock import lock_folder
 from celo.meta.runs.metrics import read_metrics
-from tests.meta.runs.run_child import is_state, scattered_state, state
+from tests.meta.runs.run_child import is_state, state
 
 ROOT = Path(__file__).resolve().parents[3]
 Start = Callable[..., subprocess.Popen[str]]
@@ -143,40 +141,3 @@ def test_signal_stops_at_a_checkpoint(
     assert found is not None
     assert is_state(found[1], found[0])
     assert f"stopped {found[0]}\n" in out
-
-
-def test_second_interrupt_stops_at_once(start: Start, tmp_path: Path) -> None:
-    child = start("ignore_requests", str(tmp_path))
-    _read_until(child, "ready")
-    assert child.stderr is not None
-    child.send_signal(signal.SIGTERM)
-    while "SIGTERM: stopping" not in child.stderr.readline():
-        pass
-    child.send_signal(signal.SIGTERM)  # a scheduler repeats itself; only a person at the keyboard insists
-    time.sleep(0.2)
-    assert child.poll() is None
-    child.send_signal(signal.SIGINT)
-    assert "KeyboardInterrupt" in child.communicate(timeout=20)[1]
-    assert child.returncode != 0
-
-
-@pytest.mark.slow
-def test_two_processes_save_one_run_that_one_can_resume(start: Start, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    for first in (1, 4):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = str(probe.getsockname()[1])
-        children = [start("save_together", str(folder), port, str(index)) for index in (0, 1)]
-        for child in children:
-            out, errors = child.communicate(timeout=60)
-            assert child.returncode == 0, errors
-            said = [line for line in out.splitlines() if line.startswith(("kept", "passed"))]
-            assert said == [f"{'kept' if step <= 2 else 'passed'} {step}" for step in range(first, first + 3)]
-    assert [row["step"] for row in read_metrics(folder / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
-    for name, step in (("checkpoints", 6), ("best", 2)):
-        found = Checkpoints(folder / name).restore_latest(scattered_state(0))
-        assert found is not None
-        assert found[0] == step
-        for key, array in scattered_state(step).items():
-            np.testing.assert_array_equal(found[1][key], array)

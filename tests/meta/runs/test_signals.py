@@ -14,6 +14,7 @@ def test_signals_are_requests_and_handlers_come_back() -> None:
         assert (stop.requested, stop.exit_code, stop.signal) == (False, 0, None)
         signal.raise_signal(signal.SIGTERM)
         assert (stop.requested, stop.exit_code, stop.signal) == (True, 143, signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # a scheduler repeats itself; a person insists
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before

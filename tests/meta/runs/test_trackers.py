@@ -11,8 +11,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from celo.meta.runs.metrics import JsonlTracker, read_metrics
 from celo.meta.runs.run import RunFolder
@@ -45,20 +43,6 @@ def test_numbers_come_back_as_they_went(tmp_path: Path) -> None:
     line = (tmp_path / "m.jsonl").read_text()
     json.loads(line, parse_constant=pytest.fail)
     assert '"nan": "NaN"' in line
-
-
-@given(st.dictionaries(st.text(max_size=5).filter(lambda name: name not in ("step", "time")), st.floats()))
-def test_any_metrics_make_one_line(
-    tmp_path_factory: pytest.TempPathFactory, metrics: dict[str, float]
-) -> None:
-    path = tmp_path_factory.mktemp("rows") / "m.jsonl"
-    with JsonlTracker(path) as tracker:
-        tracker.log(1, metrics)
-        tracker.log(1, metrics)
-    assert path.read_bytes().count(b"\n") == 2
-    first, second = read_metrics(path)
-    for row in (first, second):
-        np.testing.assert_equal({k: v for k, v in row.items() if k not in ("step", "time")}, metrics)
 
 
 def test_arrays_are_kept_as_their_distribution(tmp_path: Path) -> None:

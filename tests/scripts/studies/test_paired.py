@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from celo import learned_optimizer
-from celo.meta.estimators.paired import difference, mean_of_first_training, meta_losses
 from celo.meta.estimators.unroll import Steps
 from celo.meta.recipe import Stage
 from celo.meta.tasks import Quadratic
+from celo.scripts.studies.paired import difference, mean_of_first_training, meta_losses
 
 STAGE = Stage(horizon_low=3, horizon_high=6, augmentation="none")
 TASK = Quadratic.of([1.0, 2.0])

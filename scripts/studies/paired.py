@@ -39,28 +39,8 @@ def meta_losses(
     the same for all meta-parameters. The meta-loss of a truncated unroll also depends on the age of the
     problems and falls at the start of meta-training even if theta does not change; this one does not.
 
-    Args:
-        learned: the learned optimizer.
-        stage: gives the distribution of problems.
-        thetas: its meta-parameters.
-        task: the task family.
-        key: random key.
-        problems: how many problems.
-
-    Returns:
-        (problems, thetas) mean normalised loss over the steps of the training.
-
-    Raises:
-        ValueError: if meta-parameters do not fit, or there is no problem.
-
-    Example:
-        >>> from celo import learned_optimizer
-        >>> from celo.meta.tasks import Quadratic
-        >>> learned, stage = learned_optimizer("learnable_sgd"), Stage(horizon_low=2, horizon_high=4)
-        >>> theta = learned.init(jax.random.key(0))
-        >>> task = Quadratic.of([1.0, 2.0])
-        >>> meta_losses(learned, stage, [theta, theta], task, jax.random.key(1), problems=3).shape
-        (3, 2)
+    Returns (problems, thetas) mean normalised losses over the steps of the training. ValueError if
+    meta-parameters do not fit, or there is no problem.
     """
     if problems < 1:
         raise ValueError(f"problems is {problems}; expected at least 1")
@@ -89,17 +69,7 @@ def mean_of_first_training(steps: Steps) -> Array:
 
 
 def difference(after: np.ndarray, before: np.ndarray) -> Difference:
-    """Mean and standard error of ``after - before``, entry by entry.
-
-    Args:
-        after: (n,) values, n at least 2.
-        before: (n,) values of the same problems.
-
-    Returns:
-        The mean difference and its standard error.
-
-    Raises:
-        ValueError: if the shapes differ or there are fewer than two pairs.
+    """Mean and standard error of ``after - before``, (n,) values of the same n problems, at least 2.
 
     Example:
         >>> difference(np.array([1.0, 2.0]), np.array([2.0, 5.0]))

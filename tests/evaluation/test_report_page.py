@@ -195,9 +195,9 @@ def test_escaped_text_is_one_line_and_says_the_same(text):
     line = plain(text)
     assert "\n" not in line
     assert len(line) == len(text)
-    assert re.sub(r"\\(?=[^\w\s])|\\(?=_)|^\\(?=\d)", "", markdown_text(text)).replace(
+    assert re.sub(r"\\(?=[^\w\s])|\\(?=_)", "", markdown_text(text)).replace("\\", "") == line.replace(
         "\\", ""
-    ) == line.replace("\\", "")
+    )
     assert not csv_text(text).lstrip().startswith(("=", "+", "-", "@"))
     assert re.fullmatch(r"[A-Za-z0-9_.@+~-]*", file_name(text))
 

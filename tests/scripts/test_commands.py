@@ -182,6 +182,17 @@ def test_bad_names_and_values(command, words, message, capsys, monkeypatch):
     assert message in refused(command, [*LINES[command].split(), *words], capsys)
 
 
+def test_a_reader_that_closes_the_pipe_sees_no_error():
+    code = "from celo.scripts.list import main; main(['tasks'])"
+    program = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert program.stdout is not None
+    assert program.stderr is not None
+    program.stdout.close()
+    assert program.stderr.read() == b""
+    program.stderr.close()
+    assert program.wait() == 1
+
+
 def test_help_loads_nothing_heavy_beyond_the_package():
     """In a new process; `celo` itself imports JAX."""
     heavy = "{'matplotlib', 'pandas', 'pyarrow', 'rliable', 'datasets', 'wandb', 'sklearn', 'ray'}"

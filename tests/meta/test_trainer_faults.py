@@ -244,7 +244,7 @@ def test_no_room_for_a_checkpoint(start: Start, tmp_path: Path, expected: Expect
 def test_full_disk(start: Start, tmp_path: Path) -> None:
     """A real one, which ends with its process."""
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
-        pytest.skip("needs a mount namespace of its own (unshare -rm) for a small disk")
+        pytest.skip("needs a new mount namespace (unshare -rm) for a small disk")
     mount = f"mount -t tmpfs -o size=3m tmpfs '{tmp_path}' && exec \"$@\""
     prefix = ("unshare", "-rm", "sh", "-c", mount, "-")
     child = start(options(tmp_path / "run"), "fill_disk", "3", str(tmp_path), prefix=prefix)

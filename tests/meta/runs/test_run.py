@@ -18,9 +18,9 @@ def open_run(path: Path) -> RunFolder:
 
 
 def test_the_log_of_the_command_itself_is_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "train.log").write_text("begun")
+    (tmp_path / "train.log").write_text("started")
     open_run(tmp_path).close()
-    assert (tmp_path / "train.log").read_text() == "begun"
+    assert (tmp_path / "train.log").read_text() == "started"
 
 
 def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:

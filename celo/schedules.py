@@ -40,7 +40,7 @@ def cosine_learning_rate(
         num_steps: T, length of the run in steps.
         min_learning_rate_mult: k, last rate over highest rate.
         constant_fraction: c, part of the run before the decay.
-        warmup_fraction: part of the run asked for warm-up; see the quirk.
+        warmup_fraction: requested share of the run for warm-up; see the quirk.
 
     Returns:
         An optax schedule.

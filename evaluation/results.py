@@ -245,7 +245,7 @@ def _plain(value: Any) -> Any:
 
 
 def _slug(name: str) -> str:
-    """The name as part of a file's name; the digest of the keys tells equal slugs apart."""
+    """The name as part of a file's name; the digest of the keys distinguishes equal slugs."""
     return re.sub(r"[^A-Za-z0-9_.@+-]+", "-", name)[:80]
 
 

@@ -1,7 +1,7 @@
 """Train for longer than planned.
 
 Celo sets its step sizes by the progress ``t / num_steps``, so it has to know the number of steps beforehand.
-If the training continues after them, `celo.wrappers` has four ways to go on; each changes the optimizer's
+If the training continues after them, `celo.wrappers` has four ways to continue; each changes the optimizer's
 state, at any depth of optax's transformations.
 """
 

@@ -14,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 from celo.learned.base import LearnedOptimizer
 from celo.meta.compile import jit, jit_once
 from celo.meta.estimators import EstimatorState, Summary, partition, sharding
+from celo.meta.estimators.antithetic import families
 from celo.meta.recipe import Stage
 from celo.meta.tasks import stack_tasks
 
@@ -52,13 +53,15 @@ def group_tasks(tasks: Sequence[Any]) -> list[list[int]]:
     """Indices of the tasks that can be stacked and trained in one batch, in order of first appearance.
 
     Tasks form a group if their configuration, parameters and batches have the same structure and shapes.
+    A task without arrays is a group by itself: a stack of such tasks has no axis to count them.
     """
     groups: dict[Any, list[int]] = {}
     key = jax.eval_shape(lambda: jax.random.key(0))
     for number, task in enumerate(tasks):
         shapes = jax.eval_shape(lambda t, k: (t.init(k), t.batch(k, "train")), task, key)
         leaves, structure = jax.tree.flatten(shapes)
-        kind = (jax.tree.structure(task), structure, tuple((x.shape, x.dtype) for x in leaves))
+        alone = None if jax.tree.leaves(task) else number
+        kind = (alone, jax.tree.structure(task), structure, tuple((x.shape, x.dtype) for x in leaves))
         groups.setdefault(kind, []).append(number)
     return list(groups.values())
 
@@ -161,7 +164,7 @@ class StageProgram:
         self, tasks: PyTree, key: Array, state: MetaState, count: Array
     ) -> tuple[MetaState, Measures]:
         """``count`` meta-iterations; measures are written into buffers of the largest size."""
-        sizes = [(self._most, len(jax.tree.leaves(task)[0]), self._stage.problems) for task in tasks]
+        sizes = [(self._most, families(task), self._stage.problems) for task in tasks]
         # Spelled out: tracing a meta-iteration for the shapes of its measures would take seconds.
         buffers = Measures(
             jnp.zeros((self._most,), jnp.float32), tuple(Summary.zeros(size) for size in sizes)

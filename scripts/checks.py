@@ -65,10 +65,15 @@ _EXPECTED = (
 def exit_with() -> Iterator[None]:
     """Turn the errors that bad input causes into one message on stderr and exit code 2.
 
-    Set CELO_TRACEBACK=1 to see the traceback.
+    Set CELO_TRACEBACK=1 to see the traceback. A reader that closes the pipe early, such as ``head``, ends the
+    program silently with code 1.
     """
     try:
         yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
+        sys.exit(1)
     except _EXPECTED as error:
         if os.environ.get("CELO_TRACEBACK"):
             raise

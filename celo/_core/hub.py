@@ -28,7 +28,7 @@ REPOSITORIES: Mapping[str, Published] = MappingProxyType(
         "amoudgl/adafac-mlp-lopt": Published("theta.state", "adafac_mlp"),
         "amoudgl/velo-s": Published("theta.state", "velo_s"),
         "amoudgl/velo-4000": Published("theta.state", "velo", MappingProxyType({"ff_mult": 100.0})),
-        # These two files are alike: only the repository tells their optimizers apart.
+        # These two files are alike: only the repository distinguishes their optimizers.
         "amoudgl/celo2": Published("theta.state", "celo2"),
         "amoudgl/celo2-base": Published("theta.state", "celo2_base"),
     }

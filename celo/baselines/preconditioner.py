@@ -2,7 +2,7 @@
 
 Small axes of the tensor are merged, long ones are cut. Blocks of one tensor are stacked along a leading axis,
 so that one batched operation serves all of them. The last block of an axis is padded with zeros. A padded row
-has a zero row and column in the statistics, hence an eigenvector of its own: padding changes nothing in the
+has a zero row and column in the statistics, hence a separate eigenvector: padding changes nothing in the
 entries that are kept.
 """
 

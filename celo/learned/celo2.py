@@ -202,7 +202,7 @@ class Celo2Base(Learned):
         Args:
             theta: meta-parameters, structured as `init` makes them.
             num_steps: number of steps of the training ahead, at least 1; checked, but not used: the rate has
-                a schedule of its own.
+                a separate schedule.
             learning_rate: a number, traced or not, or an optax schedule; meta-training uses the default.
             weight_decay: decoupled; multiplied by the learning rate, for the parameters that take Adam by 20
                 times it.

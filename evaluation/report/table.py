@@ -44,7 +44,7 @@ class Table(NamedTuple):
         """Aligned with spaces, for a terminal.
 
         Args:
-            grouped: whether the first column is a line of its own above the rows that share it.
+            grouped: whether the first column is a separate line above the rows that share it.
         """
         shown = (
             Table(self.header[1:], tuple(row[1:] for row in self.rows), self.words - 1) if grouped else self

@@ -95,6 +95,12 @@ def summarise(steps: Steps) -> Summary:
     )
 
 
+def families(task: Any) -> int:
+    """Number of task families in a stacked task; a task without arrays is one."""
+    leaves = jax.tree.leaves(task)
+    return len(leaves[0]) if leaves else 1
+
+
 @dataclasses.dataclass(frozen=True)
 class Antithetic(abc.ABC):
     """Base of the estimators.
@@ -214,11 +220,10 @@ class Antithetic(abc.ABC):
 
     def _keys(self, key: Array, group: int, task: Any) -> Array:
         """A key per family and problem that does not depend on how problems are sharded."""
-        families = jax.tree.leaves(task)[0].shape[0]
         shards = 1 if self.axis is None else jax.lax.axis_size(self.axis)
         local = self.problems // shards
         first = 0 if self.axis is None else jax.lax.axis_index(self.axis) * local
-        number = jnp.arange(families)[:, None] * self.problems + first + jnp.arange(local)[None]
+        number = jnp.arange(families(task))[:, None] * self.problems + first + jnp.arange(local)[None]
         fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(None, 0))
         return fold(key, number + group * _MOST_PROBLEMS)
 

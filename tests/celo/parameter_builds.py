@@ -29,7 +29,7 @@ def learned(name: str, **config: Any) -> optax.GradientTransformationExtraArgs:
     return configured.optimizer(theta, 10)
 
 
-# One of each way to an update: a rule of its own, optax's, ours from optax's parts, both, and a wrapper.
+# One of each way to an update: a separate rule, optax's, ours from optax's parts, both, and a wrapper.
 BUILDS: dict[str, Build] = {
     "celo": functools.partial(learned, "celo"),
     "nn_adam": functools.partial(learned, "nn_adam"),

@@ -162,7 +162,7 @@ def test_one_line_takes_no_other_optimizer(tmp_path: Path):
 
 @pytest.fixture
 def pretrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installation with packaged weights "celo" and "tiny", seen from a folder of its own."""
+    """An installation with packaged weights "celo" and "tiny", seen from a separate folder."""
     folder, elsewhere = tmp_path / "pretrained", tmp_path / "elsewhere"
     folder.mkdir()
     elsewhere.mkdir()

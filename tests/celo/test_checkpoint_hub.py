@@ -79,7 +79,7 @@ def test_what_was_downloaded_before_loads_without_a_network(downloaded: Path, ad
 
 
 def test_what_a_file_of_velo_does_not_say_is_told(downloaded: Path):
-    """Its published weights are multiplied by 100, which their repository tells but no copy of the file."""
+    """Its published weights are multiplied by 100, which their repository shows but no copy of the file."""
     place = downloaded / "velo.state"
     place.write_bytes(interop.encode("velo", random_theta("velo")))
     with pytest.warns(UserWarning, match=r"read with 1; the published VeLO has 100: give ff_mult=100"):

@@ -1,4 +1,4 @@
-"""What a reader is told before any number: one table of tables, each with the sentence it calls for."""
+"""The notes at the top of a report: score tables, each with the note it causes."""
 
 import math
 from typing import Any

@@ -203,7 +203,7 @@ def test_folders_of_something_else_and_of_other_settings_are_refused(tmp_path):
     check_folder(tmp_path / "new", requested())
     assert not (tmp_path / "new").exists()
     (tmp_path / "new").mkdir()
-    (tmp_path / "new" / "log.out").write_text("begun")
+    (tmp_path / "new" / "log.out").write_text("started")
     declare(tmp_path / "new", requested())
     with pytest.raises(ValueError, match="other settings: steps 40 instead of 41; use the same settings"):
         check_folder(tmp_path / "new", requested(steps=41))

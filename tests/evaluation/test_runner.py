@@ -176,7 +176,7 @@ def test_a_training_that_another_process_runs_is_waited_for(tmp_path):
 
 
 def test_with_64_bits_everything_trains(tmp_path):
-    """In a process of its own: the precision is set before JAX starts."""
+    """In a new process: the precision is set before JAX starts."""
     code = (
         "from tests.evaluation.bowl import *\n"
         "from celo.evaluation.runner import run\n"

@@ -48,7 +48,7 @@ def test_digits_are_those_of_scikit_learn_shuffled_always_alike(tmp_path):
 
 
 def test_folder_rows_keep_their_labels(tmp_path):
-    """An image whose mean encodes its row tells which label it came with."""
+    """An image whose mean encodes its row shows its label."""
     folder = tmp_path / "ylecun" / "mnist" / "mnist"
     images = np.broadcast_to(np.arange(60, dtype=np.uint8)[:, None, None, None], (60, 28, 28, 1))
     labels = [(7 * row) % 10 for row in range(60)]

@@ -114,7 +114,7 @@ def test_two_processes_do_what_one_does(
 
 
 def test_a_signal_to_one_stops_both(children: list[subprocess.Popen[str]], tmp_path: Path) -> None:
-    """At the same step; together they go on, to what they reach uninterrupted."""
+    """At the same step; resumed together, they reach what they reach uninterrupted."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     start_two(children, whole)
     ended(children)

@@ -13,7 +13,7 @@ from celo.learned.celo import Celo
 from celo.meta.estimators import sharding
 from celo.meta.program import StageProgram, group_tasks
 from celo.meta.recipe import Stage
-from celo.meta.tasks import Quadratic
+from celo.meta.tasks import Quadratic, Task, pytree, static
 from tests.meta.learnable_sgd import LearnableSGD
 
 pytestmark = pytest.mark.lenient(reason="optax raises a Python float to the power of an int32 count")
@@ -135,6 +135,33 @@ def test_groups_and_names():
     """Tasks of equal shapes train together; names follow the groups."""
     assert group_tasks(TASKS) == [[0, 2], [1]]
     assert program().names == ("first pair", "second pair", "triple")
+
+
+@pytree
+class Bowl(Task):
+    """A task without arrays, as a user's own may be."""
+
+    size: int = static(default=2)
+
+    def init(self, key):
+        return {"x": jax.random.normal(key, (self.size,))}, ()
+
+    def batch(self, key, split):
+        return jax.random.normal(key)
+
+    def loss(self, params, model_state, key, batch):
+        return jnp.sum((params["x"] - batch) ** 2), model_state, {}
+
+
+def test_tasks_without_arrays():
+    """They train, alone and twice, beside a task with arrays."""
+    tasks = [Bowl(), TASKS[0], Bowl()]
+    assert group_tasks(tasks) == [[0], [1], [2]]
+    made = program(tasks=tasks)
+    assert made.names == (Bowl().name, "first pair", Bowl().name)
+    state, (measures,) = trained(made, 2)
+    assert [group.loss.shape for group in measures.groups] == [(2, 1, 4)] * 3
+    assert np.all(np.isfinite(jax.tree.leaves(state.theta)))
 
 
 def test_measures_are_per_family_and_problem(on_two_devices):

@@ -9,7 +9,7 @@ from flax import linen as nn
 from celo.meta.tasks import networks
 from celo.meta.tasks.layers import WIDE, apply_mlp, apply_mlp_by_rows, dense, dot_general, init_mlp, is_wide
 
-SIZES = (3, 1100)  # inputs of few features, and of so many that they are copied
+SIZES = (3, 1100)  # inputs of few features, and of enough that they are copied
 
 
 def drawn(key, features, units=4, batch=5):

@@ -60,7 +60,7 @@ def write_theta(path, shift):
 
 @pytest.fixture
 def recipe(tmp_path):
-    """Both stages start from files of their own."""
+    """Both stages start from separate files."""
     first, second = (write_theta(tmp_path / f"init{n}.safetensors", n) for n in (1, 2))
     return dataclasses.replace(RECIPE, init=first).change_stages({}, {"init": second})
 
@@ -89,7 +89,7 @@ def test_the_configuration_holds_digests(tmp_path, recipe):
         "stage2": digest(recipe.stages[1].init),
     }
     assert config["init"] == recipe.init
-    start(recipe, tmp_path / "run")  # the same goes on
+    start(recipe, tmp_path / "run")  # the same resumes
 
 
 @pytest.mark.usefixtures("stops")
@@ -135,7 +135,7 @@ def test_the_same_meta_parameters_in_another_file_are_the_same(tmp_path, recipe)
 
 @pytest.mark.usefixtures("stops")
 @pytest.mark.parametrize(("step", "needed"), [(None, {1, 2}), (0, {2}), (3, {2}), (4, set()), (8, set())])
-def test_a_stage_that_has_begun_does_not_need_its_checkpoint(tmp_path, recipe, step, needed):
+def test_a_stage_that_has_started_does_not_need_its_checkpoint(tmp_path, recipe, step, needed):
     """The run folder holds what came of it; that of a stage to come is missed before hours are spent."""
     run_dir = tmp_path / "run"
     start(recipe, run_dir)
@@ -154,7 +154,7 @@ def test_a_stage_that_has_begun_does_not_need_its_checkpoint(tmp_path, recipe, s
     assert (run_dir / "config.json").read_bytes() == before
 
 
-def test_published_weights_of_a_stage_that_has_begun_are_not_asked_for(tmp_path, recipe, monkeypatch):
+def test_published_weights_of_a_stage_that_has_started_are_not_requested(tmp_path, recipe, monkeypatch):
     """They may have moved on, or the network may be gone."""
     published = dataclasses.replace(recipe, init="hf://owner/weights")
     with monkeypatch.context() as patch:

@@ -185,6 +185,17 @@ def test_bad_names_and_values(command, words, message, leaves_nothing, monkeypat
     assert message in leaves_nothing(command, *words)
 
 
+def test_a_reader_that_closes_the_pipe_sees_no_error():
+    code = "from celo.scripts.list import main; main(['tasks'])"
+    program = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert program.stdout is not None
+    assert program.stderr is not None
+    program.stdout.close()
+    assert program.stderr.read() == b""
+    program.stderr.close()
+    assert program.wait() == 1
+
+
 def test_help_loads_nothing_heavy_beyond_the_package():
     """In a new process; `celo` itself imports JAX."""
     heavy = "{'matplotlib', 'pandas', 'pyarrow', 'rliable', 'datasets', 'wandb', 'sklearn', 'ray'}"

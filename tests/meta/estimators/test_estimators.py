@@ -41,7 +41,7 @@ def tasks(noise=0.0):
     return (stack_tasks([Quadratic.of([CURVATURE], noise=noise)]),)
 
 
-def begun(estimator, key):
+def started(estimator, key):
     """A state whose problems all begin at step 0, without the offset that keeps them apart."""
     state = estimator.init(*parts(), tasks(), key)
     return state._replace(problems=tuple(p._replace(step=jnp.zeros_like(p.step)) for p in state.problems))
@@ -58,7 +58,7 @@ def gradients(estimator, estimates, key):
             gradient, state, _ = estimator.estimate(*parts(), tasks(), state, key, ZERO)
             return state, gradient[0]
 
-        return jax.lax.scan(body, begun(estimator, key_begin), jax.random.split(key_run, estimates))[1]
+        return jax.lax.scan(body, started(estimator, key_begin), jax.random.split(key_run, estimates))[1]
 
     return jax.vmap(one)(jax.random.split(key, 100))
 

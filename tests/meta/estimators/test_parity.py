@@ -140,9 +140,9 @@ def end_to_end(parity):
     def unroll(task, params, tau, horizon, e):
         members = jax.vmap(unravel)(jnp.stack([flat + e, flat - e, flat]))
         fresh = Start(params, (), tau, horizon)
-        begun = jax.vmap(lambda part: inner.member(partition.merge(part, frozen), fresh))(members)
+        started = jax.vmap(lambda part: inner.member(partition.merge(part, frozen), fresh))(members)
         zero = jnp.zeros((), jnp.int32)
-        problem = Problem(begun, fresh.tau, zero, horizon, jnp.zeros((), bool))
+        problem = Problem(started, fresh.tau, zero, horizon, jnp.zeros((), bool))
 
         def body(problem, sample):
             return inner._step(members, frozen, task, problem, fresh, sample, jax.random.key(0))

@@ -54,7 +54,7 @@ def pair_of(theta, e):
 
 @functools.partial(jit, static_argnums=(0, 1, 2))
 def unrolled(inner, length, offset, task, pair, frozen):
-    """Some problems begun and unrolled: the problems before and after, and their steps."""
+    """Some problems started and unrolled: the problems before and after, and their steps."""
 
     def one(key):
         key_begin, key_run = jax.random.split(key)
@@ -72,10 +72,10 @@ def test_members_share_all_that_is_random():
     """Batches, keys, starts and resets: losses of pure chance are the same for theta + e and theta - e."""
     task = Lottery(jnp.zeros(()))
     pair, frozen = pair_of(LearnableSGD().init(jax.random.key(0)), 0.5)
-    begun, ended, steps = unrolled(sgd(Horizon(2, 5)), 12, True, task, pair, frozen)
+    started, ended, steps = unrolled(sgd(Horizon(2, 5)), 12, True, task, pair, frozen)
     np.testing.assert_array_equal(steps.raw_loss[..., 0], steps.raw_loss[..., 1])
     assert len(set(steps.raw_loss[..., 0].ravel().tolist())) == PROBLEMS * 12, "some randomness is shared"
-    for problem in (begun, ended):
+    for problem in (started, ended):
         # Their gradient is zero, so parameters stay as drawn; tau, step and horizon have no axis of members.
         params = problem.members.params["x"]
         np.testing.assert_array_equal(params[:, 0], params[:, 1])
@@ -100,7 +100,7 @@ def test_equal_members_do_the_same(learned):
 
 @pytest.mark.parametrize(("shortest", "length"), [(1, 7), (2, 9), (3, 9)])
 def test_resets(shortest, length):
-    """A problem that comes in done is drawn anew as often as can be, each time with a start of its own."""
+    """A problem that comes in done is drawn anew as often as possible, each time with another start."""
     inner, task = sgd(Horizon(shortest, shortest)), Lottery(jnp.zeros(()), noise=0.0)
     pair, frozen = pair_of(LearnableSGD().init(jax.random.key(0)), 0.1)
 
@@ -128,12 +128,12 @@ def test_offset_spreads_the_first_ends():
     """Steps begin anywhere in [0, longest horizon), the optimizer's count at 0."""
     pair, frozen = pair_of(LearnableSGD().init(jax.random.key(0)), 0.1)
     horizon = Horizon(5, 1000)
-    begun, ended, steps = unrolled(sgd(horizon), 3, True, Quadratic.of([1.0]), pair, frozen)
-    assert np.all((begun.step >= 0) & (begun.step < 1000))
-    assert np.ptp(begun.step) > 300
-    np.testing.assert_array_equal(begun.members.opt_state.count, np.zeros((PROBLEMS, 2)))
+    started, ended, steps = unrolled(sgd(horizon), 3, True, Quadratic.of([1.0]), pair, frozen)
+    assert np.all((started.step >= 0) & (started.step < 1000))
+    assert np.ptp(started.step) > 300
+    np.testing.assert_array_equal(started.members.opt_state.count, np.zeros((PROBLEMS, 2)))
     # One that begins beyond its horizon trains one step and is done.
-    beyond = np.asarray(begun.step >= begun.horizon)
+    beyond = np.asarray(started.step >= started.horizon)
     assert beyond.any()
     np.testing.assert_array_equal(steps.done[beyond, 0], np.ones(beyond.sum(), bool))
     np.testing.assert_array_equal(steps.mask[:, 1], ~steps.done[:, 0])
@@ -148,11 +148,11 @@ def test_hand_computed_training():
     task = Quadratic.of(curvature)
     theta = LearnableSGD().init(jax.random.key(2))
     inner = sgd(Horizon(40, 40), "tensor")
-    begun, _, steps = unrolled(inner, 4, False, task, *pair_of(theta, 0.2))
+    started, _, steps = unrolled(inner, 4, False, task, *pair_of(theta, 0.2))
     for problem in range(PROBLEMS):
         for member, e in enumerate((0.2, -0.2)):
-            tau = np.float64(begun.tau["x"][problem])
-            p = np.float64(begun.members.params["x"][problem, member])
+            tau = np.float64(started.tau["x"][problem])
+            p = np.float64(started.members.params["x"][problem, member])
             for t in range(4):
                 x = tau * p
                 expected = 0.5 * np.sum(curvature * x**2)

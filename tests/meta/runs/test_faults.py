@@ -99,7 +99,7 @@ def test_file_size_limit_leaves_the_earlier_checkpoint(start: Start, tmp_path: P
 
 def test_full_disk_leaves_the_earlier_checkpoint(start: Start, tmp_path: Path) -> None:
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
-        pytest.skip("needs a mount namespace of its own (unshare -rm) for a small disk")
+        pytest.skip("needs a new mount namespace (unshare -rm) for a small disk")
     mount = f"mount -t tmpfs -o size=3m tmpfs '{tmp_path}' && exec \"$@\""
     child = start(
         "run_out_of_room", str(tmp_path / "run"), "0", prefix=("unshare", "-rm", "sh", "-c", mount, "-")

@@ -81,7 +81,7 @@ def test_single_rates_count_as_one_grid_and_other_optimizers_not_at_all():
 def test_rows_that_do_not_belong_together_are_refused(change, message):
     made = rows([[2.0], [3.0]], "a", rates=RATES[:2])
     made[1] = dataclasses.replace(made[1], **change)
-    if message is None:  # a text of its own is only known for published tasks
+    if message is None:  # a separate text is only known for published tasks
         assert len(adam_curves(made)) == 1
         return
     with pytest.raises(ValueError, match=message):

@@ -44,6 +44,10 @@ def test_blocks_are_rewritten_and_checked(root, capsys, name, text):
     assert capsys.readouterr().out == f"differs from the results: {page}\nrendered: {page}\n"
 
 
+def test_the_pages_of_the_repository_agree_with_the_kept_results():
+    assert main(["--check"]) == 0
+
+
 @pytest.mark.parametrize(
     "text",
     [

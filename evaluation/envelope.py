@@ -10,12 +10,12 @@ import numpy as np
 
 from celo.evaluation.results import Training
 from celo.meta.data.catalog import TEXT_DATASETS
+from celo.meta.data.tokenizers import PUBLISHED_VOCABULARIES
 from celo.meta.full_training import smooth
 from celo.meta.tasks import TASKS
 
 SMOOTHING = 0.95
 PIECES = 512
-_PUBLISHED_VOCABULARIES = ("", "bytes", "google-t5/t5-small")
 
 
 class Envelope(NamedTuple):
@@ -150,7 +150,7 @@ def substituted(row: Training) -> bool:
 
 def retokenized(row: Training) -> bool:
     """Whether a training read other tokens than published tasks, which read bytes or T5's sub-words."""
-    return bool(row.corpus) and row.vocabulary not in _PUBLISHED_VOCABULARIES
+    return bool(row.corpus) and row.vocabulary not in ("", *PUBLISHED_VOCABULARIES)
 
 
 def read_envelopes(path: Path) -> dict[str, Envelope]:

@@ -17,7 +17,6 @@ import jax
 from celo._core.names import unknown_name
 from celo.evaluation.optimizers import GRIDS, Optimizer, check_different, parse, source_digest
 from celo.evaluation.results import PROTOCOL, ROWS, Meaning, Pair, Requested, check_folder
-from celo.evaluation.suites import check_task
 from celo.evaluation.training import EvaluatedTraining
 from celo.meta.data.cache import cache_folder
 from celo.meta.data.catalog import TEXT_DATASETS
@@ -25,7 +24,7 @@ from celo.meta.data.errors import DatasetNotFoundError
 from celo.meta.data.source import data_folder
 from celo.meta.runs.fingerprint import fingerprint
 from celo.meta.runs.provenance import provenance
-from celo.meta.tasks import make
+from celo.meta.tasks import check_name, make
 from celo.meta.tasks.base import Task
 
 _LIMITS = {
@@ -99,7 +98,7 @@ class Request:
             found = f"{len(self.tasks)} and {len(self.optimizers)}"
             raise ValueError(f"an evaluation needs a task and an optimizer, got {found}")
         for name in self.tasks:
-            check_task(name)
+            check_name(name)
         if self.lm_corpus is not None and self.lm_corpus not in TEXT_DATASETS:
             raise unknown_name("corpus", self.lm_corpus, TEXT_DATASETS)
         tokenizer = self.lm_tokenizer or ""

@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from celo.evaluation.results import declare
+from celo.evaluation.requested import declare
 from celo.evaluation.runner import Observer, Outcome, Rows, begin, conclude, run
 from celo.evaluation.sweep import Request, missing_data, sweep
 

@@ -22,7 +22,8 @@ from typing import Any
 import jax
 
 from celo.evaluation.optimizers import Optimizer
-from celo.evaluation.results import LOCKS, Training, declare, files, lock, read_file, write
+from celo.evaluation.requested import LOCKS, declare, lock
+from celo.evaluation.results import Training, files, read_file, write
 from celo.evaluation.sweep import Request, Sweep, Tasks, Wanted, missing_data, numerics, sweep
 from celo.evaluation.training import (
     Measured,
@@ -91,7 +92,7 @@ def run(
 
     Raises:
         ValueError, FileNotFoundError, FileExistsError, DatasetNotFoundError: as
-            `celo.evaluation.sweep.sweep` and `celo.evaluation.results.declare`.
+            `celo.evaluation.sweep.sweep` and `celo.evaluation.requested.declare`.
     """
     observer = observer or Observer()
     tasks = Tasks(request)

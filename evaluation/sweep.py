@@ -16,7 +16,8 @@ import jax
 
 from celo._core.names import unknown_name
 from celo.evaluation.optimizers import GRIDS, Optimizer, check_different, parse, source_digest
-from celo.evaluation.results import PROTOCOL, ROWS, Meaning, Pair, Requested, check_folder
+from celo.evaluation.requested import Meaning, Pair, Requested, check_folder
+from celo.evaluation.results import PROTOCOL, ROWS
 from celo.evaluation.training import EvaluatedTraining
 from celo.meta.data.cache import cache_folder
 from celo.meta.data.catalog import TEXT_DATASETS

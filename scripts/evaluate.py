@@ -128,7 +128,8 @@ class Evaluate:
 
     def track(self, request: Request) -> None:
         """Logs the finished evaluation to wandb."""
-        from celo.evaluation.results import read, read_requested
+        from celo.evaluation.requested import read_requested
+        from celo.evaluation.results import read
         from celo.evaluation.scores import score_table
         from celo.evaluation.tracking import track
 

@@ -19,7 +19,7 @@ from celo.scripts.errors import exit_with
 # Everything else is imported late: --help does not wait for JAX, pandas and matplotlib.
 if TYPE_CHECKING:
     from celo.evaluation.envelope import Envelope
-    from celo.evaluation.results import Requested
+    from celo.evaluation.requested import Requested
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +78,8 @@ def envelopes(path: Path | None) -> tuple[dict[str, Envelope] | None, str]:
     if path is None:
         return None, ""
     from celo.evaluation.envelope import envelope_of, read_envelopes
-    from celo.evaluation.results import read, read_requested
+    from celo.evaluation.requested import read_requested
+    from celo.evaluation.results import read
     from celo.evaluation.scores import REFERENCE
 
     if not path.is_dir():
@@ -99,7 +100,8 @@ def main(argv: list[str] | None = None) -> int:
     with exit_with():
         command = tyro.cli(Report, args=argv, description=__doc__, prog="celo report")
         from celo.evaluation import report
-        from celo.evaluation.results import read, read_requested
+        from celo.evaluation.requested import read_requested
+        from celo.evaluation.results import read
         from celo.evaluation.scores import score_table
         from celo.evaluation.statistics import summarise
 

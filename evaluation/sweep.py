@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import jax
 
 from celo._core.names import unknown_name
-from celo.evaluation.optimizers import GRIDS, Optimizer, check_different, parse, source_digest
+from celo.evaluation.grids import GRIDS
+from celo.evaluation.optimizers import Optimizer, parse, source_digest
 from celo.evaluation.requested import Meaning, Pair, Requested, check_folder
 from celo.evaluation.results import PROTOCOL, ROWS
 from celo.evaluation.training import EvaluatedTraining
@@ -52,7 +53,7 @@ class Request:
         seed: seed of the random keys and of random search.
         eval_every: steps from one evaluation to the next.
         eval_batches: batches of each split per evaluation.
-        grid: learning rates of hand-designed optimizers, a key of `celo.evaluation.optimizers.GRIDS`.
+        grid: learning rates of hand-designed optimizers, a key of `celo.evaluation.grids.GRIDS`.
         batch: trainings per device call; 0 = one on a CPU, elsewhere as many as fit the memory.
         data_dir: folder of datasets; None = the variable CELO_DATA, then the hub.
         lm_corpus: corpus of the language models on documents; None = each task's own.
@@ -215,8 +216,10 @@ def sweep(request: Request, tasks: Tasks | None = None, device: str | None = Non
         DatasetNotFoundError: data are missing; with ``skip_missing_data``, only where no task is left.
     """
     optimizers = [parse(text, request.grid, request.seed) for text in request.optimizers]
-    check_different(optimizers)
     by_label = {one.label: one for one in optimizers}
+    if len({label.casefold() for label in by_label}) < len(optimizers):  # a label may become a file's name
+        labels = ", ".join(one.label for one in optimizers)
+        raise ValueError(f"the optimizers of an evaluation need different labels, got {labels}")
     kind = device or jax.local_devices()[0].device_kind
     # Before the data are read, which takes long.
     asked = Sweep(request, by_label, {}, {}, kind).requested

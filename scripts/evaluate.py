@@ -140,7 +140,7 @@ class Evaluate:
 
     def command_for(self, task: str, optimizer: str) -> str:
         """A command line, in one line, that trains one optimizer on one task into the same folder."""
-        from celo.evaluation.optimizers import anywhere
+        from celo.evaluation.spec import anywhere
         from celo.meta.data.source import DATA_VARIABLE
 
         data_dir = self.data_dir or os.environ.get(DATA_VARIABLE)

@@ -172,7 +172,7 @@ def test_names_of_earlier_versions_still_work():
 
 def test_choices_are_those_of_the_packages():
     from celo.ablations.grid import TABLES
-    from celo.evaluation.optimizers import GRIDS
+    from celo.evaluation.grids import GRIDS
     from celo.evaluation.suites import suites
     from celo.meta.presets import PRESETS
     from celo.scripts.ablate import Ablate

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from celo._core.files import write_atomically
 from celo.evaluation.results import PROTOCOL, ROWS, Training, latest
+from celo.evaluation.sharing import LOCKS, lock
 from celo.meta.runs.files import foreign, json_bytes, json_ready
-from celo.meta.runs.lock import FileLock
 
-REQUEST_FILE, LOCKS = "evaluation.json", "locks"
+REQUEST_FILE = "evaluation.json"
 
 
 class Pair(NamedTuple):
@@ -241,13 +241,3 @@ def declare(folder: Path, asked: Requested, *, new_labels: bool = False) -> Requ
             }
             write_atomically(folder / REQUEST_FILE, json_bytes(json_ready(content)))
     return merged
-
-
-def lock(folder: Path, name: str, wait: bool = False) -> FileLock:
-    """A lock among processes on a folder of results; it ends with the process that holds it.
-
-    Raises:
-        BlockingIOError: another process holds it, and ``wait`` is false.
-    """
-    (folder / LOCKS).mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / LOCKS / f"{name}.lock", wait)

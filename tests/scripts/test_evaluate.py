@@ -14,7 +14,7 @@ import pytest
 import tyro
 
 import celo
-from celo.evaluation import requested, results
+from celo.evaluation import requested, results, sharing
 from celo.learned.celo import Celo
 from celo.scripts import evaluate
 from celo.scripts.evaluate import Evaluate, main
@@ -191,7 +191,7 @@ def test_a_signal_stops_it_and_the_same_command_resumes(tmp_path, number):
     more = ["--steps", "100000", "--eval-every", "1000", "--host-devices", "2"]
     command = [sys.executable, "-m", "celo.scripts.evaluate", *arguments(tmp_path), *more]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not list((tmp_path / "out" / requested.LOCKS).glob("*")):
+    while not list((tmp_path / "out" / sharing.LOCKS).glob("*")):
         assert process.poll() is None, process.communicate()
         os.sched_yield()
     process.send_signal(number)

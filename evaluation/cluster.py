@@ -14,8 +14,9 @@ from typing import Any
 
 import jax
 
-from celo.evaluation.results import declare
-from celo.evaluation.runner import Observer, Outcome, Rows, begin, conclude, run
+from celo.evaluation.requested import declare
+from celo.evaluation.runner import Observer, Outcome, begin, conclude, run
+from celo.evaluation.sharing import Rows
 from celo.evaluation.sweep import Request, missing_data, sweep
 
 _POLL = 1.0  # seconds

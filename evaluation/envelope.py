@@ -1,4 +1,4 @@
-"""VeLO's speedup: how many steps the best Adam at any learning rate needs to reach a loss."""
+"""Envelopes: the lowest loss that Adam at any learning rate reaches within a number of steps."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 from celo.evaluation.results import Training
 from celo.meta.data.catalog import TEXT_DATASETS
+from celo.meta.data.tokenizers import PUBLISHED_VOCABULARIES
 from celo.meta.full_training import smooth
 from celo.meta.tasks import TASKS
 
 SMOOTHING = 0.95
 PIECES = 512
-_PUBLISHED_VOCABULARIES = ("", "bytes", "google-t5/t5-small")
 
 
 class Envelope(NamedTuple):
@@ -32,57 +32,6 @@ class Envelope(NamedTuple):
     loss: np.ndarray
     evaluations: int | None = None
     task_digest: str | None = None
-
-
-def baseline_steps(envelope: Envelope, losses: np.typing.ArrayLike) -> np.ndarray:
-    """Steps the baseline needs to reach each loss: linear between points of the envelope, never beyond it.
-
-    A loss above the envelope's first gives its first step; one below its last gives the horizon. On a
-    plateau, take its first step. A loss that is not finite gives 0.
-
-    Args:
-        envelope: of the task.
-        losses: (...) losses.
-
-    Returns:
-        (...) float64 numbers of steps.
-
-    Example:
-        >>> flat = Envelope(np.array([0.0, 10.0, 20.0, 30.0]), np.array([3.0, 2.0, 2.0, 1.0]))
-        >>> baseline_steps(flat, [4.0, 2.5, 2.0, 1.5, 0.5, float("nan")]).tolist()
-        [0.0, 5.0, 10.0, 25.0, 30.0, 0.0]
-
-    Source: Metz et al. 2022 (arXiv 2211.09760), and the normalizers released with it.
-    """
-    losses = np.asarray(losses, np.float64)
-    steps, bounds = envelope.steps.astype(np.float64), envelope.loss.astype(np.float64)
-    finite = np.where(np.isfinite(losses), losses, bounds[0])
-    # The first point at or below the loss: searched in -bounds, which increases.
-    after = np.searchsorted(-bounds, -finite, side="left")
-    right = np.clip(after, 1, len(bounds) - 1)
-    left = right - 1
-    drop = bounds[left] - bounds[right]
-    share = np.clip((bounds[left] - finite) / np.where(drop > 0, drop, 1.0), 0.0, 1.0)
-    between = steps[left] + share * (steps[right] - steps[left])
-    found = np.where(after == 0, steps[0], np.where(after == len(bounds), steps[-1], between))
-    return np.where(np.isfinite(losses), found, 0.0)
-
-
-def velo_speedup(
-    final_loss: np.ndarray, diverged: np.ndarray, num_steps: int, envelope: Envelope
-) -> np.ndarray:
-    """Steps that tuned Adam needs to reach each final loss, divided by the training's own number of steps.
-
-    Args:
-        final_loss: (S,) final losses.
-        diverged: (S,) bool.
-        num_steps: T of the trainings.
-        envelope: of the task.
-
-    Returns:
-        (S,) float64, at most the envelope's horizon over T; 0 where a training diverged.
-    """
-    return baseline_steps(envelope, np.where(diverged, np.nan, final_loss)) / num_steps
 
 
 def envelope_of(rows: Sequence[Training], pieces: int = PIECES) -> Envelope:
@@ -150,7 +99,7 @@ def substituted(row: Training) -> bool:
 
 def retokenized(row: Training) -> bool:
     """Whether a training read other tokens than published tasks, which read bytes or T5's sub-words."""
-    return bool(row.corpus) and row.vocabulary not in _PUBLISHED_VOCABULARIES
+    return bool(row.corpus) and row.vocabulary not in ("", *PUBLISHED_VOCABULARIES)
 
 
 def read_envelopes(path: Path) -> dict[str, Envelope]:

@@ -6,34 +6,38 @@ import dataclasses
 import functools
 import hashlib
 import importlib
-import importlib.util
 import inspect
-import math
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from celo._core.names import unknown_name
 from celo.baselines import HAND_DESIGNED, hand_designed
 from celo.checkpoint import load, packaged
+from celo.evaluation.grids import Setting, learning_rates, nadamw_trials
+from celo.evaluation.spec import (
+    SEARCH,
+    add_working_folder,
+    is_checkpoint,
+    is_file,
+    is_function,
+    label_and_place,
+    split_label,
+    split_rate,
+)
 from celo.interop import AmbiguousError
 from celo.learned.base import LearnedOptimizer, check_theta
 from celo.meta.runs.fingerprint import fingerprint
 from celo.schedules import cosine_learning_rate
 
 PyTree = Any
-Setting = Mapping[str, float]
 Make = Callable[[PyTree, Mapping[str, Any], int], optax.GradientTransformation]
-
-SEARCH = "nadamw-search"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -105,21 +109,19 @@ def parse(text: str, grid: str = "half_powers", seed: int = 0) -> Optimizer:
         ('mine', 'mine')
     """
     label, what = split_label(text)
-    name, rate = _split_rate(text, what)
+    name, rate = split_rate(text, what)
     if name in HAND_DESIGNED:
         made = _hand_designed(name, text, _rates(grid, rate))
-    elif what.startswith(f"{SEARCH}:") and not _is_file(what):
+    elif what.startswith(f"{SEARCH}:") and not is_file(what):
         made = _search(what, text, seed)
     else:
         colon_label, place = label_and_place(what)
-        if _is_function(name) and not _is_checkpoint(label_and_place(name)[1]):
-            made = _from_function(name, text, _rates(grid, rate))
-            check_label(made.label)
-        else:
+        if not (is_function(name) and not is_checkpoint(label_and_place(name)[1])):
             label = label or colon_label
             check_label(label)
-            learned, theta = _load(what, label, place)
-            return learned_optimizer(label, learned, theta, text)
+            return learned_optimizer(label, *_load(what, label, place), text)
+        made = _from_function(name, text, _rates(grid, rate))
+        label = label or made.label
     if not label:
         return made
     check_label(label)
@@ -165,92 +167,6 @@ def check_label(label: str) -> None:
         )
 
 
-def check_different(optimizers: Sequence[Optimizer]) -> None:
-    """Refuse equal labels, capital letters aside, as they may become names of files.
-
-    Raises:
-        ValueError: no optimizer, or two with one label.
-    """
-    labels = [one.label for one in optimizers]
-    if not labels:
-        raise ValueError("an evaluation needs at least one optimizer, got none")
-    if len({label.casefold() for label in labels}) < len(labels):
-        raise ValueError(f"the optimizers of an evaluation need different labels, got {', '.join(labels)}")
-
-
-def anywhere(text: str) -> str:
-    """The text with the path of a checkpoint made absolute, so that it means the same in any folder.
-
-    A file without a label whose relative path holds a colon stays as it is: no label can hold the colon.
-
-    Example:
-        >>> anywhere("adam@1e-3"), anywhere("mine:celo"), anywhere("mine:hf://amoudgl/celo")
-        ('adam@1e-3', 'mine:celo', 'mine:hf://amoudgl/celo')
-    """
-    own, what = split_label(text)
-    if what in HAND_DESIGNED or what.startswith(f"{SEARCH}:"):
-        return text
-    label, place = label_and_place(what)
-    if place in packaged() or not _is_file(place):
-        return text
-    absolute = os.path.abspath(os.path.expanduser(place))
-    if own:
-        return f"{own}={absolute}"
-    alone = place == what
-    return text if alone and (":" in text or place == absolute) else f"{label}:{absolute}"
-
-
-def split_label(text: str) -> tuple[str, str]:
-    """LABEL and WHAT of ``LABEL=WHAT``; ("", text) without a label.
-
-    A path may hold "=", as in runs/lr=1e-3/theta.safetensors: an existing file, and a text with one of
-    "/:[" before the "=", has no label.
-
-    Raises:
-        ValueError: one of the two is empty, or the text is.
-    """
-    head, equals, tail = text.partition("=")
-    if not equals or {*"/:["} & {*head} or _is_file(text):
-        if not text.strip():
-            raise ValueError(
-                "an optimizer is an empty text; expected a name, a checkpoint or module:function"
-            )
-        return "", text
-    if not head.strip() or not tail:
-        raise ValueError(f"the optimizer {text!r} has an empty part; expected LABEL=OPTIMIZER")
-    return head, tail
-
-
-def label_and_place(spec: str) -> tuple[str, str]:
-    """Label and checkpoint of LABEL:CHECKPOINT, or twice the CHECKPOINT alone.
-
-    Raises:
-        ValueError: one of the two is empty.
-    """
-    label, colon, place = spec.partition(":")
-    if not colon or place.startswith("//") or _is_file(spec):
-        return spec, spec
-    if not label or not place:
-        raise ValueError(f"the optimizer {spec!r} is neither a name nor LABEL:CHECKPOINT")
-    return label, place
-
-
-def load_labelled(label: str, place: str) -> tuple[LearnedOptimizer, PyTree]:
-    """`celo.load` of a place, ``~`` included; of several optimizers that fit it, the one the label names.
-
-    Raises:
-        celo.interop.AmbiguousError: several fit, and the label names none of them.
-        FileNotFoundError, ConnectionError, ValueError: as `celo.load`.
-    """
-    file = os.path.expanduser(place)
-    try:
-        return load(file)
-    except AmbiguousError as error:
-        if label not in error.fitting:
-            raise
-        return load(file, name=label)
-
-
 def source_digest(thing: Any) -> str:
     """SHA-256 of the file that defines a user's function or class; "" for this package's and libraries'.
 
@@ -289,22 +205,25 @@ def _search(what: str, text: str, seed: int) -> Optimizer:
 
 def _from_function(place: str, text: str, rates: tuple[Setting, ...]) -> Optimizer:
     """An optimizer from a user's ``module:function``."""
-    function = import_object(place)
+    function = _imported(place)
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError) as error:
         raise ValueError(f"{place} is no function that makes an optimizer ({error})") from error
     given = {name for name in ("learning_rate", "num_steps") if name in parameters}
-    unknown = [
+    needed = {
         name
         for name, one in parameters.items()
         if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
-    ]
-    if unknown := [name for name in unknown if name not in given]:
+    }
+    if unknown := sorted(needed - given):
         raise ValueError(
             f"{place} needs the arguments {', '.join(unknown)}; expected none without a default but "
             "learning_rate and num_steps"
         )
+    tuned = "learning_rate" in given
+    if not tuned and "@" in text:
+        raise ValueError(f"{place} has no argument learning_rate for the rate of {text!r}")
 
     def make(theta: PyTree, setting: Mapping[str, Any], num_steps: int) -> optax.GradientTransformation:
         values = {"learning_rate": setting.get("learning_rate"), "num_steps": num_steps}
@@ -313,23 +232,15 @@ def _from_function(place: str, text: str, rates: tuple[Setting, ...]) -> Optimiz
             raise ValueError(f"{place} returns a {type(made).__name__}; expected an optax optimizer")
         return made
 
-    tuned = "learning_rate" in given
-    if not tuned and "@" in text:
-        raise ValueError(f"{place} has no argument learning_rate for the rate of {text!r}")
     settings = rates if tuned else ({},)
     make((), {name: jnp.float32(value) for name, value in settings[0].items()}, 1)  # fails now, not later
     return Optimizer(text, text, make, f"function:{place}:{source_digest(function)}", settings)
 
 
-def import_object(place: str) -> Any:
-    """The object of ``module:object``, imported with the working folder on the path.
-
-    Raises:
-        ValueError: the module cannot be imported, or has no such object.
-    """
+def _imported(place: str) -> Any:
+    """The object of ``module:object``, imported with the working folder on the path."""
     module, _, name = place.partition(":")
-    if (here := os.getcwd()) not in sys.path and "" not in sys.path:
-        sys.path.append(here)
+    add_working_folder()
     try:
         found = importlib.import_module(module)
     except Exception as error:
@@ -341,142 +252,25 @@ def import_object(place: str) -> Any:
     return getattr(found, name)
 
 
-def _split_rate(text: str, what: str) -> tuple[str, float | None]:
-    """Name and rate of NAME@RATE."""
-    name, at, rate = what.rpartition("@")
-    if not at or "/" in what or _is_file(what) or (":" in what and not _is_function(name)):
-        return what, None
-    try:
-        number = float(rate)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise ValueError(f"the learning rate of {text!r} is {rate!r}; expected a positive finite number")
-    if ":" not in what and name not in HAND_DESIGNED:
-        raise unknown_name("hand-designed optimizer", name, HAND_DESIGNED)
-    return name, number
-
-
 def _rates(grid: str, rate: float | None) -> tuple[Setting, ...]:
     return learning_rates(grid) if rate is None else ({"learning_rate": rate},)
 
 
-def _is_file(place: str) -> bool:
-    return os.path.isfile(os.path.expanduser(place))
-
-
-def _is_checkpoint(place: str) -> bool:
-    """Whether the text is a checkpoint, by its looks or as it exists."""
-    return place in packaged() or "/" in place or bool(Path(place).suffix) or _is_file(place)
-
-
-def _is_function(text: str) -> bool:
-    """Whether the text is ``module:function`` of a module that exists."""
-    module, _, name = text.partition(":")
-    if not name.isidentifier() or not all(one.isidentifier() for one in module.split(".")):
-        return False
-    top = module.split(".")[0]
-    if (here := os.getcwd()) not in sys.path and "" not in sys.path:
-        sys.path.append(here)
-    return top in sys.modules or importlib.util.find_spec(top) is not None
-
-
 def _load(spec: str, label: str, place: str) -> tuple[LearnedOptimizer, PyTree]:
-    if not _is_checkpoint(place):
+    """`celo.load` of a place, ``~`` included; of several optimizers that fit it, the one the label names."""
+    nor = "" if place == spec else f" Nor is there a file {spec!r}"
+    if not is_checkpoint(place):
         known = [*packaged(), *(() if ":" in spec else (*HAND_DESIGNED, f"{SEARCH}:N"))]
-        error = unknown_name("optimizer" if place == spec else "checkpoint", place, known)
-        if place != spec:
-            module = spec.partition(":")[0]
-            raise ValueError(f"{error} Nor is there a file {spec!r}, nor a module {module!r}.")
-        raise error
+        error = unknown_name("checkpoint" if nor else "optimizer", place, known)
+        raise ValueError(f"{error}{nor}, nor a module {spec.partition(':')[0]!r}.") if nor else error
+    file = os.path.expanduser(place)
     try:
-        return load_labelled(label, place)
-    except FileNotFoundError as error:
-        if place == spec or place.startswith("hf://"):
+        return load(file)
+    except AmbiguousError as error:
+        if label not in error.fitting:
             raise
-        raise FileNotFoundError(f"{error} Nor is there a file {spec!r}.") from error
-
-
-GRIDS: Mapping[str, tuple[float, ...]] = MappingProxyType(
-    {
-        "half_powers": tuple(10.0 ** (half / 2) for half in range(-13, 1)),
-        "published": tuple(
-            float(f"{digit}e{power}")
-            for power in range(-7, 1)
-            for digit in (1, 3)
-            if (digit, power) != (3, 0)
-        ),
-    }
-)
-"""Grids of constant learning rates by name: 14 half powers of ten from 10^-6.5 to 1; and the 15 rates, 1 and
-3 times powers of ten from 1e-7 to 1, of the baselines published with VeLO (arXiv 2211.09760)."""
-
-MOST_TRIALS = 1000
-
-
-def learning_rates(grid: str) -> tuple[Setting, ...]:
-    """A setting for each learning rate of a grid.
-
-    Raises:
-        ValueError: an unknown grid.
-
-    Example:
-        >>> len(learning_rates("half_powers")), len(learning_rates("published"))
-        (14, 15)
-        >>> learning_rates("published")[:3]
-        ({'learning_rate': 1e-07}, {'learning_rate': 3e-07}, {'learning_rate': 1e-06})
-    """
-    if grid not in GRIDS:
-        raise unknown_name("grid of learning rates", grid, GRIDS)
-    return tuple({"learning_rate": rate} for rate in GRIDS[grid])
-
-
-def nadamw_trials(count: int, seed: int = 0) -> tuple[Setting, ...]:
-    """Random hyperparameters of NAdamW with warm-up and cosine decay.
-
-    Log-uniform: learning rate in [1e-5, 1], 1 - b1 in [1e-3, 1], 1 - b2 in [1e-5, 1], eps in [1e-8, 1e4].
-    Uniform: the part of the run at constant rate, in [0, 1]; Nesterov momentum or none. Weight decays are
-    log-uniform in [1e-5, 1e-1], in equal parts both, AdamW's alone and L2 alone. Half the trials have a
-    warm-up, log-uniform in [1e-5, 1e-1] of the run, and half end above rate 0, at [1e-5, 1] of the highest.
-    The space is read off the 1000 published settings: least, greatest and median value of each, and how many
-    are 0.
-
-    Args:
-        count: number of trials, 1 to `MOST_TRIALS`.
-        seed: of the draws; the first trials do not depend on ``count``.
-
-    Returns:
-        Hyperparameters by their names in `celo.baselines.nadamw.nadamw` and
-        `celo.schedules.cosine_learning_rate`; ``nesterov`` is 0 or 1.
-
-    Raises:
-        ValueError: ``count`` is out of range.
-
-    Source: Metz et al. 2020, Using a thousand optimization tasks to learn hyperparameter search strategies
-    (arXiv 2002.11887).
-    """
-    if not 1 <= count <= MOST_TRIALS:
-        raise ValueError(f"nadamw-search has {count} trials; expected 1 to {MOST_TRIALS}")
-    return tuple(_nadamw_trial(np.random.default_rng([seed, trial])) for trial in range(count))
-
-
-def _nadamw_trial(rng: np.random.Generator) -> Setting:
-    def power(low: int, high: int) -> float:
-        return float(10.0 ** rng.uniform(low, high))
-
-    # Draw everything, used or not, so that each value depends on the seed alone.
-    decays = rng.integers(3)
-    adamw, l2, warmup, last = power(-5, -1), power(-5, -1), power(-5, -1), power(-5, 0)
-    has_warmup, has_last, nesterov = (float(rng.integers(2)) for _ in range(3))
-    return {
-        "learning_rate": power(-5, 0),
-        "b1": 1.0 - power(-3, 0),
-        "b2": 1.0 - power(-5, 0),
-        "eps": power(-8, 4),
-        "nesterov": nesterov,
-        "adamw_weight_decay": adamw if decays != 2 else 0.0,
-        "l2_weight_decay": l2 if decays != 1 else 0.0,
-        "warmup_fraction": has_warmup * warmup,
-        "min_learning_rate_mult": has_last * last,
-        "constant_fraction": float(rng.uniform()),
-    }
+        return load(file, name=label)
+    except FileNotFoundError as error:
+        if not nor or place.startswith("hf://"):
+            raise
+        raise FileNotFoundError(f"{error}{nor}.") from error

@@ -1,8 +1,8 @@
-"""Stored trainings: one row per training in Parquet files, and what was requested in evaluation.json.
+"""Stored trainings: one row per training, in Parquet files.
 
-A folder of results holds ``evaluation.json`` (settings, optimizers, requested pairs), ``rows/*.parquet`` (the
-finished trainings of one batch per file) and ``locks/``. Its rows are the union of all files. Any Parquet
-reader opens them: ``pandas.read_parquet("results/rows")``.
+A folder of results holds ``rows/*.parquet`` (the finished trainings of one batch per file), ``locks/`` and
+``evaluation.json``, see `celo.evaluation.requested`. Its rows are the union of all files. Any Parquet reader
+opens them: ``pandas.read_parquet("results/rows")``.
 """
 
 from __future__ import annotations
@@ -10,27 +10,25 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import json
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from celo._core.files import write_atomically
-from celo.meta.runs.files import foreign, json_bytes, json_ready
-from celo.meta.runs.lock import FileLock
 
 PROTOCOL = 1
 """Raise by hand when the arithmetic of a training changes: it is part of every row's key."""
 
-REQUEST_FILE, ROWS, LOCKS = "evaluation.json", "rows", "locks"
+ROWS = "rows"
 SPLITS = ("train", "outer_valid", "test")
 EVALUATIONS = tuple(f"{split}_{name}" for name in ("loss", "accuracy") for split in SPLITS)
+_Place = TypeVar("_Place")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,6 +104,68 @@ class Training:
         return not (np.isfinite(self.loss).all() and np.isfinite(self.final_loss))
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Runs:
+    """The trainings of one optimizer on one task at one setting; S seeds, T steps.
+
+    Attributes:
+        rows: in order of seeds.
+    """
+
+    rows: tuple[Training, ...]
+
+    @property
+    def setting(self) -> Mapping[str, float]:
+        """The hyperparameters."""
+        return self.rows[0].setting
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return self.rows[0].steps
+
+    @property
+    def loss(self) -> np.ndarray:
+        """(S, T) training losses."""
+        return np.stack([row.loss for row in self.rows])
+
+    @property
+    def eta(self) -> np.ndarray | None:
+        """(S, T) step sizes of a learned scheduler; None where there is none."""
+        return _stacked([row.eta for row in self.rows])
+
+    @property
+    def final_loss(self) -> np.ndarray:
+        """(S,) float32 final losses."""
+        return np.array([row.final_loss for row in self.rows], np.float32)
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """(S,) bool: which seeds diverged."""
+        return np.array([row.diverged for row in self.rows])
+
+    def evaluations(self, name: str) -> np.ndarray | None:
+        """(S, E) evaluations of a name such as "test_loss"; None where there are none."""
+        return _stacked([row.evaluations.get(name) for row in self.rows])
+
+    @property
+    def mean_final_loss(self) -> float:
+        """Mean final loss over seeds; inf where any of them diverged."""
+        final = np.where(self.diverged, np.float32(np.inf), self.final_loss)
+        return float(final.mean(dtype=np.float64))
+
+    @property
+    def spread(self) -> float:
+        """Sample standard deviation of the final loss over seeds that did not diverge; NaN below two."""
+        finite = self.final_loss[~self.diverged].astype(np.float64)
+        return float(np.std(finite, ddof=1)) if finite.size > 1 else float("nan")
+
+
+def _stacked(curves: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    known = [curve for curve in curves if curve is not None]
+    return np.stack(known) if len(known) == len(curves) else None
+
+
 _CURVE = pa.large_list(pa.float32())
 _TYPES = {"str": pa.string(), "bool": pa.bool_(), "int": pa.int64(), "float": pa.float64()}
 _SPECIAL = {
@@ -124,11 +184,7 @@ SCHEMA = pa.schema(
 
 
 def write(folder: Path, rows: Sequence[Training]) -> Path:
-    """Write the finished trainings of a batch as one file: completely, or not at all.
-
-    Args:
-        folder: the folder of results.
-        rows: one or more trainings of one optimizer on one task.
+    """Write the trainings of a batch, of one optimizer on one task, as one file, whole or not at all.
 
     Returns:
         The file; equal keys give an equal name.
@@ -170,13 +226,17 @@ def read(folder: Path, log: Callable[[str], None] = warnings.warn) -> list[Train
     Returns:
         The rows by order of file name. Of rows with the same key and label, the one written last.
     """
-    found: dict[tuple[str, str], Training] = {}
-    for path in files(folder):
-        for row in read_file(path, log):
-            kept = found.get((row.key, row.optimizer))
-            if kept is None or kept.written <= row.written:
-                found[row.key, row.optimizer] = row
-    return list(found.values())
+    rows = (row for path in files(folder) for row in read_file(path, log))
+    return list(latest(((row.key, row.optimizer), row) for row in rows).values())
+
+
+def latest(rows: Iterable[tuple[_Place, Training]]) -> dict[_Place, Training]:
+    """Of the rows at each place the one that was written last."""
+    found: dict[_Place, Training] = {}
+    for place, row in rows:
+        if place not in found or found[place].written <= row.written:
+            found[place] = row
+    return found
 
 
 def files(folder: Path, tasks: Iterable[str] | None = None) -> list[Path]:
@@ -210,18 +270,14 @@ def read_file(path: Path, log: Callable[[str], None] = warnings.warn) -> list[Tr
 def _rows(table: pa.Table) -> Iterator[Training]:
     """The trainings in a table of `SCHEMA`."""
     curves = {name for name in SCHEMA.names if pa.types.is_large_list(SCHEMA.field(name).type)}
+
+    def value(name: str, scalar: pa.Scalar) -> Any:
+        if name in curves and scalar.is_valid:
+            return scalar.values.to_numpy(zero_copy_only=False)
+        return dict(scalar.as_py()) if pa.types.is_map(scalar.type) and scalar.is_valid else scalar.as_py()
+
     for record in range(table.num_rows):
-        values: dict[str, Any] = {}
-        for name in SCHEMA.names:
-            scalar = table.column(name)[record]
-            if not scalar.is_valid:
-                values[name] = None
-            elif name in curves:
-                values[name] = scalar.values.to_numpy(zero_copy_only=False)
-            elif name in ("setting", "versions"):
-                values[name] = dict(scalar.as_py())
-            else:
-                values[name] = scalar.as_py()
+        values = {name: value(name, table.column(name)[record]) for name in SCHEMA.names}
         evaluations = {name: values.pop(name) for name in EVALUATIONS}
         kept = {name: curve for name, curve in evaluations.items() if curve is not None}
         if absent := [name for name, value in values.items() if value is None and name != "eta"]:
@@ -247,219 +303,3 @@ def _plain(value: Any) -> Any:
 def _slug(name: str) -> str:
     """The name as part of a file's name; the digest of the keys distinguishes equal slugs."""
     return re.sub(r"[^A-Za-z0-9_.@+-]+", "-", name)[:80]
-
-
-class Pair(NamedTuple):
-    """A requested task and optimizer.
-
-    Attributes:
-        task: name of the task.
-        optimizer: label of the optimizer.
-        task_digest: digest of the task; "" where its data were missing.
-    """
-
-    task: str
-    optimizer: str
-    task_digest: str
-
-    @property
-    def words(self) -> str:
-        """The pair in a message."""
-        return f"{self.optimizer} on {self.task}"
-
-
-class Meaning(NamedTuple):
-    """What a label stands for.
-
-    Attributes:
-        spec: the text of the optimizer.
-        digest: digest of the optimizer, its options and theta.
-        learned: whether it is a learned optimizer.
-        settings: hyperparameters it is tried at, in order.
-    """
-
-    spec: str
-    digest: str
-    learned: bool
-    settings: tuple[Mapping[str, float], ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Requested:
-    """What was requested of a folder so far.
-
-    Attributes:
-        settings: what all trainings share: ``steps``, ``seeds``, ``seed``, ``eval_every``, ``eval_batches``,
-            ``grid``.
-        optimizers: by label.
-        pairs: in the order of the requests.
-        provenance: versions, revision and devices of the first command, as
-            `celo.meta.runs.provenance.provenance` gives them.
-    """
-
-    settings: Mapping[str, Any]
-    optimizers: Mapping[str, Meaning]
-    pairs: tuple[Pair, ...]
-    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-    def rows_of(self, rows: Iterable[Training]) -> dict[tuple[str, str], list[Training]]:
-        """The rows of every requested pair by task and label: settings in order, seeds in order within each.
-
-        Rows of another optimizer under the same label, of other data or other settings are left out. A pair
-        without rows has an empty list. Of rows of the same setting and seed, as on two kinds of device, the
-        one written last counts.
-        """
-        found: dict[tuple[str, str], dict[tuple[int, int], Training]] = {pair[:2]: {} for pair in self.pairs}
-        digests = {pair[:2]: pair.task_digest for pair in self.pairs}
-        for row in rows:
-            at = self._place(row, digests)
-            if at is not None:
-                kept = found[row.task, row.optimizer].get(at)
-                if kept is None or kept.written <= row.written:
-                    found[row.task, row.optimizer][at] = row
-        return {pair: [own[at] for at in sorted(own)] for pair, own in found.items()}
-
-    def missing(self, rows: Iterable[Training]) -> dict[tuple[str, str], int]:
-        """Number of trainings that each requested pair lacks, of those that lack any."""
-        found = self.rows_of(rows)
-        lacking = {pair[:2]: self.count(pair.optimizer) - len(found[pair[:2]]) for pair in self.pairs}
-        return {pair: count for pair, count in lacking.items() if count}
-
-    def count(self, label: str) -> int:
-        """Number of trainings of an optimizer on each task: settings times seeds."""
-        return len(self.optimizers[label].settings) * self.settings["seeds"]
-
-    def _place(self, row: Training, digests: Mapping[tuple[str, str], str]) -> tuple[int, int] | None:
-        """Position of the row's setting, and its seed; None if the row was not requested."""
-        meaning = self.optimizers.get(row.optimizer)
-        fits = (
-            meaning is not None
-            and meaning.digest == row.optimizer_digest
-            and digests.get((row.task, row.optimizer)) == row.task_digest
-            and row.steps == self.settings["steps"]
-            and row.random_seed == self.settings["seed"]
-            and row.evaluation_batches == self.settings["eval_batches"]
-            and row.seed < self.settings["seeds"]
-            and dict(row.setting) in meaning.settings
-        )
-        return (meaning.settings.index(dict(row.setting)), row.seed) if fits and meaning else None
-
-
-def read_requested(folder: Path) -> Requested:
-    """Read what was requested of a folder.
-
-    Raises:
-        FileNotFoundError: the folder holds no evaluation.
-        ValueError: its evaluation.json is damaged or foreign.
-    """
-    path = folder / REQUEST_FILE
-    try:
-        content = json.loads(path.read_bytes())
-        optimizers = {
-            label: Meaning(one["spec"], one["digest"], one["learned"], tuple(one["settings"]))
-            for label, one in content["optimizers"].items()
-        }
-        pairs = tuple(Pair(one["task"], one["optimizer"], one["task_digest"]) for one in content["requested"])
-        return Requested(content["settings"], optimizers, pairs, content["provenance"])
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{folder} holds no evaluation: there is no {REQUEST_FILE} in it; `celo evaluate` writes one"
-        ) from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(
-            f"{path} does not describe an evaluation ({type(error).__name__}: {error}); use another folder"
-        ) from error
-
-
-def check_folder(folder: Path, asked: Requested, *, new_labels: bool = False) -> Requested | None:
-    """Refuse a request that the folder cannot take; write nothing.
-
-    Args:
-        folder: an existing folder of results, or a new one.
-        asked: the request.
-        new_labels: whether a label may stand for another optimizer than before.
-
-    Returns:
-        What was requested before; None in a new folder.
-
-    Raises:
-        FileExistsError: the folder is a file, or holds something else.
-        ValueError: it holds results of other settings, or another optimizer under one of the labels.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file; expected a folder of results, or a new one")
-    if not folder.is_dir() or not (folder / REQUEST_FILE).exists():
-        others = foreign(folder, own=(ROWS, LOCKS)) if folder.is_dir() else []
-        if others:
-            raise FileExistsError(
-                f"{folder} holds no evaluation but {', '.join(others[:5])}; use a new folder"
-            )
-        return None
-    found = read_requested(folder)
-    names = sorted({*found.settings, *asked.settings})
-    different = [
-        f"{name} {found.settings.get(name)!r} instead of {asked.settings.get(name)!r}"
-        for name in names
-        if found.settings.get(name) != asked.settings.get(name)
-    ]
-    if different:
-        raise ValueError(
-            f"{folder} holds results of other settings: {', '.join(different)}; use the same settings, or "
-            "another folder with --reuse for the rows that fit"
-        )
-    for label, meaning in asked.optimizers.items():
-        before = found.optimizers.get(label)
-        if before is not None and before.digest != meaning.digest and not new_labels:
-            raise ValueError(
-                f"the label {label} means another optimizer in {folder}: {before.spec} (digest "
-                f"{before.digest[:12]}) instead of {meaning.spec} (digest {meaning.digest[:12]}); give this "
-                "one another label, or use another folder"
-            )
-    return found
-
-
-def declare(folder: Path, asked: Requested, *, new_labels: bool = False) -> Requested:
-    """Record a request in its folder, added to what was requested before.
-
-    A pair that was requested before keeps its place and takes the new digest of the task, unless the data are
-    missing now.
-
-    Returns:
-        Everything requested of the folder.
-
-    Raises:
-        FileExistsError, ValueError: as `check_folder`.
-    """
-    check_folder(folder, asked, new_labels=new_labels)  # before the lock, which is a file in the folder
-    with lock(folder, REQUEST_FILE, wait=True):
-        found = check_folder(folder, asked, new_labels=new_labels)
-        pairs = {pair[:2]: pair for pair in (found.pairs if found else ())}
-        for pair in asked.pairs:
-            if pair.task_digest or pair[:2] not in pairs:
-                pairs[pair[:2]] = pair
-        merged = Requested(
-            asked.settings,
-            {**(found.optimizers if found else {}), **asked.optimizers},
-            tuple(pairs.values()),
-            found.provenance if found else asked.provenance,
-        )
-        if merged != found:
-            content = {
-                "protocol": PROTOCOL,
-                "settings": merged.settings,
-                "optimizers": {label: one._asdict() for label, one in merged.optimizers.items()},
-                "requested": [pair._asdict() for pair in merged.pairs],
-                "provenance": merged.provenance,
-            }
-            write_atomically(folder / REQUEST_FILE, json_bytes(json_ready(content)))
-    return merged
-
-
-def lock(folder: Path, name: str, wait: bool = False) -> FileLock:
-    """A lock among processes on a folder of results; it ends with the process that holds it.
-
-    Raises:
-        BlockingIOError: another process holds it, and ``wait`` is false.
-    """
-    (folder / LOCKS).mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / LOCKS / f"{name}.lock", wait)

@@ -14,24 +14,20 @@ import datetime
 import functools
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from celo.evaluation.memory import advised, fitting_program
 from celo.evaluation.optimizers import Optimizer
-from celo.evaluation.results import LOCKS, Training, declare, files, lock, read_file, write
+from celo.evaluation.requested import declare
+from celo.evaluation.results import Training, write
+from celo.evaluation.sharing import Rows, lock, lock_name, unlock
 from celo.evaluation.sweep import Request, Sweep, Tasks, Wanted, missing_data, numerics, sweep
-from celo.evaluation.training import (
-    Measured,
-    Program,
-    StopRequestedError,
-    advice,
-    fitting_program,
-    out_of_memory,
-)
+from celo.evaluation.training import Measured, Program, StopRequestedError
 from celo.meta.runs.lock import FileLock
 from celo.meta.runs.provenance import provenance
 from celo.meta.tasks.base import Task
@@ -91,7 +87,7 @@ def run(
 
     Raises:
         ValueError, FileNotFoundError, FileExistsError, DatasetNotFoundError: as
-            `celo.evaluation.sweep.sweep` and `celo.evaluation.results.declare`.
+            `celo.evaluation.sweep.sweep` and `celo.evaluation.requested.declare`.
     """
     observer = observer or Observer()
     tasks = Tasks(request)
@@ -129,9 +125,8 @@ def begin(asked: Sweep, observer: Observer) -> tuple[Rows, tuple[Wanted, ...]]:
         for taken in Rows(folder, observer.log).with_keys(keys, set(asked.digests)):
             for label in {one.optimizer for one in before if one.key in {row.key for row in taken}}:
                 wanted = {one.key for one in before if one.optimizer == label}
-                _take_over(
-                    [row for row in taken if row.key in wanted], asked.optimizers[label], rows, observer
-                )
+                own = [row for row in taken if row.key in wanted]
+                _take_over(own, asked.optimizers[label], rows, observer)
     return rows, asked.missing(rows.refresh())
 
 
@@ -139,50 +134,6 @@ def conclude(asked: Sweep, rows: Rows, failures: Iterable[tuple[str, str]]) -> O
     """The outcome of a sweep, by the rows in its folder now."""
     missing = collections.Counter((one.task, one.optimizer) for one in asked.missing(rows.refresh()))
     return Outcome(asked.request.folder, dict(missing), tuple(failures), asked.left_out)
-
-
-class Rows:
-    """The keys of the rows in a folder of results; every file is read once, unless it changes."""
-
-    def __init__(self, folder: Path, log: Callable[[str], None]):
-        self.folder, self._log = folder, log
-        self._seen: dict[tuple[Path, int, int], dict[tuple[str, str], Path]] = {}
-        self._lock = threading.Lock()
-
-    def refresh(self) -> Collection[tuple[str, str]]:
-        """Key and label of every row."""
-        with self._lock:
-            return {pair for known in self._known() for pair in known}
-
-    def find(self, key: str) -> tuple[list[str], Training | None]:
-        """The labels that have a row with this key, and one of these rows."""
-        with self._lock:
-            places = {
-                label: path for known in self._known() for (k, label), path in known.items() if k == key
-            }
-        for path in places.values():
-            for row in read_file(path, self._log):
-                if row.key == key:
-                    return list(places), row
-        return [], None
-
-    def with_keys(self, keys: Collection[str], tasks: Collection[str]) -> Iterable[list[Training]]:
-        """The rows of each file whose keys are among those given."""
-        for path in files(self.folder, tasks):
-            if found := [row for row in read_file(path, self._log) if row.key in keys]:
-                yield found
-
-    def _known(self) -> list[dict[tuple[str, str], Path]]:
-        now: dict[tuple[Path, int, int], dict[tuple[str, str], Path]] = {}
-        for path in files(self.folder):
-            with contextlib.suppress(FileNotFoundError):
-                state = path.stat()
-                at = (path, state.st_mtime_ns, state.st_size)
-                now[at] = self._seen.get(at) or {
-                    (row.key, row.optimizer): path for row in read_file(path, self._log)
-                }
-        self._seen = now
-        return list(now.values())
 
 
 def _take_over(rows: Sequence[Training], optimizer: Optimizer, into: Rows, observer: Observer) -> None:
@@ -281,7 +232,7 @@ class _Board:
                 measured = self._train(program, job, trainings, number)
                 self._keep(_made(self._asked, job.optimizer, task, program, trainings, measured), job)
                 for one in trainings:
-                    _unlock(self._asked.request.folder, one)
+                    unlock(self._asked.request.folder, one.key)
 
     def _most(self, device: Any, job: _Job) -> int:
         """The most trainings that a call may have before its program is compiled."""
@@ -305,7 +256,7 @@ class _Board:
                 break
             for one in chosen:
                 try:
-                    held = locks.enter_context(lock(self._asked.request.folder, _lock_name(one)))
+                    held = locks.enter_context(lock(self._asked.request.folder, lock_name(one.key)))
                 except BlockingIOError:
                     with self._lock:
                         job.elsewhere.append(one)
@@ -321,7 +272,7 @@ class _Board:
             return False
         if one.optimizer not in labels:
             _take_over([row], self._asked.optimizers[one.optimizer], self._rows, self._observer)
-        _unlock(self._asked.request.folder, one)
+        unlock(self._asked.request.folder, one.key)
         held.release()
         return True
 
@@ -336,14 +287,8 @@ class _Board:
 
         advanced(0.0)
         settings, seeds = [one.setting for one in batch], [one.seed for one in batch]
-        try:
+        with advised(program.size):
             return program.run(settings, seeds, advanced, self._stopped)
-        except jax.errors.JaxRuntimeError as error:
-            if out_of_memory(error):
-                raise MemoryError(
-                    f"{program.size} training(s) at once do not fit; {advice(program.size)}"
-                ) from error
-            raise
 
     def _keep(self, rows: list[Training], job: _Job) -> None:
         """Write rows to the folder, and those of baselines to the shared folder."""
@@ -354,15 +299,6 @@ class _Board:
             except OSError as error:
                 self._observer.log(f"{share} gets no copy of {job.words} ({error})")
         self._observer.finished(rows, "done")
-
-
-def _lock_name(one: Wanted) -> str:
-    return one.key[:32]
-
-
-def _unlock(folder: Path, one: Wanted) -> None:
-    """Delete the lock file of a training whose row is written: whoever holds it afterwards finds the row."""
-    (folder / LOCKS / f"{_lock_name(one)}.lock").unlink(missing_ok=True)
 
 
 @functools.cache
@@ -387,37 +323,35 @@ def _made(
 ) -> list[Training]:
     """The rows of a finished batch."""
     request = asked.request
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
+    facts: dict[str, Any] = {
+        "spec": optimizer.spec,
+        "learned": optimizer.learned,
+        "steps": request.steps,
+        "evaluation_steps": request.plan.steps,
+        "evaluation_batches": request.eval_batches,
+        "random_seed": request.seed,
+        "loss_unit": task.loss_unit,
+        "corpus": task.corpus,
+        "vocabulary": task.vocabulary,
+        "task_digest": asked.digests[batch[0].task],
+        "optimizer_digest": optimizer.digest,
+        "parameters": program.parameters,
+        "state_bytes": program.state_bytes,
+        "step_seconds": measured.step_seconds,
+        "seconds": measured.seconds,
+        "compile_seconds": program.compile_seconds,
+        "trainings_at_once": program.size,
+        "device": str(program.device.device_kind),
+        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
+    }
     return [
         Training(
-            key=one.key,
-            task=one.task,
-            optimizer=optimizer.label,
-            spec=optimizer.spec,
-            learned=optimizer.learned,
-            setting=one.setting,
-            seed=one.seed,
-            steps=request.steps,
+            **one._asdict(),
             loss=measured.loss[i],
             eta=None if measured.eta is None else measured.eta[i],
             final_loss=float(measured.final_loss[i]),
-            evaluation_steps=request.plan.steps,
             evaluations={name: values[i] for name, values in measured.evaluations.items()},
-            evaluation_batches=request.eval_batches,
-            random_seed=request.seed,
-            loss_unit=getattr(task, "loss_unit", "loss"),
-            corpus=getattr(task, "corpus", ""),
-            vocabulary=getattr(task, "vocabulary", ""),
-            task_digest=asked.digests[one.task],
-            optimizer_digest=optimizer.digest,
-            parameters=program.parameters,
-            state_bytes=program.state_bytes,
-            step_seconds=measured.step_seconds,
-            seconds=measured.seconds,
-            compile_seconds=program.compile_seconds,
-            trainings_at_once=program.size,
-            device=str(program.device.device_kind),
-            written=now,
+            **facts,
             **_made_with(),
         )
         for i, one in enumerate(batch)

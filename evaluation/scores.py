@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from celo.evaluation.envelope import Envelope, velo_speedup, without_envelope
-from celo.evaluation.results import Meaning, Pair, Requested, Training
+from celo.evaluation.envelope import Envelope, without_envelope
+from celo.evaluation.requested import Requested, requested_by
+from celo.evaluation.results import Runs, Training
+from celo.evaluation.speedup import first_crossing, sustained, velo_speedup
 from celo.meta.full_training import smooth
 
 REFERENCE = "adam"
@@ -22,92 +24,8 @@ NOISE = "Adam* (noise reference)"
 _TINY = float(np.finfo(np.float32).tiny)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Runs:
-    """The trainings of one optimizer on one task at one setting, one row per seed; S seeds, T steps.
-
-    Attributes:
-        rows: in order of seeds.
-    """
-
-    rows: tuple[Training, ...]
-
-    @property
-    def task(self) -> str:
-        """Name of the task."""
-        return self.rows[0].task
-
-    @property
-    def optimizer(self) -> str:
-        """Label of the optimizer."""
-        return self.rows[0].optimizer
-
-    @property
-    def setting(self) -> Mapping[str, float]:
-        """Its hyperparameters."""
-        return self.rows[0].setting
-
-    @property
-    def steps(self) -> int:
-        """T."""
-        return self.rows[0].steps
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """Numbers of the seeds."""
-        return tuple(row.seed for row in self.rows)
-
-    @property
-    def loss(self) -> np.ndarray:
-        """(S, T) training losses."""
-        return np.stack([row.loss for row in self.rows])
-
-    @property
-    def eta(self) -> np.ndarray | None:
-        """(S, T) step sizes of a learned scheduler; None where there is none."""
-        curves = [row.eta for row in self.rows if row.eta is not None]
-        return np.stack(curves) if len(curves) == len(self.rows) else None
-
-    @property
-    def final_loss(self) -> np.ndarray:
-        """(S,) float32 final losses."""
-        return np.array([row.final_loss for row in self.rows], np.float32)
-
-    @property
-    def diverged(self) -> np.ndarray:
-        """(S,) bool: which seeds diverged."""
-        return np.array([row.diverged for row in self.rows])
-
-    @property
-    def evaluation_steps(self) -> np.ndarray:
-        """(E,) steps taken before each evaluation."""
-        return self.rows[0].evaluation_steps
-
-    def evaluations(self, name: str) -> np.ndarray | None:
-        """(S, E) evaluations of a name such as "test_loss"; None where there are none."""
-        curves = [row.evaluations[name] for row in self.rows if name in row.evaluations]
-        return np.stack(curves) if len(curves) == len(self.rows) else None
-
-    @property
-    def mean_final_loss(self) -> float:
-        """Mean final loss over seeds; inf where any of them diverged."""
-        final = np.where(self.diverged, np.float32(np.inf), self.final_loss)
-        return float(final.mean(dtype=np.float64))
-
-    @property
-    def spread(self) -> float:
-        """Sample standard deviation of the final loss over seeds that did not diverge; NaN below two."""
-        finite = self.final_loss[~self.diverged].astype(np.float64)
-        return float(np.std(finite, ddof=1)) if finite.size > 1 else float("nan")
-
-
 class Result(NamedTuple):
-    """The trainings of one optimizer on one task at all its settings.
-
-    Attributes:
-        settings: in the order they were requested.
-        best: position of the best setting.
-    """
+    """The trainings of one optimizer on one task at all its settings, and the position of the best one."""
 
     settings: tuple[Runs, ...]
     best: int
@@ -138,10 +56,8 @@ def choose(rows: Sequence[Training]) -> Result:
     """Choose the setting with the lowest final loss, mean over seeds, after the fact.
 
     A diverged seed disqualifies a setting. Where every setting diverged on some seed, the one that diverged
-    on the fewest wins, then the lowest mean over the other seeds. Ties go to the first.
-
-    Args:
-        rows: all trainings of an optimizer on a task, settings in order, each with the same seeds.
+    on the fewest wins, then the lowest mean over the other seeds. Ties go to the first. ``rows`` are all
+    trainings of an optimizer on a task, settings in order, each with the same seeds.
 
     Source: the tuning of baselines in Moudgil et al. 2025 (arXiv 2501.12670), section 5.
     """
@@ -157,14 +73,8 @@ def choose(rows: Sequence[Training]) -> Result:
     return Result(settings, int(np.lexsort((np.array(means), diverged))[0]))
 
 
-@dataclasses.dataclass(frozen=True)
-class Reference:
-    """What the best Adam reaches on a task, against which every training is scored.
-
-    Attributes:
-        loss: its final loss, mean over seeds.
-        target: its smoothed training loss at the last step, mean over seeds.
-    """
+class Reference(NamedTuple):
+    """The best Adam's final loss on a task and its smoothed loss at the last step, means over seeds."""
 
     loss: float
     target: float
@@ -188,64 +98,16 @@ def final_loss_score(runs: Runs, best: Reference) -> np.ndarray:
     Source: Moudgil et al. 2025 (arXiv 2501.12670), section 5.
     """
     if (lowest := _lowest(runs)) < 0:
-        raise ValueError(f"{runs.optimizer} on {runs.task} has the final loss {lowest:.6g}; expected >= 0")
+        first = runs.rows[0]
+        raise ValueError(f"{first.optimizer} on {first.task} has the final loss {lowest:.6g}; expected >= 0")
     losses = np.where(runs.diverged, np.inf, runs.final_loss).astype(np.float64)
     return max(best.loss, _TINY) / np.maximum(losses, _TINY)
 
 
-def first_crossing(losses: np.typing.ArrayLike, target: float) -> np.ndarray:
-    """Speedup ``T / T_opt``, ``T_opt = min{t : s_t <= target}``, s the smoothed losses s_1..s_T.
-
-    Steps are counted from 1: the largest speedup is T. One dip to the target by noise counts.
-
-    Args:
-        losses: (..., T) losses as trained; `celo.meta.full_training.smooth` is applied here.
-        target: smoothed loss to reach.
-
-    Returns:
-        (...,) float64 speedups in [1, T]; 0 where the target is never reached.
-
-    Example:
-        >>> first_crossing([[4.0, 1.0, 1.0, 1.0], [4.0, 4.0, 4.0, 4.0]], 3.6).tolist()
-        [1.3333333333333333, 0.0]
-
-    Source: Moudgil et al. 2025 (arXiv 2501.12670), section 5.
-    """
-    return _speedup(smooth(losses) <= target)
-
-
-def sustained(losses: np.typing.ArrayLike, target: float) -> np.ndarray:
-    """Speedup ``T / T_opt``, ``T_opt = min{t : s_u <= target for all u >= t}``.
-
-    Args:
-        losses: (..., T) losses as trained, not smoothed.
-        target: smoothed loss to reach.
-
-    Returns:
-        (...,) float64 speedups, at most those of `first_crossing`; 0 where the curve ends above the target.
-
-    Example:
-        >>> curve = [1.0, 9.0, 0.0, 0.0, 0.0]  # smoothed: 1, 1.8, 1.62, 1.458, 1.3122
-        >>> first_crossing(curve, 1.5).item(), sustained(curve, 1.5).item()
-        (5.0, 1.25)
-    """
-    below = smooth(losses) <= target
-    return _speedup(np.logical_and.accumulate(below[..., ::-1], axis=-1)[..., ::-1])
-
-
-def _speedup(reached: np.ndarray) -> np.ndarray:
-    """T over the number of the first true step, 0 where there is none."""
-    return np.where(reached.any(axis=-1), reached.shape[-1] / (np.argmax(reached, axis=-1) + 1.0), 0.0)
-
-
 class Score(NamedTuple):
-    """A way to score trainings.
+    """A way to score trainings: its name in files, in headings, and its meaning in a sentence.
 
-    Attributes:
-        name: for files.
-        title: for headings.
-        meaning: in a sentence.
-        of: the scores (S,) of an optimizer's trainings on a task; None for VeLO's, which reads envelopes.
+    ``of`` gives the scores (S,) of trainings on a task; None for VeLO's, which reads envelopes.
     """
 
     name: str
@@ -351,19 +213,17 @@ class ScoreTable:
         """Numbers of settings that the best was chosen from, over the finished tasks, each once, sorted."""
         return tuple(sorted({len(result.settings) for result in self.results[label].values()}))
 
-    def mean_of_ratios(self, task: str, label: str) -> float:
-        """Mean over seeds of ``L_Adam* / L``: the column mean of the final-loss score; NaN if not scored."""
-        runs = self.best(task, label)
-        if task not in self.tasks or runs is None:
-            return float("nan")
-        return float(final_loss_score(runs, self.references[task]).mean())
+    def ratios(self, task: str, label: str) -> tuple[float, float]:
+        """``L_Adam* / mean(L)``, and the mean over seeds of ``L_Adam* / L``; NaN if not scored.
 
-    def ratio_of_means(self, task: str, label: str) -> float:
-        """``L_Adam* / mean(L)``, both means over seeds; 0 if a seed diverged, NaN if not scored."""
+        The first is 0 if a seed diverged; the second is the mean of the final-loss score.
+        """
         runs = self.best(task, label)
         if task not in self.tasks or runs is None:
-            return float("nan")
-        return max(self.references[task].loss, _TINY) / max(runs.mean_final_loss, _TINY)
+            return float("nan"), float("nan")
+        best = self.references[task]
+        of_means = max(best.loss, _TINY) / max(runs.mean_final_loss, _TINY)
+        return of_means, float(final_loss_score(runs, best).mean())
 
     def settings_beaten(self, task: str, label: str) -> int:
         """How many of Adam's settings end above this optimizer's mean final loss, or diverge."""
@@ -390,9 +250,6 @@ def score_table(
         requested: what was requested; None = what the rows hold.
         envelopes: of tuned Adam by task, for VeLO's speedup; None for none.
 
-    Returns:
-        The table; without scores if no task can be scored.
-
     Raises:
         ValueError: there is no row, or rows differ in steps, evaluations or seeds.
     """
@@ -417,55 +274,20 @@ def score_table(
     }
     scored = tuple(task for task in finished if task in references)
     refused = {task: reason for task in finished if (reason := reasons[task]) is not None}
-    no_envelope = {} if envelopes is None else _without_envelope(scored, results, envelopes)
+    no_envelope = {
+        task: reason
+        for task in (scored if envelopes is not None else ())
+        if (reason := without_envelope(_best_rows(results, task), (envelopes or {}).get(task)))
+    }
     velo = envelopes is not None and len(no_envelope) < len(scored)
     kinds = tuple(one for one in SCORES if scored and (one.of or velo))
-    return ScoreTable(
-        requested,
-        results,
-        scored,
-        requested.missing(rows),
-        mixed,
-        refused,
-        references,
-        kinds,
-        envelopes,
-        no_envelope,
-    )
-
-
-def requested_by(rows: Sequence[Training]) -> Requested:
-    """What the rows themselves say was requested, for rows without an evaluation.json.
-
-    Raises:
-        ValueError: there is no row, or rows differ in steps, random seed or batches of evaluations.
-    """
-    if not rows:
-        raise ValueError("there is no finished training to report on")
-    for name in ("steps", "random_seed", "evaluation_batches"):
-        values = sorted({getattr(row, name) for row in rows})
-        if len(values) > 1:
-            raise ValueError(f"rows differ in {name}: {', '.join(map(str, values))}; expected one value")
-    settings: dict[str, list[Mapping[str, float]]] = {}
-    for row in rows:
-        own = settings.setdefault(row.optimizer, [])
-        if dict(row.setting) not in own:
-            own.append(dict(row.setting))
-    optimizers = {
-        row.optimizer: Meaning(row.spec, row.optimizer_digest, row.learned, tuple(settings[row.optimizer]))
-        for row in rows
-    }
-    pairs = tuple(dict.fromkeys(Pair(row.task, row.optimizer, row.task_digest) for row in rows))
-    shared = {
-        "steps": rows[0].steps,
-        "seeds": 1 + max(row.seed for row in rows),
-        "seed": rows[0].random_seed,
-        "eval_batches": rows[0].evaluation_batches,
-    }
-    return Requested(shared, optimizers, pairs)
+    missing = requested.missing(rows)
+    facts = (mixed, refused, references, kinds, envelopes, no_envelope)
+    return ScoreTable(requested, results, scored, missing, *facts)
 
 
 def _lowest(runs: Runs) -> float:
+    """The lowest final loss of trainings that did not diverge."""
     return float(runs.final_loss[~runs.diverged].min(initial=np.inf))
 
 
@@ -491,15 +313,5 @@ def _mixed(requested: Requested) -> dict[str, str]:
     }
 
 
-def _without_envelope(
-    tasks: Sequence[str],
-    results: Mapping[str, Mapping[str, Result]],
-    envelopes: Mapping[str, Envelope],
-) -> dict[str, str]:
-    found = {}
-    for task in tasks:
-        own = [runs for label in results for runs in results[label][task].runs.rows]
-        reason = without_envelope(own, envelopes.get(task))
-        if reason:
-            found[task] = reason
-    return found
+def _best_rows(results: Mapping[str, Mapping[str, Result]], task: str) -> list[Training]:
+    return [row for own in results.values() for row in own[task].runs.rows]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from celo._core.names import unknown_name
-from celo.meta.tasks import META_TRAINING, TASKS
+from celo.meta.tasks import META_TRAINING, TASKS, check_name
 
 QUICK = (
     "ImageMLPAE_Digits8_32x16x32_bs64",
@@ -92,22 +92,9 @@ def tasks_of(suite: str | None, names: Sequence[str] = ()) -> tuple[str, ...]:
         suite = None
     if suite is None:
         for name in names:
-            check_task(name)
+            check_name(name)
         return tuple(dict.fromkeys(names))
     absent = [name for name in known[suite] if name not in TASKS]
     if absent:
         raise ValueError(f"the suite {suite} has tasks that this version lacks: {', '.join(absent)}")
     return known[suite]
-
-
-def check_task(name: str) -> None:
-    """Refuse the name of a task that does not exist; a user's ``module:object`` is imported when loaded.
-
-    Raises:
-        ValueError: an unknown name, with the nearest ones; or text around a colon that names no object.
-    """
-    module, colon, found = name.partition(":")
-    if not colon and name not in TASKS:
-        raise unknown_name("task", name, TASKS)
-    if colon and not all(one.isidentifier() for one in (*module.split("."), found)):
-        raise ValueError(f"the task {name!r} is neither a known name nor module:object")

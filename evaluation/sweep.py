@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import jax
 
 from celo._core.names import unknown_name
-from celo.evaluation.optimizers import GRIDS, Optimizer, check_different, parse, source_digest
-from celo.evaluation.results import PROTOCOL, ROWS, Meaning, Pair, Requested, check_folder
-from celo.evaluation.suites import check_task
+from celo.evaluation.grids import GRIDS
+from celo.evaluation.optimizers import Optimizer, parse, source_digest
+from celo.evaluation.requested import Meaning, Pair, Requested, check_folder
+from celo.evaluation.results import PROTOCOL, ROWS
 from celo.evaluation.training import EvaluatedTraining
 from celo.meta.data.cache import cache_folder
 from celo.meta.data.catalog import TEXT_DATASETS
@@ -25,7 +26,7 @@ from celo.meta.data.errors import DatasetNotFoundError
 from celo.meta.data.source import data_folder
 from celo.meta.runs.fingerprint import fingerprint
 from celo.meta.runs.provenance import provenance
-from celo.meta.tasks import make
+from celo.meta.tasks import check_name, make
 from celo.meta.tasks.base import Task
 
 _LIMITS = {
@@ -52,7 +53,7 @@ class Request:
         seed: seed of the random keys and of random search.
         eval_every: steps from one evaluation to the next.
         eval_batches: batches of each split per evaluation.
-        grid: learning rates of hand-designed optimizers, a key of `celo.evaluation.optimizers.GRIDS`.
+        grid: learning rates of hand-designed optimizers, a key of `celo.evaluation.grids.GRIDS`.
         batch: trainings per device call; 0 = one on a CPU, elsewhere as many as fit the memory.
         data_dir: folder of datasets; None = the variable CELO_DATA, then the hub.
         lm_corpus: corpus of the language models on documents; None = each task's own.
@@ -99,7 +100,7 @@ class Request:
             found = f"{len(self.tasks)} and {len(self.optimizers)}"
             raise ValueError(f"an evaluation needs a task and an optimizer, got {found}")
         for name in self.tasks:
-            check_task(name)
+            check_name(name)
         if self.lm_corpus is not None and self.lm_corpus not in TEXT_DATASETS:
             raise unknown_name("corpus", self.lm_corpus, TEXT_DATASETS)
         tokenizer = self.lm_tokenizer or ""
@@ -215,8 +216,10 @@ def sweep(request: Request, tasks: Tasks | None = None, device: str | None = Non
         DatasetNotFoundError: data are missing; with ``skip_missing_data``, only where no task is left.
     """
     optimizers = [parse(text, request.grid, request.seed) for text in request.optimizers]
-    check_different(optimizers)
     by_label = {one.label: one for one in optimizers}
+    if len({label.casefold() for label in by_label}) < len(optimizers):  # a label may become a file's name
+        labels = ", ".join(one.label for one in optimizers)
+        raise ValueError(f"the optimizers of an evaluation need different labels, got {labels}")
     kind = device or jax.local_devices()[0].device_kind
     # Before the data are read, which takes long.
     asked = Sweep(request, by_label, {}, {}, kind).requested

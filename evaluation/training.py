@@ -116,10 +116,9 @@ class EvaluatedTraining:
         first: int | Array,
         last: int | Array,
     ) -> Progress:
-        """Make evaluations ``first`` to ``last - 1``, each followed by the steps up to the next one.
+        """Make evaluations ``first`` to ``last - 1``, each with the steps up to the next; both may be traced.
 
-        ``progress`` is the training before evaluation ``first``; the result is it before evaluation ``last``,
-        at most E. Both numbers may be traced.
+        ``progress`` is the training before evaluation ``first``; the result, before evaluation ``last``.
         """
         _, key_batch, key_loss = jax.random.split(_keys(key)[0], 3)
         batch_keys = jax.random.split(key_batch, self.num_steps)
@@ -184,15 +183,9 @@ def _keys(key: Array) -> tuple[Array, Array, Array]:
 
 
 class Measured(NamedTuple):
-    """What a batch of N trainings gives.
+    """What a batch of N trainings gives: columns of `celo.evaluation.results.Training`, arrays as (N, ...).
 
-    Attributes:
-        loss: (N, T) float32 training loss.
-        eta: (N, T) float32 step sizes; None where the optimizer has no step size that it sets itself.
-        final_loss: (N,) float32 final loss.
-        evaluations: (N, E) float32 by name.
-        step_seconds: wall-clock seconds of a step divided by N, without compilation and evaluations.
-        seconds: wall-clock seconds of the batch divided by N.
+    Both times are those of the batch, divided by N.
     """
 
     loss: np.ndarray
@@ -204,7 +197,7 @@ class Measured(NamedTuple):
 
 
 class StopRequestedError(Exception):
-    """The program was asked to stop."""
+    """The user has requested a stop."""
 
 
 class Program:
@@ -219,9 +212,6 @@ class Program:
         state_bytes: bytes of the optimizer's state of one training.
 
     Args:
-        optimizer: the optimizer.
-        task: the task.
-        plan: the training.
         key: the key that the number of a seed is folded into.
         size: number of trainings per call.
         device: a `jax.Device`.
@@ -240,33 +230,26 @@ class Program:
         def make(theta: PyTree, setting: PyTree) -> optax.GradientTransformation:
             return optimizer.make(theta, setting, plan.num_steps)
 
-        self._begin = jit(
-            _mapped(
-                lambda task, theta, setting, key: plan.begin(task, make(theta, setting), key), "..xx", size
-            )
-        )
-        advance = jit(
-            _mapped(
-                lambda task, theta, setting, key, progress, *bounds: plan.advance(
-                    task, make(theta, setting), key, progress, *bounds
-                ),
-                "..xxx..",
-                size,
-            ),
-            donate_argnums=4,
-        )
+        def begin(task: Task, theta: PyTree, setting: PyTree, key: Array) -> Progress:
+            return plan.begin(task, make(theta, setting), key)
+
+        def advance(task: Task, theta: PyTree, setting: PyTree, *arguments: Any) -> Progress:
+            return plan.advance(task, make(theta, setting), *arguments)
+
+        self._begin = jit(_mapped(begin, "..xx", size))
+        advanced = jit(_mapped(advance, "..xxx..", size), donate_argnums=4)
         self._final_loss = jit(_mapped(plan.final_loss, ".xx", size))
         arguments = self._arguments([optimizer.settings[0]], [0])
         began = time.perf_counter()
         shapes = jax.eval_shape(self._begin, *arguments)
         here = SingleDeviceSharding(device)
         progress = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), shapes)
-        self._advance = advance.lower(*arguments, progress, *np.zeros(2, np.int32)).compile()
+        self._advance = advanced.lower(*arguments, progress, *np.zeros(2, np.int32)).compile()
         self.compile_seconds = time.perf_counter() - began
         position = shapes.position
-        self.parameters = sum(math.prod(x.shape) for x in jax.tree.leaves(position.params)) // size
+        self.parameters = sum(x.size for x in jax.tree.leaves(position.params)) // size
         state = jax.tree.leaves(position.opt_state)
-        self.state_bytes = sum(math.prod(x.shape) * x.dtype.itemsize for x in state) // size
+        self.state_bytes = sum(x.size * x.dtype.itemsize for x in state) // size
         self._has_eta = len(optax.tree_utils.tree_get_all_with_path(position.opt_state, "eta")) == 1
 
     @property
@@ -299,8 +282,8 @@ class Program:
         Args:
             settings: hyperparameters of each training, 1 to ``size`` of them.
             seeds: number of the seed of each.
-            advanced: gets the fraction done, in (0, 1], after every call.
-            stopped: called after every call; true to stop.
+            advanced: gets the fraction done, in (0, 1], after every call to the device.
+            stopped: asked after every such call; true to stop.
 
         Raises:
             StopRequestedError: ``stopped`` returned true.
@@ -320,19 +303,11 @@ class Program:
         seconds = time.perf_counter() - began
         progress = self._evaluate_last(arguments, progress)
         final_loss = self._final_loss(arguments[0], arguments[3], progress)
-        steps = max(0.0, seconds - last * self._evaluation_seconds)
-        count = len(settings)
-        loss, eta, final_loss, evaluations = jax.tree.map(
-            lambda x: np.asarray(x)[:count], (progress.loss, progress.eta, final_loss, progress.evaluations)
-        )
-        return Measured(
-            loss,
-            eta if self._has_eta else None,
-            final_loss,
-            evaluations,
-            steps / self.plan.num_steps / self.size,
-            (time.perf_counter() - started) / count,
-        )
+        steps = max(0.0, seconds - last * self._evaluation_seconds) / self.plan.num_steps / self.size
+        count, eta = len(settings), progress.eta if self._has_eta else None
+        arrays = (progress.loss, eta, final_loss, progress.evaluations)
+        measured = jax.tree.map(lambda x: np.asarray(x)[:count], arrays)
+        return Measured(*measured, steps, (time.perf_counter() - started) / count)
 
     def _evaluate_last(self, arguments: tuple, progress: Progress) -> Progress:
         """Make the last evaluation and time it: three times in the first batch, the shortest counts."""
@@ -368,83 +343,3 @@ def _mapped(function: Callable[..., Any], axes: str, size: int) -> Callable[...,
         return jax.tree.map(lambda x: x[None], function(*bare))
 
     return of_one
-
-
-def fitting_program(
-    optimizer: Optimizer,
-    task: Task,
-    plan: EvaluatedTraining,
-    key: Array,
-    count: int,
-    device: Any,
-    batch: int = 0,
-) -> Program:
-    """Compile the program for ``count`` trainings: in equal batches of at most ``batch``.
-
-    Args:
-        optimizer: the optimizer.
-        task: the task.
-        plan: the training.
-        key: the key that the number of a seed is folded into.
-        count: number of trainings.
-        device: a `jax.Device`.
-        batch: trainings per call; 0 = one on a CPU, elsewhere as many as 0.8 of the free memory holds,
-            by the memory analysis of the compiled program.
-
-    Raises:
-        MemoryError: XLA runs out of memory while it compiles, or one training does not fit.
-    """
-    most = batch or (1 if device.platform == "cpu" else count)
-    size = _equal(count, most)
-    program = _compile(optimizer, task, plan, key, size, device)
-    free = None if batch or device.platform == "cpu" else free_bytes(device)
-    if free is None or program.bytes <= free:
-        return program
-    each = max(1.0, (program.bytes - program.shared_bytes) / size)
-    fits = int((free - program.shared_bytes) / each)
-    if fits < 1:
-        raise MemoryError(
-            f"one training takes {(program.shared_bytes + each) / 2**30:.2f} GiB, more than the "
-            f"{free / 2**30:.2f} GiB free on {device}; {advice(1)}"
-        )
-    del program  # before its successor takes memory
-    return _compile(optimizer, task, plan, key, _equal(count, fits), device)
-
-
-def _compile(*arguments: Any) -> Program:
-    try:
-        return Program(*arguments)
-    except jax.errors.JaxRuntimeError as error:
-        if out_of_memory(error):
-            raise MemoryError(
-                f"{arguments[4]} training(s) at once do not fit; {advice(arguments[4])}"
-            ) from error
-        raise
-
-
-def advice(size: int) -> str:
-    """What to do after a device ran out of memory with ``size`` trainings at once."""
-    return f"pass --batch {size // 2}" if size > 1 else "use a device with more memory or a smaller task"
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether a device had too little memory to run or to compile a program.
-
-    >>> out_of_memory(jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes."))
-    True
-    """
-    return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
-
-
-def free_bytes(device: Any) -> int | None:
-    """0.8 of the free memory of a device; None where it does not say."""
-    stats = device.memory_stats() or {}
-    if "bytes_limit" not in stats:
-        return None
-    return int(0.8 * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
-
-
-def _equal(count: int, most: int) -> int:
-    """Size of equal batches of at most ``most``: 14 of at most 10 go in batches of 7."""
-    batches = math.ceil(count / max(1, most))
-    return math.ceil(count / batches)

@@ -130,7 +130,8 @@ class Evaluate:
 
     def track(self, request: Request) -> None:
         """Logs the finished evaluation to wandb."""
-        from celo.evaluation.results import read, read_requested
+        from celo.evaluation.requested import read_requested
+        from celo.evaluation.results import read
         from celo.evaluation.scores import score_table
         from celo.evaluation.tracking import track
 
@@ -141,7 +142,7 @@ class Evaluate:
 
     def command_for(self, task: str, optimizer: str) -> str:
         """A command line, in one line, that trains one optimizer on one task into the same folder."""
-        from celo.evaluation.optimizers import anywhere
+        from celo.evaluation.spec import anywhere
         from celo.meta.data.source import DATA_VARIABLE
 
         data_dir = self.data_dir or os.environ.get(DATA_VARIABLE)

@@ -15,7 +15,8 @@ from tqdm import tqdm
 from celo.evaluation import report
 from celo.evaluation.envelope import Envelope
 from celo.evaluation.optimizers import parse
-from celo.evaluation.results import ROWS, Requested, Training, check_folder, read, read_requested
+from celo.evaluation.requested import Requested, check_folder, read_requested
+from celo.evaluation.results import ROWS, Training, read
 from celo.evaluation.runner import Observer, Outcome, run
 from celo.evaluation.scores import REFERENCE, ScoreTable, score_table
 from celo.evaluation.statistics import summarise

@@ -50,7 +50,8 @@ def envelopes(path: Path) -> tuple[dict[str, Envelope], str]:
         ValueError: a folder of results without a finished training of Adam, or a file of something else.
     """
     from celo.evaluation.envelope import envelope_of, read_envelopes
-    from celo.evaluation.results import read, read_requested
+    from celo.evaluation.requested import read_requested
+    from celo.evaluation.results import read
     from celo.evaluation.scores import REFERENCE
 
     if not path.is_dir():
@@ -71,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     with checks.exit_with():
         command = checks.parse(Report, argv, "celo report", __doc__, ("out",))
         from celo._core.names import lookup
-        from celo.evaluation.results import read_requested
+        from celo.evaluation.requested import read_requested
         from celo.scripts import pipeline
 
         requested = read_requested(command.folder)

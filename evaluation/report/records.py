@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from celo.evaluation.report.escape import csv_text
-from celo.evaluation.scores import NOISE, Result, Runs, ScoreTable
+from celo.evaluation.results import Runs
+from celo.evaluation.scores import NOISE, Result, ScoreTable
 from celo.evaluation.statistics import Summary
 from celo.meta.full_training import smooth
 
@@ -154,13 +155,13 @@ def _task(table: ScoreTable, task: str) -> dict[str, Any]:
     for label, own in table.results.items():
         if label == NOISE or task not in own:
             continue
-        runs = own[task].runs
+        runs, (of_means, of_ratios) = own[task].runs, table.ratios(task, label)
         column = ratios[label][:, table.tasks.index(task)].tolist() if ratios else []
         found["learned" if runs.rows[0].learned else "others"][label] = _numbers(runs) | {
             "setting": dict(runs.setting),
             "scores": column,
-            "score": table.mean_of_ratios(task, label),
-            "ratio_of_means": table.ratio_of_means(task, label),
+            "score": of_ratios,
+            "ratio_of_means": of_means,
             "rates_beaten": table.settings_beaten(task, label),
         }
     return found

@@ -11,7 +11,8 @@ import pandas as pd
 
 from celo.evaluation.checks import setting_words
 from celo.evaluation.report.table import DASH, Cell, Table, estimate, number
-from celo.evaluation.scores import NOISE, Result, Runs, ScoreTable
+from celo.evaluation.results import Runs
+from celo.evaluation.scores import NOISE, Result, ScoreTable
 from celo.evaluation.statistics import Summary
 
 TITLES = {"iqm": "IQM", "median": "median", "mean": "mean", "optimality_gap": "optimality gap"}
@@ -46,8 +47,7 @@ def score_table(table: ScoreTable) -> Table:
             _setting(own[task]),
             _final_loss(own[task].runs),
             _test_split(own[task].runs),
-            number(table.ratio_of_means(task, label)),
-            number(table.mean_of_ratios(task, label)),
+            *map(number, table.ratios(task, label)),
             _beaten(table, task, label),
             _count_diverged(own[task].settings),
         )

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 from celo._core.names import nearest
+from celo.meta.data.errors import DatasetNotFoundError
 from celo.meta.tasks.base import Params, Task
 
 Folders = Mapping[str, Any]
@@ -174,6 +175,8 @@ def _call(path: str, function: Any, folders: Folders) -> Any:
     takes_folder = any(p.name == "data_dir" for p in parameters)
     try:
         return function(data_dir=folders.get("data_dir")) if takes_folder else function()
+    except DatasetNotFoundError:
+        raise  # an evaluation may skip such a task
     except Exception as error:  # whatever a user's function raises: the cause is chained
         raise ValueError(f"Task {path!r}: the function raised {type(error).__name__}: {error}") from error
 

@@ -134,7 +134,7 @@ def time_loop(way: str, tasks: dict[str, Any], evaluation: Request, trainings: i
     """Seconds of all trainings: those of the first, and the mean of the others times their number."""
     import jax
 
-    from celo.evaluation.optimizers import learning_rates
+    from celo.evaluation.grids import learning_rates
     from celo.scripts.benchmarks.loops import LOOPS, seconds_of
 
     rates = [setting["learning_rate"] for setting in learning_rates(evaluation.grid)]

@@ -19,7 +19,8 @@ import tyro
 
 from celo.evaluation.envelope import SMOOTHING, Envelope, read_envelopes, retokenized, substituted
 from celo.evaluation.report.table import Table
-from celo.evaluation.results import Training, read, read_requested
+from celo.evaluation.requested import read_requested
+from celo.evaluation.results import Training, read
 from celo.meta.full_training import smooth
 from celo.scripts import checks
 

@@ -8,8 +8,8 @@ import pytest
 
 from celo.evaluation.checks import notes, setting_words, wide
 from celo.evaluation.envelope import Envelope
-from celo.evaluation.results import Pair, Requested
-from celo.evaluation.scores import requested_by, score_table
+from celo.evaluation.requested import Pair, Requested, requested_by
+from celo.evaluation.scores import score_table
 from tests.evaluation.rows import rows
 
 NAN = math.nan

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from celo.evaluation import cluster
-from celo.evaluation.results import read, read_requested
+from celo.evaluation.requested import read_requested
+from celo.evaluation.results import read
 from celo.evaluation.runner import run
 from tests.conftest import ROOT
 from tests.evaluation.bowl import NAME, Heard, request

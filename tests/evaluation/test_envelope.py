@@ -11,15 +11,14 @@ from hypothesis import given
 
 from celo.evaluation.envelope import (
     Envelope,
-    baseline_steps,
     envelope_of,
     envelopes_from,
     read_envelopes,
     retokenized,
     substituted,
-    velo_speedup,
     without_envelope,
 )
+from celo.evaluation.speedup import baseline_steps, velo_speedup
 from celo.meta.full_training import smooth
 from tests.evaluation.rows import row
 

@@ -10,19 +10,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 
-from celo.evaluation.results import (
-    Meaning,
-    Pair,
-    Requested,
-    Training,
-    check_folder,
-    declare,
-    lock,
-    read,
-    read_file,
-    read_requested,
-    write,
-)
+from celo.evaluation.requested import Meaning, Pair, Requested, check_folder, declare, read_requested
+from celo.evaluation.results import Training, read, read_file, write
+from celo.evaluation.sharing import lock
 from tests.evaluation.rows import row, rows
 
 SHARED = {"steps": 40, "seeds": 2, "seed": 0, "eval_batches": 0}

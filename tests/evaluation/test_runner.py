@@ -9,8 +9,10 @@ import threading
 import numpy as np
 import pytest
 
-from celo.evaluation.results import lock, read, read_requested
+from celo.evaluation.requested import read_requested
+from celo.evaluation.results import read
 from celo.evaluation.runner import run
+from celo.evaluation.sharing import lock
 from celo.evaluation.sweep import sweep
 from celo.meta.data import DatasetNotFoundError
 from tests.conftest import ROOT

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from celo.baselines import eval_params, hand_designed
-from celo.evaluation import training
+from celo.evaluation import memory
 from celo.evaluation.optimizers import parse
 from celo.evaluation.results import SPLITS
-from celo.evaluation.training import EvaluatedTraining, Program, StopRequestedError, fitting_program
+from celo.evaluation.training import EvaluatedTraining, Program, StopRequestedError
 from celo.meta.compile import jit
 from celo.meta.full_training import draw_samples, evaluate, evaluate_end, train
 from celo.meta.tasks import make
@@ -52,6 +52,7 @@ def test_a_training_is_what_a_plain_loop_gives():
             measured.evaluations[f"{split}_accuracy"][0, -1], aux["accuracy"], rtol=1e-5
         )
     assert PLAN.steps.tolist() == [0, 3, 6, 7]
+    assert EvaluatedTraining(5, every=10**9).steps.tolist() == [0, 5]
     assert made.parameters == 64 * 16 + 16 + 16 * 10 + 10
     assert made.state_bytes > 4 * made.parameters
     assert measured.step_seconds >= 0
@@ -89,10 +90,6 @@ def test_progress_grows_to_1_and_a_program_can_be_stopped():
     assert len(heard) == 20
     with pytest.raises(StopRequestedError):
         made.run([RATES[0]], [0], stopped=lambda: True)
-
-
-def test_an_interval_longer_than_the_training_is_the_training():
-    assert EvaluatedTraining(5, every=10**9).steps.tolist() == [0, 5]
 
 
 @pytest.mark.parametrize(
@@ -138,8 +135,8 @@ def device(free, platform="gpu"):
     ],
 )
 def test_the_batch_is_what_fits_unless_it_is_given(monkeypatch, on, count, batch, size):
-    monkeypatch.setattr(training, "Program", FakeProgram)
-    assert fitting_program(parse("adam"), BOWL, PLAN, KEY, count, on, batch).size == size
+    monkeypatch.setattr(memory, "Program", FakeProgram)
+    assert memory.fitting_program(parse("adam"), BOWL, PLAN, KEY, count, on, batch).size == size
 
 
 @pytest.mark.parametrize(
@@ -151,9 +148,9 @@ def test_the_batch_is_what_fits_unless_it_is_given(monkeypatch, on, count, batch
     ],
 )
 def test_too_little_memory_is_an_error_with_advice(monkeypatch, on, count, batch, message):
-    monkeypatch.setattr(training, "Program", FakeProgram)
+    monkeypatch.setattr(memory, "Program", FakeProgram)
     with pytest.raises(MemoryError, match=message):
-        fitting_program(parse("adam"), BOWL, PLAN, KEY, count, on, batch)
+        memory.fitting_program(parse("adam"), BOWL, PLAN, KEY, count, on, batch)
 
 
 def test_calls_of_any_length_give_the_same_and_compile_once(key):

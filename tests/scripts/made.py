@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from celo.evaluation import results
-from celo.evaluation.results import Meaning, Pair, Requested, Training
+from celo.evaluation import requested, results
+from celo.evaluation.requested import Meaning, Pair, Requested
+from celo.evaluation.results import Training
 from celo.meta.tasks import Quadratic
 
 TASK = "ImageMLP_Digits8_Relu16_bs64"
@@ -59,5 +60,5 @@ def store(folder, made, more=()):
     pairs += [Pair(made[0].task, name, made[0].task_digest) for name in more]
     seeds = 1 + max(row.seed for row in made)
     settings = {"steps": 40, "seeds": seeds, "seed": 0, "eval_batches": 5}
-    results.declare(folder, Requested(settings, meanings, tuple(dict.fromkeys(pairs))))
+    requested.declare(folder, Requested(settings, meanings, tuple(dict.fromkeys(pairs))))
     return folder

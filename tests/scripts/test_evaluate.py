@@ -15,7 +15,7 @@ import pytest
 import tyro
 
 import celo
-from celo.evaluation import results
+from celo.evaluation import requested, results, sharing
 from celo.learned.celo import Celo
 from celo.scripts import evaluate
 from celo.scripts.evaluate import Evaluate, main
@@ -34,8 +34,8 @@ def arguments(folder, *more, optimizers=("sgd@0.1",)):
 
 
 def missing(folder):
-    requested = results.read_requested(folder / "out")
-    return [label for _, label in requested.missing(results.read(folder / "out"))]
+    asked = requested.read_requested(folder / "out")
+    return [label for _, label in asked.missing(results.read(folder / "out"))]
 
 
 def test_it_trains_once_and_says_so(tmp_path, capsys):
@@ -164,7 +164,7 @@ def test_names_of_earlier_versions_still_work():
 
 def test_choices_are_those_of_the_packages():
     from celo.ablations.grid import TABLES
-    from celo.evaluation.optimizers import GRIDS
+    from celo.evaluation.grids import GRIDS
     from celo.evaluation.suites import suites
     from celo.meta.presets import PRESETS
     from celo.scripts.ablate import Ablate
@@ -184,7 +184,7 @@ def test_a_signal_stops_it_and_the_same_command_resumes(tmp_path, number):
     more = ["--steps", "100000", "--eval-every", "1000", "--host-devices", "2"]
     command = [sys.executable, "-m", "celo.scripts.evaluate", *arguments(tmp_path), *more]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not list((tmp_path / "out" / results.LOCKS).glob("*")):
+    while not list((tmp_path / "out" / sharing.LOCKS).glob("*")):
         assert process.poll() is None, process.communicate()
         os.sched_yield()
     process.send_signal(number)
@@ -192,4 +192,4 @@ def test_a_signal_stops_it_and_the_same_command_resumes(tmp_path, number):
     assert process.returncode == 128 + number, out + err
     assert "Left to do (1 trainings):" in out
     assert "the same command resumes" in out
-    assert results.read_requested(tmp_path / "out").settings["steps"] == 100000
+    assert requested.read_requested(tmp_path / "out").settings["steps"] == 100000

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from celo.evaluation import results
+from celo.evaluation import requested, results
 from celo.evaluation.report import style
-from celo.evaluation.scores import requested_by
+from celo.evaluation.requested import requested_by
 from celo.scripts.report import main
 from tests.evaluation.rows import rows as trainings
 
@@ -35,7 +35,7 @@ def batches(steps=40):
 
 def stored(folder, asked, finished):
     """A folder of results in which batches were requested and some are finished."""
-    results.declare(folder, requested_by([row for rows in asked for row in rows]))
+    requested.declare(folder, requested_by([row for rows in asked for row in rows]))
     for rows in finished:
         results.write(folder, rows)
     return folder
@@ -100,7 +100,7 @@ def test_envelopes_of_other_tasks_do_not_go_unsaid(tmp_path, capsys):
 
 
 def damaged_request(folder):
-    path = folder / results.REQUEST_FILE
+    path = folder / requested.REQUEST_FILE
     path.write_text(json.dumps({"settings": {}}))
 
 

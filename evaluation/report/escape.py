@@ -11,9 +11,8 @@ import unicodedata
 
 # Letters that end a line, drive a terminal, or exist in no file: categories of Unicode.
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
-_MARKDOWN = re.compile(r"""[\\`*|<>~$&]|\](?=[(\[:])|(?<!\w)_|_(?!\w)""")
-# What makes a line a heading or an item of a list; a number with a sign or a point is neither.
-_BLOCK = re.compile(r"^(\s*\d{1,9}(?=[.)](?:\s|$))|\s*(?=[=#]|[-+](?!\.?\d|inf|nan)))")
+_MARKDOWN = re.compile(r"""[\\`*|<>~$&]|\](?=[(\[:])|(?<!\w)_|_(?!\w)|^(?=[-+](?!\.?\d)|[=#])""")
+_LIST_NUMBER = re.compile(r"^(\d+)(?=[.)](?:\s|$))")
 
 
 def plain(text: str) -> str:
@@ -40,10 +39,11 @@ def markdown_text(text: str) -> str:
 
     >>> print(markdown_text("a|b *c* <d> ImageMLP_Digits8"), markdown_text("# no heading"))
     a\|b \*c\* \<d\> ImageMLP_Digits8 \# no heading
-    >>> print(markdown_text("-0.5 [-1.01, +2]"), markdown_text("1. no item"), markdown_text("- nor this"))
-    -0.5 [-1.01, +2] 1\. no item \- nor this
+    >>> print(markdown_text("1. no list"), markdown_text("1.02 [0.97, 1.04]"), markdown_text("-4.2"))
+    1\. no list 1.02 [0.97, 1.04] -4.2
     """
-    return _BLOCK.sub(r"\1\\", _MARKDOWN.sub(lambda found: f"\\{found.group()}", plain(text)))
+    escaped = _MARKDOWN.sub(lambda found: f"\\{found.group()}", plain(text))
+    return _LIST_NUMBER.sub(r"\1\\", escaped)
 
 
 def csv_text(text: str) -> str:

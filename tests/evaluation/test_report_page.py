@@ -196,7 +196,9 @@ def test_escaped_text_is_one_line_and_says_the_same(text):
     line = plain(text)
     assert "\n" not in line
     assert len(line) == len(text)
-    assert markdown_text(text).replace("\\", "") == line.replace("\\", "")
+    assert re.sub(r"\\(?=[^\w\s])|\\(?=_)", "", markdown_text(text)).replace("\\", "") == line.replace(
+        "\\", ""
+    )
     assert not csv_text(text).lstrip().startswith(("=", "+", "-", "@"))
     assert re.fullmatch(r"[A-Za-z0-9_.@+~-]*", file_name(text))
 
@@ -204,8 +206,8 @@ def test_escaped_text_is_one_line_and_says_the_same(text):
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        *((number, number) for number in ("1.01", "0.5 ± 0.1", "-0.5", "+3", "-.5", "-inf", "1.00 [-1, +2]")),
-        *(("1. item", r"1\. item"), ("12)", r"12\)"), ("- item", r"\- item"), (" + item", r" \+ item")),
+        *((number, number) for number in ("1.01", "0.5 ± 0.1", "-0.5", "+3", "-.5", "1.00 [-1, +2]")),
+        *(("1. item", r"1\. item"), ("12)", r"12\)"), ("- item", r"\- item")),
         *(("---", r"\---"), ("===", r"\==="), ("# head", r"\# head"), ("-celo", r"\-celo")),
     ],
 )

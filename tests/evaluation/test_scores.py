@@ -173,6 +173,13 @@ def test_both_ways_to_average_a_ratio_agree_with_the_scores():
     assert np.isnan(negative.ratios("a", "celo")).all()
 
 
+def test_tuned_baselines_are_chosen_as_adam_is():
+    more = [*rows([[0.1, 5.0], [0.5, 0.5], [9, 9]], "a", "sgd"), *rows(ADAM, "b", "sgd")]
+    table = score_table([*full(), *more])
+    assert {task: table.results["sgd"][task].best for task in "ab"} == {"a": 1, "b": 1}
+    np.testing.assert_allclose(table.scores("final_loss")["sgd"][:, 0], [1, 1], rtol=1e-6)
+
+
 def test_a_task_with_a_hole_is_left_out_for_all_but_its_rows_stay():
     own = full()
     table = score_table(own[:-1], requested_by(own))

@@ -19,7 +19,6 @@ from celo.evaluation.envelope import Envelope
 from celo.evaluation.report import style
 from celo.evaluation.report.escape import csv_text, file_name, markdown_text, plain
 from celo.evaluation.report.page import Section, html_page, markdown_page
-from celo.evaluation.report.table import Table
 from celo.evaluation.scores import NOISE, score_table
 from celo.evaluation.statistics import summarise
 from tests.evaluation.rows import rows as trainings
@@ -201,19 +200,6 @@ def test_escaped_text_is_one_line_and_says_the_same(text):
     )
     assert not csv_text(text).lstrip().startswith(("=", "+", "-", "@"))
     assert re.fullmatch(r"[A-Za-z0-9_.@+~-]*", file_name(text))
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        *((number, number) for number in ("1.01", "0.5 ± 0.1", "-0.5", "+3", "-.5", "1.00 [-1, +2]")),
-        *(("1. item", r"1\. item"), ("12)", r"12\)"), ("- item", r"\- item")),
-        *(("---", r"\---"), ("===", r"\==="), ("# head", r"\# head"), ("-celo", r"\-celo")),
-    ],
-)
-def test_numbers_stay_as_they_are_and_beginnings_of_lists_and_headings_are_escaped(text, shown):
-    assert markdown_text(text) == shown
-    assert f"| {shown} |" in Table(("a",), ((text,),)).markdown()
 
 
 def test_sections_in_both_forms():

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from celo.evaluation.report import described, records, tables
+from celo.evaluation.report.escape import markdown_text
 from celo.evaluation.report.table import Cell, Table
 from celo.evaluation.scores import NOISE, score_table
 from celo.evaluation.statistics import summarise
@@ -155,6 +156,19 @@ def test_text_and_markdown_are_aligned():
     ]
     assert Cell("0.5 ± 0.1", 0.5).key == 0.5
     assert Cell("Adam").key == "adam"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        *((number, number) for number in ("1.01", "0.5 ± 0.1", "-0.5", "+3", "-.5", "1.00 [-1, +2]")),
+        *(("1. item", r"1\. item"), ("12)", r"12\)"), ("- item", r"\- item")),
+        *(("---", r"\---"), ("===", r"\==="), ("# head", r"\# head"), ("-celo", r"\-celo")),
+    ],
+)
+def test_markdown_leaves_numbers_and_escapes_beginnings_of_lists_and_headings(text, shown):
+    assert markdown_text(text) == shown
+    assert f"| {shown} |" in Table(("a",), ((text,),)).markdown()
 
 
 def rows_of(frame):

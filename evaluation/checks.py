@@ -8,20 +8,17 @@ import numpy as np
 
 from celo.evaluation.envelope import own_corpus, retokenized, substituted
 from celo.evaluation.results import Training
-from celo.evaluation.scores import NOISE, ScoreTable
+from celo.evaluation.scores import NOISE, REFERENCE, ScoreTable, best_rows
+from celo.evaluation.sweep import by_value
 
 FEW_EVALUATIONS = 100  # below, an envelope smoothed by 0.95 over evaluations is mostly its beginning
 WIDE = 10.0
 
 
 def notes(table: ScoreTable) -> list[str]:
-    """Sentences about what is missing and what to be careful with; none where all is well.
-
-    Args:
-        table: the scores of an evaluation.
-    """
+    """Sentences about what is missing and what to be careful with; none where all is well."""
     said = _corpora(table) + _missing(table) + _made_differently(table)
-    for reason, tasks in _by_value(table.unscorable).items():
+    for reason, tasks in by_value(table.unscorable).items():
         said.append(f"Some tasks are not scored, as {reason}: {', '.join(tasks)}.")
     if not table.kinds:
         said.append("No task can be scored: the tables and figures below show the finished trainings.")
@@ -52,18 +49,6 @@ def setting_words(setting: Mapping[str, float]) -> str:
     return ", ".join(f"{name}={value:.3g}" for name, value in setting.items())
 
 
-def _by_value(reasons: Mapping[str, str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name, reason in reasons.items():
-        found.setdefault(reason, []).append(name)
-    return found
-
-
-def _rows(table: ScoreTable, task: str) -> list[Training]:
-    """The scored trainings of a task, those of Adam first."""
-    return [row for own in table.results.values() if task in own for row in own[task].runs.rows]
-
-
 def _name(label: str) -> str:
     return "Adam" if label == NOISE else label
 
@@ -72,7 +57,7 @@ def _corpora(table: ScoreTable) -> list[str]:
     """A sentence per corpus and tokenizer that are not the published ones."""
     found: dict[tuple[str, str, str, bool], list[str]] = {}
     for task in table.all_tasks:
-        for row in _rows(table, task):
+        for row in best_rows(table.results, task):
             if substituted(row) or retokenized(row):
                 at = (row.corpus, own_corpus(task), row.vocabulary, substituted(row))
                 found.setdefault(at, []).append(task)
@@ -104,7 +89,7 @@ def _missing(table: ScoreTable) -> list[str]:
         f"{_name(label)} on {task}"
         for task in table.all_tasks
         for label in table.labels
-        if (task, "adam" if label == NOISE else label) not in requested
+        if (task, REFERENCE if label == NOISE else label) not in requested
     ]
     if never:
         said.append(f"Never requested: {'; '.join(never)}.")
@@ -131,9 +116,10 @@ def _made_differently(table: ScoreTable) -> list[str]:
     }
     said = []
     for words, of in ways.items():
-        tasks = [task for task in table.all_tasks if len({of(row) for row in _rows(table, task)}) > 1]
+        made = {task: {of(row) for row in best_rows(table.results, task)} for task in table.all_tasks}
+        tasks = [task for task, values in made.items() if len(values) > 1]
         if tasks:
-            values = sorted({of(row) or "unknown" for task in tasks for row in _rows(table, task)})
+            values = sorted({value or "unknown" for task in tasks for value in made[task]})
             shown = values if words != "versions of libraries" else _differing(values)
             said.append(
                 f"Trainings with different {words} are compared ({'; '.join(shown)}), on: "
@@ -186,27 +172,18 @@ def _envelopes(table: ScoreTable) -> list[str]:
     said = []
     if table.no_envelope:
         reasons = "; ".join(
-            f"{reason}: {', '.join(tasks)}" for reason, tasks in _by_value(table.no_envelope).items()
+            f"{reason}: {', '.join(tasks)}" for reason, tasks in by_value(table.no_envelope).items()
         )
         count = len(table.tasks) - len(table.no_envelope)
         over = f"over {count} of the {len(table.tasks)} scored tasks" if count else "not scored"
         said.append(f"VeLO's speedup is {over}; {reasons}.")
-    known = {
-        task: one
-        for task, one in (table.envelopes or {}).items()
-        if task in table.tasks and task not in table.no_envelope
-    }
-    coarse = [
-        f"{task} ({one.evaluations})"
-        for task, one in known.items()
-        if one.evaluations is not None and one.evaluations < FEW_EVALUATIONS
-    ]
-    steps = table.requested.settings["steps"]
-    short = [
-        f"{task} ({one.steps[-1]:,.0f} of {steps:,} steps)"
-        for task, one in known.items()
-        if one.steps[-1] <= steps
-    ]
+    steps, coarse, short = table.requested.settings["steps"], [], []
+    for task, one in (table.envelopes or {}).items():
+        if task in table.tasks and task not in table.no_envelope:
+            if one.evaluations is not None and one.evaluations < FEW_EVALUATIONS:
+                coarse.append(f"{task} ({one.evaluations})")
+            if one.steps[-1] <= steps:
+                short.append(f"{task} ({one.steps[-1]:,.0f} of {steps:,} steps)")
     if coarse:
         said.append(
             f"The envelope of Adam has fewer than {FEW_EVALUATIONS} evaluations, and smoothing leaves it too "

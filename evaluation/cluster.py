@@ -87,12 +87,9 @@ def jobs(request: Request, log: Callable[[str], None] = lambda line: None) -> li
 
 
 def train_pair(request: Request, folder: str, cpus: int) -> Outcome:
-    """What a worker does: train the one optimizer and task of a request, on its GPU or its CPUs.
+    """What a worker does: train the one pair of a request, whose relative paths are in ``folder``.
 
-    Args:
-        request: of one pair.
-        folder: that relative paths are in.
-        cpus: CPUs it has; without a GPU each is a device.
+    Without a GPU each of its CPUs is a device.
     """
     os.chdir(folder)
     with contextlib.suppress(RuntimeError):  # a worker that trained before has its devices

@@ -56,11 +56,11 @@ class Observer:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a call of `run` ended.
+    """How a call of `run` ended: what is not in the folder now, and why.
 
     Attributes:
         folder: of the results.
-        missing: by task and label the number of requested trainings that are not in the folder.
+        missing: number of missing trainings by task and label.
         failures: what failed in words, such as "adam on TASK", each with the reason.
         left_out: tasks skipped as their data are missing, each with the reason.
     """
@@ -120,8 +120,7 @@ def begin(asked: Sweep, observer: Observer) -> tuple[Rows, tuple[Wanted, ...]]:
     before = asked.missing(rows.refresh())
     observer.declared(len(asked.trainings), len(asked.trainings) - len(before))
     keys = {one.key for one in before}
-    folders = [*request.reuse, *([request.share] if request.share else [])]
-    for folder in folders:
+    for folder in (*request.reuse, *filter(None, [request.share])):
         for taken in Rows(folder, observer.log).with_keys(keys, set(asked.digests)):
             for label in {one.optimizer for one in before if one.key in {row.key for row in taken}}:
                 wanted = {one.key for one in before if one.optimizer == label}

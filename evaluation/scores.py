@@ -52,6 +52,11 @@ class Result(NamedTuple):
         return (varied[0], value) if value in (min(grid), max(grid)) else None
 
 
+def best_rows(results: Mapping[str, Mapping[str, Result]], task: str) -> list[Training]:
+    """The trainings of every optimizer on a task at its best setting, those of Adam first."""
+    return [row for own in results.values() if task in own for row in own[task].runs.rows]
+
+
 def choose(rows: Sequence[Training]) -> Result:
     """Choose the setting with the lowest final loss, mean over seeds, after the fact.
 
@@ -277,7 +282,7 @@ def score_table(
     no_envelope = {
         task: reason
         for task in (scored if envelopes is not None else ())
-        if (reason := without_envelope(_best_rows(results, task), (envelopes or {}).get(task)))
+        if (reason := without_envelope(best_rows(results, task), (envelopes or {}).get(task)))
     }
     velo = envelopes is not None and len(no_envelope) < len(scored)
     kinds = tuple(one for one in SCORES if scored and (one.of or velo))
@@ -311,7 +316,3 @@ def _mixed(requested: Requested) -> dict[str, str]:
     return {
         task: " than for ".join(map(", ".join, own.values())) for task, own in groups.items() if len(own) > 1
     }
-
-
-def _best_rows(results: Mapping[str, Mapping[str, Result]], task: str) -> list[Training]:
-    return [row for own in results.values() for row in own[task].runs.rows]

@@ -37,13 +37,9 @@ class Estimate(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """A performance profile: the share of runs with a score above each threshold, and its band.
+    """A performance profile: the share of runs with a score above each threshold, and its band; all (n,).
 
-    Attributes:
-        thresholds: (n,) scores.
-        share: (n,) in [0, 1].
-        low: (n,) lower bounds, NaN where there is one seed.
-        high: (n,) upper bounds.
+    The bounds are NaN with a single seed.
     """
 
     thresholds: np.ndarray
@@ -73,36 +69,23 @@ class Summary(NamedTuple):
 
 
 def summarise(table: ScoreTable, reps: int = 2000, seed: int = 0) -> tuple[Summary, ...]:
-    """Aggregate every kind of score, with intervals.
+    """Aggregate every kind of score, with intervals of ``reps`` bootstrap resamples.
 
     Every interval is drawn from the seed anew, so it does not depend on the other optimizers.
-
-    Args:
-        table: the scores.
-        reps: number of bootstrap resamples.
-        seed: seed of the resampling.
 
     Raises:
         ValueError: reps is below 1.
     """
-    made = []
-    for kind in table.kinds:
+
+    def summary(kind: Score) -> Summary:
         scores = table.scores(kind.name)
-        grid = thresholds(scores)
-        made.append(
-            Summary(
-                kind,
-                table.tasks_of(kind.name),
-                scores,
-                {label: aggregates(own, reps, seed) for label, own in scores.items()},
-                {
-                    label: probability_of_improvement(own, scores[NOISE], reps, seed)
-                    for label, own in scores.items()
-                },
-                {label: performance_profile(own, grid, reps, seed) for label, own in scores.items()},
-            )
-        )
-    return tuple(made)
+        grid, noise = thresholds(scores), scores[NOISE]
+        found = {label: aggregates(own, reps, seed) for label, own in scores.items()}
+        better = {label: probability_of_improvement(own, noise, reps, seed) for label, own in scores.items()}
+        curves = {label: performance_profile(own, grid, reps, seed) for label, own in scores.items()}
+        return Summary(kind, table.tasks_of(kind.name), scores, found, better, curves)
+
+    return tuple(map(summary, table.kinds))
 
 
 def thresholds(scores: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -130,9 +113,6 @@ def aggregates(scores: np.ndarray, reps: int = 2000, seed: int = 0) -> dict[str,
         reps: number of resamples.
         seed: of the resampling; the interval depends on the scores and on it alone.
 
-    Returns:
-        An estimate by the name of each of `AGGREGATES`.
-
     Raises:
         ValueError: the scores are not such a matrix, or reps is below 1.
 
@@ -158,14 +138,7 @@ def performance_profile(
 ) -> Profile:
     """The share of all runs whose score is above each threshold, with a pointwise 95% band.
 
-    Args:
-        scores: (S, tasks) finite scores.
-        thresholds: (n,) scores at which to evaluate it.
-        reps: number of resamples.
-        seed: of the resampling.
-
-    Raises:
-        ValueError: the scores are not such a matrix, or reps is below 1.
+    Arguments are as for `aggregates`; ``thresholds`` are (n,) scores.
 
     Source: Agarwal et al. 2021 (arXiv 2108.13264), section 4.2.
     """
@@ -184,14 +157,8 @@ def probability_of_improvement(
 ) -> Estimate:
     """``P(X > Y) + P(X = Y) / 2`` for a run each of two optimizers on the same task, mean over tasks.
 
-    Args:
-        scores: (S, tasks) finite scores of X.
-        others: (S', tasks) finite scores of Y, resampled independently.
-        reps: number of resamples.
-        seed: seed of the resampling.
-
-    Raises:
-        ValueError: the scores are not such matrices of equally many tasks, or reps is below 1.
+    Arguments are as for `aggregates`: ``scores`` are of X, ``others`` (S', tasks) of Y, resampled
+    independently.
 
     Source: Agarwal et al. 2021 (arXiv 2108.13264), section 4.3.
     """

@@ -7,7 +7,6 @@ import functools
 import hashlib
 import json
 import threading
-from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,15 +123,7 @@ class Request:
 
 
 class Wanted(NamedTuple):
-    """One requested training.
-
-    Attributes:
-        key: digest of everything that decides its numbers.
-        task: name of the task.
-        optimizer: label of the optimizer.
-        setting: hyperparameters.
-        seed: number of the seed.
-    """
+    """One requested training: these columns of `celo.evaluation.results.Training`."""
 
     key: str
     task: str
@@ -207,7 +198,7 @@ def sweep(request: Request, tasks: Tasks | None = None, device: str | None = Non
 
     Args:
         request: what is requested.
-        tasks: loads the tasks and keeps the last ones.
+        tasks: of the request, to load them once.
         device: kind of device that trains; None = this process's.
 
     Raises:
@@ -242,21 +233,15 @@ class Tasks:
     """Loads the tasks of a request and keeps the last ones, so that not all data are in memory at once."""
 
     def __init__(self, request: Request):
-        self._request = request
-        self._loaded: OrderedDict[str, Task] = OrderedDict()
+        texts = {"lm_corpus": request.lm_corpus, "lm_tokenizer": request.lm_tokenizer}
+        load = functools.partial(make, data_dir=request.data_dir, **texts)
+        self._load = functools.lru_cache(jax.local_device_count())(load)
         self._lock = threading.Lock()
 
     def load(self, name: str) -> Task:
         """The task of that name."""
         with self._lock:
-            if name not in self._loaded:
-                request = self._request
-                texts = {"lm_corpus": request.lm_corpus, "lm_tokenizer": request.lm_tokenizer}
-                self._loaded[name] = make(name, request.data_dir, None, **texts)
-            self._loaded.move_to_end(name)
-            while len(self._loaded) > jax.local_device_count():
-                self._loaded.popitem(last=False)
-            return self._loaded[name]
+            return self._load(name)
 
 
 def task_digest(task: Task) -> str:
@@ -266,11 +251,16 @@ def task_digest(task: Task) -> str:
 
 def missing_data(absent: Mapping[str, str]) -> str:
     """The tasks whose data are missing, those of one reason on one line."""
-    by_reason: dict[str, list[str]] = {}
-    for task, reason in absent.items():
-        by_reason.setdefault(reason, []).append(task)
-    lines = [f"  {', '.join(tasks)}: {reason}" for reason, tasks in by_reason.items()]
+    lines = [f"  {', '.join(tasks)}: {reason}" for reason, tasks in by_value(absent).items()]
     return "\n".join([f"Missing data for {len(absent)} requested task(s):", *lines])
+
+
+def by_value(reasons: Mapping[str, str]) -> dict[str, list[str]]:
+    """The names that share each reason."""
+    found: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        found.setdefault(reason, []).append(name)
+    return found
 
 
 def numerics() -> str:

@@ -11,17 +11,7 @@ import numpy as np
 from celo.evaluation.results import Training
 from celo.evaluation.scores import NOISE, REFERENCE, ScoreTable
 
-_COLUMNS = (
-    "task",
-    "optimizer",
-    "learned",
-    "seed",
-    "steps",
-    "final_loss",
-    "diverged",
-    "step_seconds",
-    "device",
-)
+_COLUMNS = ("task", "optimizer", "learned", "seed", "steps", "final_loss", "diverged", "step_seconds")
 
 
 def track(
@@ -32,18 +22,11 @@ def track(
     mode: str | None = None,
     group: str = "",
 ) -> None:
-    """Log an evaluation as one run, or log it anew to the same run.
+    """Log an evaluation as one run named like its folder, or log it anew to the same run.
 
     The run has the settings as config, the table ``trainings``, the curves ``TASK/LABEL/NAME`` of the best
-    setting (mean over seeds) against ``step``, and the mean scores ``score/NAME/LABEL`` in its summary.
-
-    Args:
-        folder: folder of results; its name is the run's.
-        table: the scores.
-        rows: all rows.
-        project: project of wandb.
-        mode: online, offline or disabled; None = the variable WANDB_MODE, then online.
-        group: group of wandb.
+    setting (mean over seeds) against ``step``, and the mean scores ``score/NAME/LABEL`` in its summary. A
+    ``mode`` is online, offline or disabled; None = the variable WANDB_MODE, then online.
 
     Raises:
         ModuleNotFoundError: wandb is not installed.
@@ -69,8 +52,8 @@ def track(
     with run:
         run.define_metric("step")
         run.define_metric("*", step_metric="step")
-        names = [*_COLUMNS, "setting"]
-        values = [[*(getattr(row, name) for name in _COLUMNS), str(dict(row.setting))] for row in rows]
+        names = [*_COLUMNS, "device", "setting"]
+        values = [[*(getattr(row, name) for name in names[:-1]), str(dict(row.setting))] for row in rows]
         run.log({"trainings": wandb.Table(columns=names, data=values)})
         for label, own in table.results.items():
             for task, result in own.items():

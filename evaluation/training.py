@@ -306,8 +306,8 @@ class Program:
         steps = max(0.0, seconds - last * self._evaluation_seconds) / self.plan.num_steps / self.size
         count, eta = len(settings), progress.eta if self._has_eta else None
         arrays = (progress.loss, eta, final_loss, progress.evaluations)
-        measured = jax.tree.map(lambda x: np.asarray(x)[:count], arrays)
-        return Measured(*measured, steps, (time.perf_counter() - started) / count)
+        loss, eta, final, evaluations = jax.tree.map(lambda x: np.asarray(x)[:count], arrays)
+        return Measured(loss, eta, final, evaluations, steps, (time.perf_counter() - started) / count)
 
     def _evaluate_last(self, arguments: tuple, progress: Progress) -> Progress:
         """Make the last evaluation and time it: three times in the first batch, the shortest counts."""

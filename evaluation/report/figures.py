@@ -22,15 +22,9 @@ FEW_POINTS = 100  # of curves in the background
 
 
 def intervals(summary: Summary, aggregate: str, look: Mapping[str, Look]) -> Figure:
-    """One aggregate of every optimizer, a row each: the value and its 95% interval.
+    """One of `celo.evaluation.statistics.AGGREGATES`, a row per optimizer: the value and its 95% interval.
 
-    Args:
-        summary: of one kind of score.
-        aggregate: a key of `celo.evaluation.statistics.AGGREGATES`.
-        look: of each optimizer.
-
-    Returns:
-        The figure. Without intervals (one seed) it shows the values alone.
+    With one seed there are no intervals, and the values alone are drawn.
     """
     found = {label: own[aggregate] for label, own in summary.aggregates.items()}
     better = "lower is better" if aggregate == "optimality_gap" else "higher is better"
@@ -65,10 +59,6 @@ def profiles(summary: Summary, look: Mapping[str, Look]) -> Figure:
     """The share of trainings with a score above each threshold, a line per optimizer, bands of 95%.
 
     The axis of thresholds is logarithmic where their grid is.
-
-    Args:
-        summary: of one kind of score.
-        look: of each optimizer.
     """
     with style.style():
         figure, axis = style.new_figure(summary.score.title, height=3.0 + 0.16 * len(summary.profiles) / 2)
@@ -95,13 +85,8 @@ def training_curves(
 ) -> Figure:
     """Smoothed training loss of every optimizer on one task: median and range over seeds.
 
-    Adam at its other settings is grey, without a band.
-
-    Args:
-        task: its name.
-        results: of each optimizer, by label.
-        best: what the best Adam reaches, drawn as the line that speedups are measured at; None for none.
-        look: of each optimizer.
+    Adam at its other settings is grey, without a band. A line at ``best.target`` is what speedups are
+    measured at.
     """
     runs = {label: result.runs for label, result in results.items()}
     first = next(iter(runs.values()))
@@ -124,13 +109,7 @@ def training_curves(
 
 
 def step_sizes(task: str, etas: Mapping[str, np.ndarray], look: Mapping[str, Look]) -> Figure:
-    """The step size eta of every learned scheduler on one task over progress t / T.
-
-    Args:
-        task: its name.
-        etas: (S, T) step sizes by label of the optimizer.
-        look: of each optimizer.
-    """
+    """The step sizes eta (S, T) of every learned scheduler, by label, on one task over progress t / T."""
     with style.style():
         figure, axis = style.new_figure(task, height=2.4)
         _progress_axis(axis, etas)
@@ -140,13 +119,9 @@ def step_sizes(task: str, etas: Mapping[str, np.ndarray], look: Mapping[str, Loo
 
 
 def schedules(label: str, etas: Mapping[str, np.ndarray]) -> Figure:
-    """The step sizes eta that one optimizer sets over progress t / T, a line per task.
+    """The step sizes eta (S, T), by task, that one optimizer sets over progress t / T, a line per task.
 
     Lines are medians over seeds, bands reach from the lowest seed to the highest.
-
-    Args:
-        label: of the optimizer.
-        etas: (S, T) step sizes by task.
 
     Raises:
         ValueError: there is no task.

@@ -37,17 +37,7 @@ class Picture(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A part of a report, in the order of the fields.
-
-    Attributes:
-        title: its heading, or what to press where it is folded.
-        texts: paragraphs.
-        table: a table.
-        pictures: figures.
-        code: text shown as it is.
-        folded: whether the reader has to open it.
-        sections: smaller sections.
-    """
+    """A part of a report, in the order of the fields; where it is folded, its title opens it."""
 
     title: str
     texts: Sequence[str] = ()
@@ -75,16 +65,10 @@ def sections(
     folder: Path,
     log: Callable[[str], None],
 ) -> list[Section]:
-    """All sections in order; draws the figures into a folder on the way.
+    """All sections in order; draws the figures into an existing folder on the way.
 
-    Args:
-        table: the scores.
-        summaries: their aggregates.
-        frames: ``runs`` and ``times``, see `celo.evaluation.report.records`.
-        facts: words that fill the fixed text: ``resampling``, ``envelopes``.
-        metrics: rows of the metrics of a meta-training; none for no figure of it.
-        folder: of the figures; it exists.
-        log: gets a line before every kind of figure.
+    ``frames`` are ``runs`` and ``times`` of `celo.evaluation.report.records`; ``facts`` fill the fixed text:
+    ``resampling``, ``envelopes``. The other arguments are as for `celo.evaluation.report.write`.
     """
     prose = tomllib.loads((_HERE / "prose.toml").read_text(encoding="utf-8"))
     kinds = table.requested.optimizers

@@ -71,14 +71,15 @@ def times(table: ScoreTable) -> pd.DataFrame:
             rows = [row for runs in result.settings for row in runs.rows]
             measured = [1000.0 * row.step_seconds for row in rows if row.step_seconds > 0]
             facts = {
+                "task": task,
+                "optimizer": label,
                 "ms_per_step": float(np.mean(measured)) if measured else math.nan,
                 "trainings": len(rows),
+                "seconds": sum(row.seconds for row in rows),
+                "compile_seconds": max(row.compile_seconds for row in rows),
             }
-            facts |= {"seconds": sum(row.seconds for row in rows)}
-            facts |= {"compile_seconds": max(row.compile_seconds for row in rows)}
             names = ("trainings_at_once", "state_bytes", "parameters", "device")
-            facts |= {name: getattr(rows[0], name) for name in names}
-            found.append({"task": task, "optimizer": label, **facts})
+            found.append(facts | {name: getattr(rows[0], name) for name in names})
     return pd.DataFrame(found)
 
 

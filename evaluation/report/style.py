@@ -119,11 +119,9 @@ class Look(NamedTuple):
 
 
 def looks(learned: Mapping[str, bool]) -> dict[str, Look]:
-    """The look of every optimizer: Adam blue, the learned ones first among the other colours.
+    """The look of every optimizer by label, Adam's first: Adam blue, then learned ones, then the others.
 
-    Args:
-        learned: whether the optimizer is a learned one, by label; the first label is Adam's. After five
-            others the colours repeat with other dashes.
+    After five others the colours repeat with other dashes.
     """
     adam, *others = learned
     others.sort(key=lambda label: not learned[label])
@@ -161,12 +159,8 @@ def fit_y(axis: Axes, low: float, high: float, ratio: float = 10.0) -> None:
 def label_ends(axis: Axes, ends: Sequence[tuple[float, Look]], size: float = 8.0) -> None:
     """Writes the name of each line at the right of an axis, at the height ``y`` where the line ends.
 
-    Names that would touch move apart. Call it when the limits of the axis are final.
-
-    Args:
-        axis: where.
-        ends: ``y`` and look of each line.
-        size: of the letters, in points.
+    ``ends`` are ``y`` and look of each line. Names that would touch move apart. Call it when the limits of
+    the axis are final.
     """
     figure = axis.get_figure(root=True)
     if figure is None or not ends:
@@ -206,12 +200,7 @@ def spread(wanted: np.typing.ArrayLike, gap: float) -> np.ndarray:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG and SVG, each file whole; equal figures give equal files.
-
-    Args:
-        figure: the figure.
-        path: the files' place without a suffix; its folder exists.
-    """
+    """Writes a figure as PNG and SVG to a path without suffix; equal figures give equal files."""
     with style():
         for kind in ("png", "svg"):
             buffer = io.BytesIO()
@@ -223,11 +212,7 @@ def save(figure: Figure, path: Path) -> None:
 def inline(svg: str) -> str:
     """An SVG file of `save` as an element for a page, whose CSS gives the colours: see `variables`.
 
-    Args:
-        svg: content of the file.
-
-    Returns:
-        The element, with every colour of this module as ``var(--figure-N)`` and coordinates of two decimals.
+    Colours become ``var(--figure-N)``, coordinates have two decimals.
     """
     names = {colour.lower(): f"var(--figure-{i})" for i, colour in enumerate(DARK)}
     known = re.compile("|".join(names), re.IGNORECASE)

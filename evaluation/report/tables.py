@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -83,8 +83,13 @@ def task_scores(summary: Summary) -> Table:
 
 
 def final_losses(table: ScoreTable) -> Table:
-    """Final losses, mean over seeds that did not diverge and their sample deviation."""
-    return _by_task(table, table.labels, lambda result: _final_loss(result.runs))
+    """Final losses, mean over seeds that did not diverge and sample deviation; a dash where unfinished."""
+    rows = [
+        (Cell(task), *(_final_loss(runs) if runs else number(math.nan) for runs in found))
+        for task in table.all_tasks
+        if any(found := [table.best(task, label) for label in table.labels])
+    ]
+    return Table(("task", *table.labels), tuple(rows))
 
 
 def corpora(table: ScoreTable) -> Table | None:
@@ -126,16 +131,12 @@ def run_time(times: pd.DataFrame) -> Table:
 
 def environments(table: ScoreTable) -> Table:
     """Versions, revisions and devices of the trainings, each combination with the number of trainings."""
-    rows = [
-        r
-        for own in table.results.values()
-        for result in own.values()
-        for s in result.settings
-        for r in s.rows
-    ]
     counted = Counter(
         (", ".join(f"{k} {v}" for k, v in row.versions.items()), row.revision[:12], row.device, row.numerics)
-        for row in rows
+        for own in table.results.values()
+        for result in own.values()
+        for runs in result.settings
+        for row in runs.rows
     )
     made = tuple((*words, Cell(f"{count:,}", count)) for words, count in counted.items())
     return Table(("versions", "revision", "device", "settings of JAX", "trainings"), made, words=4)
@@ -163,33 +164,13 @@ def _tasks(names: Sequence[str], of: int) -> str:
     return counted if of > 8 else f"{counted}: {', '.join(names)}"
 
 
-def _by_task(table: ScoreTable, labels: Sequence[str], cell: Callable[[Result], Cell]) -> Table:
-    """A row per finished task, a column per optimizer, a dash where the pair is not finished."""
-    rows = [
-        (
-            Cell(task),
-            *(cell(own) if (own := table.results[label].get(task)) else number(math.nan) for label in labels),
-        )
-        for task in _finished(table)
-    ]
-    return Table(("task", *labels), tuple(rows))
-
-
-def _finished(table: ScoreTable) -> list[str]:
-    return [task for task in table.all_tasks if any(task in own for own in table.results.values())]
-
-
 def _tuned_over(table: ScoreTable, label: str) -> Cell:
     """How many settings the best was chosen from on each task."""
     tried = table.settings(label)
     if not tried:
         return number(math.nan)
-    words = (
-        "untuned"
-        if tried == (1,)
-        else "best of " + " to ".join(map(str, dict.fromkeys((tried[0], tried[-1]))))
-    )
-    return Cell(words, tried[-1])
+    counts = " to ".join(map(str, dict.fromkeys((tried[0], tried[-1]))))
+    return Cell("untuned" if tried == (1,) else f"best of {counts}", tried[-1])
 
 
 def _count_diverged(runs: Sequence[Runs]) -> Cell:
@@ -211,6 +192,7 @@ def _setting(result: Result) -> Cell:
 
 
 def _mean_of_finite(values: np.ndarray, failed: np.ndarray) -> float:
+    """Mean over the seeds that did not diverge; NaN if none is left."""
     finite = values[~failed].astype(np.float64)
     return float(finite.mean()) if finite.size else math.nan
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from celo.evaluation.results import Training
+from celo.evaluation.results import Training, read
 
 RATES = tuple({"learning_rate": rate} for rate in (1e-3, 1e-2, 1e-1))
 
@@ -64,3 +64,15 @@ def curves(losses, **changes):
         row(float(one[-1]), seed=seed, steps=len(one), **({"loss": one} | changes))
         for seed, one in enumerate(losses)
     ]
+
+
+def assert_same_rows(folder, expected):
+    """Two folders hold the same trainings with the same numbers."""
+    mine, theirs = ({(row.key, row.optimizer): row for row in read(one)} for one in (folder, expected))
+    assert mine.keys() == theirs.keys()
+    for key, row in theirs.items():
+        found = mine[key]
+        np.testing.assert_array_equal(found.loss, row.loss)
+        assert found.final_loss == row.final_loss
+        for name, values in row.evaluations.items():
+            np.testing.assert_array_equal(found.evaluations[name], values)

@@ -8,15 +8,14 @@ import threading
 import time
 from collections import Counter
 
-import numpy as np
 import pytest
 
 from celo.evaluation import cluster
 from celo.evaluation.requested import read_requested
-from celo.evaluation.results import read
 from celo.evaluation.runner import run
 from tests.conftest import ROOT
 from tests.evaluation.bowl import NAME, Heard, request
+from tests.evaluation.rows import assert_same_rows
 
 TASKS = ("ImageMLP_Digits8_Relu16_bs64", "ImageMLPAE_Digits8_32x16x32_bs64")
 OPTIMIZERS = ("sgd@0.1", "adam")
@@ -51,13 +50,6 @@ def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     assert run(small(folder)).missing == {}
     return folder
-
-
-def assert_same_rows(folder, undisturbed):
-    mine, theirs = ({(row.key, row.optimizer): row for row in read(one)} for one in (folder, undisturbed))
-    assert mine.keys() == theirs.keys()
-    for key, row in theirs.items():
-        np.testing.assert_array_equal(mine[key].loss, row.loss)
 
 
 def workers():

@@ -145,22 +145,27 @@ def test_a_task_without_text_has_no_other_corpus():
     assert substituted(row(1.0, **{**LM, "corpus": "wikitext2_valid"}))
 
 
-def test_an_envelope_must_be_one(tmp_path):
-    names, steps = np.array(["a"]), np.array([[0.0, 1.0]])
-    with pytest.raises(ValueError, match="envelope of a is not one"):
-        envelopes_from(names, steps, np.array([[1.0, 2.0]]))
-    with pytest.raises(ValueError, match="envelope of a is not one"):
-        envelopes_from(names, steps[:, ::-1], np.array([[2.0, 1.0]]))
-    with pytest.raises(ValueError, match="expected"):
-        envelopes_from(names, steps, np.array([2.0, 1.0]))
+@pytest.mark.parametrize(
+    ("steps", "loss", "message"),
+    [
+        ([[0.0, 1.0]], [[1.0, 2.0]], "envelope of a is not one"),
+        ([[1.0, 0.0]], [[2.0, 1.0]], "envelope of a is not one"),
+        ([[0.0, 1.0]], [2.0, 1.0], "expected"),
+    ],
+)
+def test_an_envelope_must_be_one(steps, loss, message):
+    with pytest.raises(ValueError, match=message):
+        envelopes_from(np.array(["a"]), np.array(steps), np.array(loss))
+
+
+def test_a_file_of_envelopes_must_be_one(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file of envelopes"):
         read_envelopes(tmp_path / "absent.npz")
     (tmp_path / "junk.npz").write_bytes(b"junk")
-    with pytest.raises(ValueError, match=r"junk\.npz is no file of envelopes"):
-        read_envelopes(tmp_path / "junk.npz")
-    np.savez(tmp_path / "other.npz", names=names)
-    with pytest.raises(ValueError, match=r"other\.npz is no file of envelopes"):
-        read_envelopes(tmp_path / "other.npz")
+    np.savez(tmp_path / "other.npz", names=np.array(["a"]))
+    for name in ("junk.npz", "other.npz"):
+        with pytest.raises(ValueError, match=rf"{name} is no file of envelopes"):
+            read_envelopes(tmp_path / name)
 
 
 def test_the_published_envelopes_agree_with_the_published_values(shared_path):

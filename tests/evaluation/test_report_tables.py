@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from celo.evaluation.report import described, records, tables
+from celo.evaluation.report.escape import markdown_text
 from celo.evaluation.report.table import Cell, Table
 from celo.evaluation.scores import NOISE, score_table
 from celo.evaluation.statistics import summarise
@@ -60,10 +61,12 @@ def test_the_score_table_names_both_ratios(table):
     )
 
 
-def test_the_mean_of_ratios_is_the_final_loss_score_of_the_task(table, summaries):
+def test_the_mean_of_ratios_is_the_final_loss_score_of_the_task(summaries):
     scores = tables.task_scores(summaries[0])
-    assert scores.rows == (("a", "1.04", "1.25"), ("b", "1.00", "1.00"))
-    assert scores.header == ("task", NOISE, "celo")
+    assert (scores.header, scores.rows) == (
+        ("task", NOISE, "celo"),
+        (("a", "1.04", "1.25"), ("b", "1.00", "1.00")),
+    )
 
 
 def test_aggregates_carry_the_noise_row_first_and_its_reading(table, summaries):
@@ -153,6 +156,19 @@ def test_text_and_markdown_are_aligned():
     ]
     assert Cell("0.5 ± 0.1", 0.5).key == 0.5
     assert Cell("Adam").key == "adam"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        *((number, number) for number in ("1.01", "0.5 ± 0.1", "-0.5", "+3", "-.5", "1.00 [-1, +2]")),
+        *(("1. item", r"1\. item"), ("12)", r"12\)"), ("- item", r"\- item")),
+        *(("---", r"\---"), ("===", r"\==="), ("# head", r"\# head"), ("-celo", r"\-celo")),
+    ],
+)
+def test_markdown_leaves_numbers_and_escapes_beginnings_of_lists_and_headings(text, shown):
+    assert markdown_text(text) == shown
+    assert f"| {shown} |" in Table(("a",), ((text,),)).markdown()
 
 
 def rows_of(frame):

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 
 from celo.evaluation.requested import Meaning, Pair, Requested, check_folder, declare, read_requested
 from celo.evaluation.results import Training, read, read_file, write
-from celo.evaluation.sharing import lock
 from tests.evaluation.rows import row, rows
 
 SHARED = {"steps": 40, "seeds": 2, "seed": 0, "eval_batches": 0}
@@ -214,11 +213,3 @@ def test_evaluation_json_is_json(tmp_path):
     content = json.loads((tmp_path / "evaluation.json").read_text())
     assert content["settings"] == SHARED
     assert content["requested"][0] == {"task": "task", "optimizer": "x", "task_digest": "digest of task"}
-
-
-def test_a_lock_keeps_others_out_until_it_is_released(tmp_path):
-    with lock(tmp_path, "one"):
-        with pytest.raises(BlockingIOError, match="process"):
-            lock(tmp_path, "one")
-        lock(tmp_path, "two").release()
-    lock(tmp_path, "one").release()

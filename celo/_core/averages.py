@@ -17,6 +17,9 @@ from jax import Array
 PyTree = Any
 Decay = float | Array
 
+# Up to this many elements tensors of equal shape are stacked; copying larger ones costs more than it saves.
+LARGEST_STACKED = 1 << 14
+
 EPSILON_SQUARE = 1e-30
 EPSILON_MEAN = 1e-9
 EPSILON_FACTOR = 1e-9
@@ -87,11 +90,12 @@ def factored_average(row: Array, col: Array, g: Array, decay: Decay) -> tuple[Ar
         The new ``(row, col)``.
     """
     axes = factored_axes(g.shape)
-    q = jnp.square(g) + EPSILON_SQUARE
+    q = jnp.square(g)
     if axes is None:
-        return average(row, q, decay), col
-    d1, d0 = axes
-    return average(row, jnp.mean(q, axis=d0), decay), average(col, jnp.mean(q, axis=d1), decay)
+        return average(row, q + EPSILON_SQUARE, decay), col
+    # Added after the mean: the squares alone are summed without being stored.
+    means = [jnp.mean(q, axis=axis) + EPSILON_SQUARE for axis in reversed(axes)]
+    return average(row, means[0], decay), average(col, means[1], decay)
 
 
 def expand_factors(row: Array, col: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
@@ -211,6 +215,9 @@ def map_tensors(
 ) -> tuple[PyTree, ...]:
     """Applies ``function(p, *leaves) -> tuple`` to every tensor and returns a tuple of trees, one per result.
 
+    Small tensors of equal shape are stacked and share one mapped call: a network has dozens of them, and each
+    would cost the compiler half a second and the device a kernel for every operation.
+
     Args:
         results: number of values that ``function`` returns.
         function: takes one leaf of ``params`` and the matching part of each other tree.
@@ -225,8 +232,26 @@ def map_tensors(
     """
     leaves, structure = jax.tree.flatten(params)
     columns = [structure.flatten_up_to(tree) for tree in trees]
-    rows = [function(*row) for row in zip(leaves, *columns, strict=True)]
-    return tuple(structure.unflatten([row[i] for row in rows]) for i in range(results))
+    rows = list(zip(leaves, *columns, strict=True))
+    out: dict[int, tuple[Any, ...]] = {}
+    for members in _alike(rows):
+        if len(members) == 1:
+            out[members[0]] = function(*rows[members[0]])
+            continue
+        stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *(rows[i] for i in members))
+        found = jax.lax.optimization_barrier(jax.vmap(function)(*jax.lax.optimization_barrier(stacked)))
+        out |= {i: jax.tree.map(lambda x, k=k: x[k], found) for k, i in enumerate(members)}
+    return tuple(structure.unflatten([out[i][k] for i in range(len(rows))]) for k in range(results))
+
+
+def _alike(rows: Sequence[tuple[Any, ...]]) -> list[list[int]]:
+    """Indices of small tensors of equal shapes, dtypes and sharding together, all others alone."""
+    found: dict[Any, list[int]] = {}
+    for i, row in enumerate(rows):
+        kinds = tuple(jax.typeof(x) for x in jax.tree.leaves(row))
+        key = (kinds, jax.tree.structure(row)) if jnp.size(row[0]) <= LARGEST_STACKED else i
+        found.setdefault(key, []).append(i)
+    return list(found.values())
 
 
 def map_statistics(

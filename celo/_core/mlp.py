@@ -9,7 +9,6 @@ axis.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 
 import jax
@@ -17,11 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-Weights = dict[str, Array]
+from celo._core.normalisers import JOINT_SIZE, groups
 
-# Up to this many elements the inputs of one shape are stacked and treated by one kernel; above, memory
-# traffic costs more than kernels do.
-STACKED_SIZE = 128
+Weights = dict[str, Array]
 
 
 def truncated_normal(key: Array, shape: tuple[int, ...], fan_in: int) -> Array:
@@ -47,44 +44,6 @@ def init(key: Array, sizes: Sequence[int]) -> Weights:
     return theta
 
 
-def inverse_rms(features: Sequence[Array], epsilon: float = 1e-5) -> Array:
-    """``1 / sqrt(epsilon + mean(feature**2))`` of each feature: the normalisers, (features,).
-
-    The mean is over the whole array. A feature that is constant along an axis may have size 1 there: the mean
-    is the same.
-    """
-    sums, order = [], []
-    for members, stacked in _groups(features):
-        order += members
-        if stacked is None:
-            sums += [jnp.sum(jnp.square(features[i]))[None] for i in members]
-        else:
-            sums.append(jnp.sum(jnp.square(stacked).reshape(len(members), -1), axis=1))
-    # One division for all of them: a kernel for every mean takes longer to compile and to run.
-    sizes = np.asarray([features[i].size for i in order], np.float32)
-    means = jnp.concatenate(sums) / sizes
-    return jax.lax.rsqrt(epsilon + _rows(means, np.argsort(order).tolist()))
-
-
-def _rows(x: Array, rows: Sequence[int]) -> Array:
-    """``x[rows]`` for static rows, as few slices as there are runs of consecutive rows."""
-    runs = np.split(np.asarray(rows), np.flatnonzero(np.diff(rows) != 1) + 1)
-    slices = [x[run[0] : run[-1] + 1] for run in runs]
-    return slices[0] if len(slices) == 1 else jnp.concatenate(slices)
-
-
-def _groups(inputs: Sequence[Array]) -> list[tuple[list[int], Array | None]]:
-    """Inputs of equal shape together, smallest first; small ones stacked, so that one kernel serves all."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for i, x in enumerate(inputs):
-        groups.setdefault(x.shape, []).append(i)
-    ordered = sorted(groups.items(), key=lambda group: math.prod(group[0]))
-    return [
-        (members, jnp.stack([inputs[i] for i in members]) if math.prod(shape) <= STACKED_SIZE else None)
-        for shape, members in ordered
-    ]
-
-
 def linear(w: Array, b: Array, inputs: Sequence[Array]) -> list[Array]:
     """One dense layer over separate inputs, ``y_j = b_j + sum_i w[i, j] x_i``.
 
@@ -97,17 +56,22 @@ def linear(w: Array, b: Array, inputs: Sequence[Array]) -> list[Array]:
         One array per output. Inputs of equal shape are summed before anything is broadcast.
     """
     outputs = [b[j] for j in range(w.shape[1])]
-    for members, stacked in _groups(inputs):
+    *narrow, (members, _) = joined = groups(inputs)
+    large = bool(narrow) and inputs[members[0]].size >= JOINT_SIZE
+    for members, stacked in joined:
         if stacked is None:
+            partials = []
             for j in range(w.shape[1]):
                 partial = w[members[0], j] * inputs[members[0]]
                 for i in members[1:]:
                     partial = partial + w[i, j] * inputs[i]
-                outputs[j] = outputs[j] + partial
+                partials.append(partial)
         else:
             weights = jnp.stack([w[i] for i in members])
-            partials = jnp.tensordot(weights, stacked, axes=(0, 0), precision="highest")
-            outputs = [y + partials[j] for j, y in enumerate(outputs)]
+            partials = list(jnp.tensordot(weights, stacked, axes=(0, 0), precision="highest"))
+        if large and members is not joined[-1][0]:  # else XLA computes the part of a row at each of its elements
+            partials = jax.lax.optimization_barrier(partials)
+        outputs = [y + partial for y, partial in zip(outputs, partials, strict=True)]
     return outputs
 
 

@@ -13,6 +13,7 @@ from jax import Array
 
 from celo._core import averages, features, hyperparameters, mlp, parameters
 from celo._core.averages import Decays, PyTree, TensorStatistics
+from celo._core.normalisers import inverse_rms, two_passes
 from celo.learned.base import Learned, Theta, transformation
 
 INITIAL_DECAYS = Decays(momenta=(0.9, 0.99, 0.999), v=0.999, factored=(0.9, 0.99, 0.999))
@@ -110,8 +111,8 @@ def per_parameter(
         def rule(p: Array, g: Array, statistics: TensorStatistics) -> tuple[Array, TensorStatistics]:
             p, g = jnp.asarray(p, jnp.float32), parameters.bounded(g)
             statistics = averages.update(statistics, g, decays)
-            inputs = adafac_features(g, p, statistics)
-            outputs = mlp.apply(weights, inputs, mlp.inverse_rms(inputs))
+            inputs, scales = two_passes(adafac_features, inverse_rms, g, p, statistics)
+            outputs = mlp.apply(weights, inputs, scales)
             return step_of(outputs, p, statistics), statistics
 
         steps, statistics = averages.map_statistics(rule, params, grads, state.statistics)

@@ -13,6 +13,7 @@ from jax import Array
 
 from celo._core import averages, checks, features, mlp
 from celo._core.averages import Decays, PyTree, TensorStatistics
+from celo._core.normalisers import inverse_rms, two_passes
 from celo._core.scheduler import (
     FORMS,
     NoScheduler,
@@ -63,8 +64,8 @@ def update_rule(theta: mlp.Weights, g: Array, p: Array, statistics: TensorStatis
     Returns:
         The step, to be subtracted from ``p``.
     """
-    inputs = features.celo_features(g, p, *statistics)
-    direction, magnitude = mlp.apply(theta, inputs, mlp.inverse_rms(inputs), outputs=2)
+    inputs, scales = two_passes(features.celo_features, inverse_rms, g, p, *statistics)
+    direction, magnitude = mlp.apply(theta, inputs, scales, outputs=2)
     rms = jnp.sqrt(jnp.mean(jnp.square(p)) + EPSILON_RMS)
     return STEP_MULTIPLIER * rms * direction * jnp.exp(MAGNITUDE_MULTIPLIER * magnitude)
 

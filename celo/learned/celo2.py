@@ -15,6 +15,7 @@ from jax import Array
 
 from celo._core import averages, checks, features, mlp, parameters, paths
 from celo._core.averages import Decays, PyTree, TensorStatistics
+from celo._core.normalisers import inverse_rms, two_passes
 from celo.baselines import contract
 from celo.learned.base import Learned, Theta, check_theta, transformation
 
@@ -105,15 +106,22 @@ def direction(
     Returns:
         The direction, of the shape of ``g``.
     """
-    inputs = features.celo_features(g, p, *statistics, epsilon=EPSILON_FEATURES)
-    if g.ndim < 2:
-        inputs, theta = inputs[:VECTOR_FEATURES], {**theta, "w0": theta["w0"][:VECTOR_FEATURES]}
+    shown = VECTOR_FEATURES if g.ndim < 2 else features.NUM_FEATURES
+    theta = {**theta, "w0": theta["w0"][:shown]}
+
+    def seen(*arrays: Any) -> list[Array]:
+        return features.celo_features(*arrays, epsilon=EPSILON_FEATURES)[:shown]
+
     if g.ndim <= 2:  # one normaliser per feature, which then costs nothing per parameter
-        (out,) = mlp.apply(theta, inputs, mlp.inverse_rms(inputs, EPSILON_RMS), outputs=1)
+        normalise = functools.partial(inverse_rms, epsilon=EPSILON_RMS)
+        inputs, scales = two_passes(seen, normalise, g, p, *statistics)
     else:
-        (out,) = mlp.apply(theta, [x * _inverse_rms(x) for x in inputs], outputs=1)
+        inputs, roots = two_passes(seen, lambda xs: [_inverse_rms(x) for x in xs], g, p, *statistics)
+        inputs, scales = [x * r for x, r in zip(inputs, roots, strict=True)], None
+    (out,) = mlp.apply(theta, inputs, scales, outputs=1)
     if orthogonal and g.ndim >= 2:
         out = orthogonalise(out)
+    out = jax.lax.optimization_barrier(out)  # else the network runs once more for the root mean square
     return out * _inverse_rms(out)
 
 

@@ -12,6 +12,7 @@ from jax import Array
 
 from celo._core import averages, features, mlp, parameters
 from celo._core.averages import PyTree
+from celo._core.normalisers import inverse_rms
 from celo.learned.base import Learned, Theta, transformation
 
 # In float32, as the reference has them: 1 - 0.9999 is then 1.0002e-4, the weight of the newest gradient.
@@ -63,7 +64,7 @@ class MlpLopt(Learned):
                 p, g = jnp.asarray(p, jnp.float32), parameters.bounded(g)
                 momenta = tuple(averages.average(m, g, d) for m, d in zip(momenta, DECAYS, strict=True))
                 inputs = [g, p, *momenta]
-                direction, magnitude = mlp.apply_wide(conditioned, inputs, mlp.inverse_rms(inputs))
+                direction, magnitude = mlp.apply_wide(conditioned, inputs, inverse_rms(inputs))
                 return STEP_MULTIPLIER * direction * jnp.exp(MAGNITUDE_MULTIPLIER * magnitude), *momenta
 
             steps, *momenta = averages.map_tensors(1 + len(DECAYS), rule, params, grads, *state.momenta)

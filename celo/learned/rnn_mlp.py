@@ -15,6 +15,7 @@ from jax import Array
 
 from celo._core import averages, features, losses, lstm, mlp, parameters
 from celo._core.averages import PyTree
+from celo._core.normalisers import inverse_rms
 from celo._core.features import log_magnitude
 from celo._core.losses import LossSpread
 from celo.learned.base import Learned, Theta, transformation
@@ -150,7 +151,7 @@ def apply_mlp(theta: mlp.Weights, inputs: list[Array], context: Array) -> tuple[
     """
     conditioned = mlp.condition(theta, context)
     body = {name: conditioned[name] for name in ("w0", "b0", "w1", "b1")}
-    hidden = jax.nn.relu(mlp.apply_wide(body, inputs, mlp.inverse_rms(inputs)))
+    hidden = jax.nn.relu(mlp.apply_wide(body, inputs, inverse_rms(inputs)))
     direction, magnitude = mlp.linear(theta["w2"][:, :2], theta["b2"][:2], list(hidden))
     # The last layer is linear: the mean of its outputs is its output at the mean.
     mean = jnp.mean(hidden, axis=tuple(range(1, hidden.ndim)))

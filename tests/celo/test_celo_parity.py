@@ -62,7 +62,7 @@ def update_rule(theta: Any, before: Any, grads: Any, statistics: Any) -> dict[st
 
     def one_step(p: Array, g: Array, momenta: Any, v: Array, rows: Any, cols: Any) -> dict[str, Array]:
         inputs = features.celo_features(jnp.clip(g, -1000.0, 1000.0), p, momenta, v, rows, cols)
-        scales = mlp.inverse_rms(inputs)
+        scales = normalisers.inverse_rms(inputs)
         raw = jnp.stack([jnp.broadcast_to(x, p.shape) for x in inputs], axis=-1)
         direction, magnitude, _ = mlp.apply(theta, inputs, scales)
         normalised = raw * scales.reshape((1,) * p.ndim + (-1,))

@@ -166,7 +166,7 @@ def test_the_mlp_is_the_dense_one(shape: tuple[int, ...]):
 
     @jax.jit
     def run(theta: mlp.Weights, inputs: list[Array]) -> Any:
-        scales = mlp.inverse_rms(inputs)
+        scales = normalisers.inverse_rms(inputs)
         normalised, plain = mlp.apply(theta, inputs, scales), mlp.apply(theta, inputs)
         return scales, {"scaled": normalised, "plain": plain, "first": mlp.apply(theta, inputs, outputs=2)}
 
@@ -181,7 +181,7 @@ def test_the_mlp_is_the_dense_one(shape: tuple[int, ...]):
 @pytest.mark.parametrize("n", [3, 50], ids=["stacked", "apart"])
 def test_normalised_features_have_unit_mean_square(n: int):
     inputs = [normal(0, n, 4), 10.0 * normal(1, n, 1), normal(2, 1, 4), jnp.zeros((n, 4))]
-    scales = mlp.inverse_rms(inputs)
+    scales = normalisers.inverse_rms(inputs)
     np.testing.assert_allclose(scales[-1], 1e-5**-0.5, rtol=1e-6)
     means = [jnp.mean(jnp.square(jnp.broadcast_to(x, (n, 4)))) for x in inputs[:3]]
     np.testing.assert_allclose(scales[:3], (1e-5 + jnp.stack(means)) ** -0.5, rtol=1e-5)

@@ -12,9 +12,17 @@ import optax
 import pytest
 
 import celo
+from celo.meta.tasks import TASKS
+from tests.celo.contract import quick_jit
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
 pytestmark = pytest.mark.lenient(reason="examples run under a user's settings")
+
+
+@pytest.fixture(autouse=True)
+def _quick_jit(monkeypatch):
+    """Programs of a few steps: half the time to compile is worth more than speed."""
+    monkeypatch.setattr(jax, "jit", quick_jit)
 
 
 def load(name: str) -> ModuleType:
@@ -46,8 +54,12 @@ def test_the_language_model(monkeypatch):
     assert example.main(num_steps=20, theta=theta) < 5.6
 
 
-def test_meta_training(tmp_path):
-    assert math.isfinite(load("meta_training").main(tmp_path / "run", iterations=2, problems=2))
+def test_meta_training(tmp_path, monkeypatch):
+    """On a task of one tensor: to compile it for the perceptron takes a minute."""
+    example = load("meta_training")
+    assert example.DIGITS in TASKS
+    monkeypatch.setattr(example, "DIGITS", "QuadraticTask")
+    assert math.isfinite(example.main(tmp_path / "run", iterations=2, problems=2))
 
 
 def test_a_task_and_an_optimizer_of_ones_own():
@@ -55,9 +67,11 @@ def test_a_task_and_an_optimizer_of_ones_own():
     optimizer = example.signed_momentum(0.01)
     params, model_state = example.task.init(jax.random.key(0))
     state, losses = optimizer.init(params), []
-    grad = jax.jit(
-        jax.value_and_grad(lambda p, b: example.task.loss(p, model_state, jax.random.key(0), b)[0])
-    )
+
+    def loss(params, batch):
+        return example.task.loss(params, model_state, jax.random.key(0), batch)[0]
+
+    grad = jax.jit(jax.value_and_grad(loss))
     for i in range(100):
         value, grads = grad(params, example.task.batch(jax.random.key(i), "train"))
         updates, state = optimizer.update(grads, state, params)

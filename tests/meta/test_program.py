@@ -81,13 +81,8 @@ def test_any_split_into_calls_is_the_same_bit_for_bit(on_two_devices):
     assert_same(other, state)
     assert_same(join(others), join(measures))
     assert join(measures).gradient_norm.shape == (20,)
-
-
-def test_theta_moves_and_the_frozen_part_does_not(on_two_devices):
-    _, state, _ = on_two_devices
-    assert np.isfinite(state.theta["rule"]["log_rate"])
     assert state.theta["rule"]["log_rate"] != THETA["rule"]["log_rate"]
-    np.testing.assert_array_equal(state.theta["scheduler"]["slope"], THETA["scheduler"]["slope"])
+    assert_same(state.theta["scheduler"], THETA["scheduler"])  # frozen
 
 
 @pytest.mark.slow
@@ -97,6 +92,9 @@ def test_one_device_gives_what_two_give(on_two_devices, monkeypatch):
     monkeypatch.setattr(sharding, "problem_mesh", lambda problems: one)
     made = program()
     assert made.mesh.size == 1
+    theta = sharding.replicate(jax.tree.map(jnp.array, THETA), one)
+    made.run(made.begin(theta), 1)
+    assert_same(theta, THETA)  # it outlives the run, although placing it here makes no copy
     single, singles = trained(made, 13, 7)
     for found, expected in ((single, state), (join(singles), join(measures))):
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), found, expected)
@@ -110,16 +108,6 @@ def test_states_are_donated_and_theta_is_not(on_two_devices):
     kept = [leaf for leaf in jax.tree.leaves(before) if not leaf.is_deleted()]
     assert not kept, "buffers that were not given up are held twice"
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((after, theta)))
-
-
-def test_theta_outlives_the_run_on_one_device(monkeypatch):
-    """Where theta is already in its place, placing it there makes no copy."""
-    one = Mesh(jax.devices()[:1], (sharding.AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
-    monkeypatch.setattr(sharding, "problem_mesh", lambda problems: one)
-    made = program()
-    theta = sharding.replicate(jax.tree.map(jnp.array, THETA), one)
-    made.run(made.begin(theta), 1)
-    assert_same(theta, THETA)
 
 
 def test_meta_training_lowers_the_meta_loss():
@@ -176,13 +164,10 @@ def test_measures_are_per_family_and_problem(on_two_devices):
     assert np.ptp(pairs.loss, axis=2).min() > 0, "problems are copies of each other"
 
 
-@pytest.mark.parametrize("problems", [1, 2, 3, 6])
-def test_mesh_uses_the_devices_that_divide_the_problems(problems):
-    if problems % 2 == 0:
-        assert sharding.problem_mesh(problems).size == 2
-    else:
-        with pytest.warns(UserWarning, match=f"1 of 2 devices stay idle: they do not divide {problems} "):
-            assert sharding.problem_mesh(problems).size == 1
+def test_mesh_uses_the_devices_that_divide_the_problems():
+    assert sharding.problem_mesh(6).size == 2
+    with pytest.warns(UserWarning, match="1 of 2 devices stay idle: they do not divide 3 "):
+        assert sharding.problem_mesh(3).size == 1
 
 
 @pytest.mark.parametrize("iterations", [0, 14])

@@ -37,7 +37,8 @@ class Import(NamedTuple):
     def layer(self) -> str | None:
         """`celo.meta.x` is in meta, `celo.wrappers` in celo; None for modules of others."""
         parts = self.module.split(".")
-        return None if parts[0] != "celo" else parts[1] if parts[1] in LAYERS[1:] else "celo"
+        below = [part for part in parts[1:2] if part in LAYERS[1:]]
+        return None if parts[0] != "celo" else (*below, "celo")[0]
 
 
 def imports(node: ast.AST, package: list[str], eager: bool = True) -> Iterator[Import]:

@@ -148,16 +148,6 @@ def test_the_tree_does_not_matter(kind: str):
         assert_same(*ordered)
 
 
-def test_groups_of_parameters_and_chains():
-    """Each group has its own optimizer; in a chain one transformation comes after the other."""
-    clip, scale = optax.clip_by_global_norm(0.5), optax.scale(2.0)
-    parted = optax.multi_transform({"celo": optimizer(), "sgd": optax.sgd(0.1)}, {"w": "celo", "b": "sgd"})
-    clipped, _ = clip.update(grads(), optax.EmptyState())
-    alone, _ = steps(optimizer(), {"w": clipped["w"]}, {"w": params()["w"]})
-    expected = [{"w": 2.0 * update["w"], "b": -0.2 * clipped["b"]} for update in alone]
-    assert_same(steps(optax.chain(clip, parted, scale), grads(), params())[0], expected)
-
-
 def test_injected_horizon_is_the_horizon_and_readable():
     injected = optax.inject_hyperparams(celo.celo)(num_steps=100.0, theta=THETA)
     updates, state = steps(injected, grads(), params())

@@ -32,20 +32,6 @@ def downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("hf://amoudgl/celo", ("amoudgl/celo", None, "theta.state")),
-        ("hf://amoudgl/velo-4000@v1.0", ("amoudgl/velo-4000", "v1.0", "theta.state")),
-        (f"hf://amoudgl/celo@{COMMIT}/a/b.safetensors", ("amoudgl/celo", COMMIT, "a/b.safetensors")),
-        ("hf://some.one/my_weights", ("some.one/my_weights", None, "theta.safetensors")),
-        ("hf://some.one/my_weights/theta.state", ("some.one/my_weights", None, "theta.state")),
-    ],
-)
-def test_addresses(text: str, expected: tuple[str, str | None, str]):
-    assert hub.parse(text) == expected
-
-
-@pytest.mark.parametrize(
     "text", ["hf://", "hf://celo", "hf://a/b@", "hf://a/b@c@d", "hf://a/b/", "hf://a b/c", "hf:///a/b"]
 )
 def test_what_is_no_address(text: str):
@@ -86,6 +72,7 @@ def test_our_files_load_from_any_repository(downloaded: Path):
     learned, _ = celo.load(f"hf://amoudgl/celo@{COMMIT}/mine.safetensors")
     assert learned == celo.learned_optimizer("celo", stage=1)
     assert celo.load("hf://amoudgl/celo/mine.safetensors", stage=2)[0] == celo.learned_optimizer("celo")
+    assert hub.parse("hf://some.one/my_weights") == ("some.one/my_weights", None, "theta.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ def train(optimizer: Any, state: Tree, params: Tree, steps: int = 4) -> Tree:
     return params, state
 
 
+@functools.cache  # states are immutable
 def trained(name: str) -> tuple[Any, Tree, Tree]:
     optimizer = build(name)
     return optimizer, *train(optimizer, optimizer.init(PARAMS), PARAMS)

@@ -119,12 +119,6 @@ def test_meta_training_lowers_the_meta_loss():
     assert np.exp(state.theta["rule"]["log_rate"]) > 0.1
 
 
-def test_groups_and_names():
-    """Tasks of equal shapes train together; names follow the groups."""
-    assert group_tasks(TASKS) == [[0, 2], [1]]
-    assert program().names == ("first pair", "second pair", "triple")
-
-
 @pytree
 class Bowl(Task):
     """A task without arrays, as a user's own may be."""
@@ -153,7 +147,10 @@ def test_tasks_without_arrays():
 
 
 def test_measures_are_per_family_and_problem(on_two_devices):
-    _, _, measures = on_two_devices
+    """Tasks of equal shapes train together; names follow the groups."""
+    made, _, measures = on_two_devices
+    assert group_tasks(TASKS) == [[0, 2], [1]]
+    assert made.names == ("first pair", "second pair", "triple")
     pairs, triple = measures[0].groups
     assert pairs.loss.shape == (13, 2, 4)
     assert triple.loss.shape == (13, 1, 4)

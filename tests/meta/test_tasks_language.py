@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from celo.meta.data import SPLITS, DatasetNotFoundError, TextData
-from celo.meta.tasks import RecurrentLM, TransformerLM, make, stack_tasks
+from celo.meta.tasks import RecurrentLM, TransformerLM, make
 from celo.meta.tasks.recurrent_lm import RNN_LM_TASKS
 from celo.meta.tasks.transformer_lm import TRANSFORMER_LM_TASKS
 from tests.meta.dataset_files import write_text
-from tests.meta.language_models import documents, transformer
+from tests.meta.language_models import documents
 
 LANGUAGE_TASKS = RNN_LM_TASKS | TRANSFORMER_LM_TASKS
 
@@ -117,22 +117,6 @@ def test_batches_are_documents_of_their_split(key):
         drawn = np.concatenate([batch["input"], batch["target"][:, -1:]], axis=1)
         assert set(map(tuple, drawn.tolist())) == set(map(tuple, data.splits[split][:, :5].tolist()))
     assert task.data.splits["train"].arrays["token"].dtype == jnp.uint16
-
-
-@pytest.mark.slow
-def test_tasks_of_other_corpora_stack_and_keep_their_note(key):
-    tasks = [transformer(n=20, note="a"), transformer(n=31, note="b", seed=1)]
-    assert [task.data_note for task in tasks] == ["a", "b"]
-    assert jax.tree.structure(tasks[0]) == jax.tree.structure(tasks[1])
-    keys = jax.random.split(key, 2)
-
-    @jax.jit
-    def loss(task, key):
-        return task.loss(task.init(key)[0], (), key, task.batch(key, "train"))[0]
-
-    together = jax.vmap(loss)(stack_tasks(tasks), keys)
-    for i, task in enumerate(tasks):
-        np.testing.assert_allclose(together[i], loss(task, keys[i]), rtol=1e-5)
 
 
 def test_another_corpus_by_name(tmp_path):

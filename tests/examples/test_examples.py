@@ -19,8 +19,8 @@ FOLDER = Path(__file__).resolve().parents[2] / "examples"
 pytestmark = pytest.mark.lenient(reason="examples run under a user's settings")
 
 
-@pytest.fixture(autouse=True)
-def _quick_jit(monkeypatch):
+@pytest.fixture
+def quick(monkeypatch):
     """Programs of a few steps: half the time to compile is worth more than speed."""
     monkeypatch.setattr(jax, "jit", quick_jit)
 
@@ -38,6 +38,7 @@ def load(name: str) -> ModuleType:
     ("name", "at_most"),
     [("plain_optax", 1.05), ("flax_linen", 0.6), ("flax_nnx", 0.6), ("equinox_mlp", 0.6)],
 )
+@pytest.mark.usefixtures("quick")
 def test_a_training_loop(name, at_most):
     assert load(name).main(num_steps=60) < at_most
 
@@ -46,6 +47,7 @@ def test_past_the_horizon():
     assert load("past_the_horizon").main(num_steps=60) < 0.1
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_language_model(monkeypatch):
     """With one layer, and with random meta-parameters, as the published ones are on the hub."""
     theta = celo.learned_optimizer("celo2").init(jax.random.key(0))

@@ -28,10 +28,10 @@ def same(first, second):
 
 @pytest.mark.usefixtures("offline")
 def test_offline_error_names_the_set_the_folder_and_the_ways(tmp_path):
-    with pytest.raises(DatasetNotFoundError, match=r"column text into DATA/karpathy"):
-        load_text("tiny_shakespeare", data_dir=tmp_path, cache_dir=tmp_path / "cache")
     with pytest.raises(DatasetNotFoundError) as raised:
         load_images("svhn", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+    with pytest.raises(DatasetNotFoundError, match="column text into DATA/karpathy"):
+        load_text("tiny_shakespeare", data_dir=tmp_path, cache_dir=tmp_path / "cache")
     ways = (
         "ufldl-stanford/svhn/cropped_digits/train-*.parquet",
         "hf download ufldl-stanford/svhn",

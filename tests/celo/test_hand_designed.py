@@ -50,7 +50,7 @@ OPTAX: dict[str, Callable[..., optax.GradientTransformation]] = {
 
 # Their names in the published runs, and how those spell options otherwise.
 BETAS = {"beta1": "b1", "beta2": "b2"}
-PUBLISHED = {
+PUBLISHED: dict[str, tuple[str, dict[str, str]]] = {
     "adam": ("Adam", {**BETAS, "epsilon": "eps", "epsilon_root": "eps_root"}),
     "nadamw": ("NAdamW", {**BETAS, "epsilon": "eps", "use_nesterov": "nesterov"}),
     "rmsprop": ("RMSProp", {"epsilon": "eps"}),

@@ -58,12 +58,14 @@ def test_loss_and_parameters_are_needed_where_they_are_read(name: str):
 @names
 def test_bad_horizons_stages_and_meta_parameters_are_refused(name: str):
     theta = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes(name))
-    for num_steps in (0, -1.0, math.nan, np.ones(2)):
+    horizons: tuple[Any, ...] = (0, -1.0, math.nan, np.ones(2))
+    stages: tuple[Any, ...] = (0, 3, None, True, 1.0, [1])
+    for num_steps in horizons:
         with pytest.raises(ValueError, match="num_steps"):
             learned_optimizer(name).optimizer(theta, num_steps)
     with pytest.raises(ValueError, match="theta does not fit"):
         learned_optimizer(name).optimizer({"other": theta}, 10)
-    for stage in (0, 3, None, True, 1.0, [1]):
+    for stage in stages:
         with pytest.raises(ValueError, match=r"stage is .*; expected 1"):
             learned_optimizer(name).trainable(theta, stage)
 

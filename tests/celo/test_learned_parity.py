@@ -91,7 +91,8 @@ def trajectory(case: Case, load: Load) -> Trajectory:
         return jax.lax.scan(body, (params, optimizer.init(params)), (grads, losses))[1]
 
     outputs = train(theta, params, grads, vectors["loss"], vectors["num_steps"])
-    return Trajectory(*jax.tree.map(np.asarray, outputs), theta)
+    before, after, states = jax.tree.map(np.asarray, outputs)
+    return Trajectory(before, after, states, theta)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.vectors)

@@ -114,7 +114,9 @@ def test_equals_optax_bit_for_bit(name: str):
 def test_defaults_are_those_of_the_published_runs(name: str, shared_path: Callable[[str], Path]):
     facts = json.loads(shared_path("facts/hparam_sets.json").read_text())["optimizer_defaults"]
     published, spelling = PUBLISHED[name]
-    expected = {spelling.get(k, k): v for k, v in facts[published].items() if k not in NOT_OPTIONS}
+    expected: dict[str, Any] = {
+        spelling.get(k, k): v for k, v in facts[published].items() if k not in NOT_OPTIONS
+    }
     if name == "rmsprop":
         expected["momentum"] = None  # 0 there: the same update, bit for bit, see above
     if name.startswith("shampoo"):

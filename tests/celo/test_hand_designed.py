@@ -115,7 +115,7 @@ def test_defaults_are_those_of_the_published_runs(name: str, shared_path: Callab
     facts = json.loads(shared_path("facts/hparam_sets.json").read_text())["optimizer_defaults"]
     published, spelling = PUBLISHED[name]
     expected: dict[str, Any] = {
-        spelling.get(k, k): v for k, v in facts[published].items() if k not in NOT_OPTIONS
+        str(spelling.get(k, k)): v for k, v in facts[published].items() if k not in NOT_OPTIONS
     }
     if name == "rmsprop":
         expected["momentum"] = None  # 0 there: the same update, bit for bit, see above

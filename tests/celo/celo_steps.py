@@ -15,7 +15,6 @@ import celo
 Tree = Any
 
 LEARNED = celo.learned_optimizer("celo")
-STAGE_1 = celo.learned_optimizer("celo", stage=1)
 THETA = LEARNED.init(jax.random.key(0))
 LOSSES = (1.5, 1.25, 1.0)  # a loss that stands still shows the scheduler nothing but rounding errors
 
@@ -33,7 +32,7 @@ def grads() -> Tree:
 
 
 def optimizer(num_steps: float = 100, stage: int = 2) -> Any:  # optax's types hide what a state holds
-    return (LEARNED if stage == 2 else STAGE_1).optimizer(THETA, num_steps)
+    return celo.learned_optimizer("celo", stage=stage).optimizer(THETA, num_steps)
 
 
 def steps(optimizer: Any, grads: Tree, params: Tree, state: Tree = None) -> tuple[list[Tree], Any]:

@@ -6,12 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 import pytest
 
 from celo import hand_designed, learned_optimizer, wrappers
-from celo.learned import base
+from tests.celo.checkpoint_contents import random_theta
 
 Tree = Any
 Build = Callable[[], optax.GradientTransformationExtraArgs]
@@ -21,12 +20,8 @@ LOSS = jnp.float32(0.7)
 
 
 def learned(name: str, **config: Any) -> optax.GradientTransformationExtraArgs:
-    """A learned optimizer with small random meta-parameters, drawn without compiling anything."""
-    rng, configured = np.random.default_rng(0), learned_optimizer(name, **config)
-    theta = jax.tree.map(
-        lambda x: jnp.asarray(0.1 * rng.normal(size=x.shape), jnp.float32), base.theta_shapes(configured)
-    )
-    return configured.optimizer(theta, 10)
+    """A learned optimizer with small random meta-parameters."""
+    return learned_optimizer(name, **config).optimizer(random_theta(name, scale=0.1, **config), 10)
 
 
 # One of each way to an update: a separate rule, optax's, ours from optax's parts, both, and a wrapper.

@@ -1,6 +1,7 @@
-"""Meta-parameters in files: what is saved comes back, from wherever it is, with its configuration."""
+"""Meta-parameters in files: they come back with their configuration; what does not fit is refused."""
 
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,40 +13,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors
-import safetensors.numpy
 
 import celo
 from celo import checkpoint, interop
-from celo.learned import base
+from celo._core import safetensors_file, trees
+from tests.celo.checkpoint_contents import (
+    FLAT,
+    HEADER,
+    NOT_A_NUMBER,
+    THETA,
+    UPSTREAM,
+    assert_equal,
+    random_theta,
+    replaced,
+    upstream_file,
+)
+from tests.celo.contract import quick_jit
 
 ROWS = [(name, {}) for name in celo.LEARNED] + [("celo", {"stage": 1}), ("celo", {"form": "linear"})]
-
-
-def random_theta(name: str, **config: Any) -> Any:
-    """Random meta-parameters, drawn without compiling anything."""
-    rng = np.random.default_rng(0)
-    shapes = base.theta_shapes(celo.learned_optimizer(name, **config))
-    return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape).astype(np.float32)), shapes)
-
-
-THETA = random_theta("celo")
-
-
-def assert_equal(found: Any, expected: Any) -> None:
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
-
-
-def upstream_file(name: str, theta: Any) -> bytes:
-    """A file as the reference writes it: one module per dictionary, its name with slashes."""
-    nested: dict[str, Any] = {}
-    for path, leaf in interop.to_upstream(name, theta).items():
-        top, _, rest = path.partition("/")
-        *module, leaf_name = rest.split("/")
-        node = nested.setdefault(top, {})
-        node = node.setdefault("/".join(module), {}) if module else node
-        node[leaf_name] = leaf
-    return flax.serialization.msgpack_serialize(nested)
 
 
 @pytest.mark.parametrize(("name", "config"), ROWS, ids=str)
@@ -123,19 +108,9 @@ def test_no_symbolic_link_is_followed(tmp_path: Path, monkeypatch: pytest.Monkey
     assert celo.load(path)[0] == celo.learned_optimizer("celo")
 
 
-@pytest.mark.parametrize("config", [None, "stage=1", [("stage", 1)], 1])
-def test_a_configuration_must_be_a_mapping(tmp_path: Path, config: Any):
-    with pytest.raises(TypeError, match=r"^config is .*; expected the fields of the configuration, \{\} for"):
-        celo.save(tmp_path / "theta", "celo", config, THETA)
-    assert not os.listdir(tmp_path)
-
-
-# From wherever they are
-
-
 def run(optimizer: Any) -> Any:
     params = {"w": jnp.arange(4.0)}
-    return optimizer.update(params, optimizer.init(params), params, value=jnp.float32(1.0))
+    return quick_jit(lambda p: optimizer.update(p, optimizer.init(p), p, value=jnp.float32(1.0)))(params)
 
 
 def test_one_line_takes_a_tree_or_a_file(tmp_path: Path):
@@ -145,12 +120,8 @@ def test_one_line_takes_a_tree_or_a_file(tmp_path: Path):
     for theta in (THETA, path, str(path)):
         assert_equal(run(celo.celo(50, theta)), expected)
     assert_equal(run(celo.load(path).optimizer(50)), expected)
-
-
-def test_one_line_keeps_the_configuration_of_the_file(tmp_path: Path):
-    celo.save(tmp_path / "theta", "celo", {"stage": 1}, THETA)
-    (_, state) = run(celo.celo(50, tmp_path / "theta"))
-    assert state.scheduler is None
+    celo.save(path, "celo", {"stage": 1}, THETA)
+    assert run(celo.celo(50, path))[1].scheduler is None  # the configuration is that of the file
 
 
 def test_one_line_takes_no_other_optimizer(tmp_path: Path):
@@ -187,20 +158,17 @@ def test_a_name_means_packaged_weights_and_a_path_a_file(pretrained: Path):
         assert celo.load(own)[0] == celo.learned_optimizer("celo", form="linear")
 
 
-def test_a_folder_of_that_name_is_not_in_the_way(pretrained: Path):
-    Path("tiny").mkdir()
-    assert celo.load("tiny")[0] == celo.learned_optimizer("celo", stage=1)
-
-
 def test_names_and_files_that_are_not_there(pretrained: Path):
     Path("theta.safetensors").touch()
-    Path("folder").mkdir()
+    for folder in ("folder", "tiny"):
+        Path(folder).mkdir()
+    assert celo.load("tiny")[0] == celo.learned_optimizer("celo", stage=1)  # whatever has its name
     for source, message in (
-        ("cello", r"no packaged weights and no file 'cello'\. Did you mean 'celo'\? Known: celo, tiny\."),
-        ("folder", r"no packaged weights and no file 'folder'\. Known: celo, tiny\. Published: hf://amoudgl"),
-        ("./folder", r"folder is a folder; expected a file"),
-        ("theta.safetensor", r"no file theta.safetensor\. Did you mean 'theta.safetensors'\?$"),
-        ("nowhere/theta.safetensors", r"no file nowhere/theta.safetensors\.$"),
+        ("cello", r"'cello'\. Did you mean 'celo'\? Known: celo, tiny\."),
+        ("folder", r"'folder'\. Known: celo, tiny\. Published: hf://amoudgl"),
+        ("./folder", "folder is a folder; expected a file"),
+        ("theta.safetensor", "Did you mean 'theta.safetensors'"),
+        ("nowhere/theta.safetensors", "no file nowhere/theta.safetensors"),
         (Path("cello"), r"no file cello\.$"),
     ):
         with pytest.raises(FileNotFoundError, match=message):
@@ -223,29 +191,90 @@ def test_an_installation_without_weights_says_so(pretrained: Path):
 def test_upstream_files_are_recognised(tmp_path: Path, name: str):
     theta = random_theta(name)
     (tmp_path / "theta.state").write_bytes(upstream_file(name, theta))
-    for told in (None, name):
-        learned, found = celo.load(tmp_path / "theta.state", name=told)
-        assert learned == celo.learned_optimizer(name)
-        assert_equal(found, theta)
+    for named, config in ({}, {}), ({"name": name}, {}), ({"form": "linear"}, {"form": "linear"}):
+        if name == "celo" or not config:
+            learned, found = celo.load(tmp_path / "theta.state", **named)
+            assert learned == celo.learned_optimizer(name, **config)
+            assert_equal(found, theta)
 
 
 @pytest.mark.parametrize("name", ["celo", "celo_adam"])
-def test_released_files_load(name: str, shared_path: Callable[[str], Path], tmp_path: Path):
+def test_released_files_load(name: str, shared_path: Callable[[str], Path]):
+    """They have the structure that these tests write."""
     path = shared_path(f"parity/released/{name}.theta.state")
     learned, theta = celo.load(path)
     assert learned == celo.learned_optimizer(name)
-    celo.save(tmp_path / "theta.safetensors", name, {}, theta)
-    assert_equal(celo.load(tmp_path / "theta.safetensors")[1], theta)
-
-
-def test_a_released_file_is_written_as_these_tests_write_it(shared_path: Callable[[str], Path]):
-    data = shared_path("parity/released/celo.theta.state").read_bytes()
-    theirs = flax.serialization.msgpack_restore(data)
-    _, theta = celo.load(shared_path("parity/released/celo.theta.state"))
-    ours = flax.serialization.msgpack_restore(upstream_file("celo", theta))
+    ours, theirs = map(flax.serialization.msgpack_restore, (upstream_file(name, theta), path.read_bytes()))
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
 
 
-def test_the_stage_of_an_upstream_file_is_told(tmp_path: Path):
-    (tmp_path / "theta.state").write_bytes(upstream_file("celo", THETA))
-    assert celo.load(tmp_path / "theta.state", stage=1)[0] == celo.learned_optimizer("celo", stage=1)
+def whole(header: dict[str, Any], flat: Any = FLAT) -> bytes:
+    """A file that is intact, whatever it holds."""
+    return safetensors_file.encode({**HEADER, **header}, flat)
+
+
+def upstream(change: dict[str, Any]) -> bytes:
+    flat = {**interop.to_upstream("celo", THETA), **change}
+    return flax.serialization.msgpack_serialize(trees.unflatten(flat))
+
+
+BIAS = "rnn_params/step_size/b"
+MISFITS: list[tuple[bytes, dict[str, Any], str]] = [
+    (whole({}, replaced("mlp/b2", NOT_A_NUMBER)), {}, "2 of the 3 numbers in leaf mlp/b2 are not finite"),
+    (whole({}, replaced("mlp/b2", np.zeros(2, np.float32))), {}, r"expected float32\[3\], found float32\[2"),
+    (whole({}, replaced("mlp/b2", np.zeros(3, np.int32))), {}, r"expected float32\[3\], found int32\[3\]"),
+    (whole({}, replaced("mlp/b2", None)), {}, r"does not fit Celo.*: missing leaf \['mlp'\]\['b2'\]"),
+    (whole({}, replaced("mlp/b2/x", np.zeros(1, np.float32))), {}, "path mlp/b2"),
+    (whole({}, replaced("opt", np.zeros(1, np.float32))), {}, r"unexpected leaf \['opt'\] of float32\[1\]"),
+    (whole({"optimizer": "cello"}), {}, r"Unknown learned optimizer 'cello'\. Did you mean 'celo'"),
+    (whole({"optimizer": "celo_adam", "config": {}}), {}, "does not fit CeloAdam"),
+    (whole({"optimizer": None}), {}, "corrupt: its header has no optimizer"),
+    (whole({"config": None}), {}, "corrupt: its header has no optimizer with a configuration"),
+    (whole({"config": {"stage": 7}}), {}, "stage is 7; expected 1"),
+    (whole({"config": {"stage": [1]}}), {}, "stage is"),
+    (whole({"config": {"form": {"a": 1}}}), {}, "form is"),
+    (whole({"config": {"phase": 1}}), {}, "celo has no option 'phase'"),
+    (whole({"optimizer": "celo2", "config": {"adam_paths": "(a*)*$"}}), {}, "expected globs"),
+    (whole({"optimizer": "velo", "config": {"hidden": 10**30}}), {}, "expected a whole number"),
+    (whole({"optimizer": "velo", "config": {"hidden": 2**30}}), {}, "theta"),
+    (upstream({BIAS: np.full(1, math.nan, np.float32)}), {}, f"in leaf {BIAS} are not finite"),
+    (upstream({BIAS: np.zeros(2, np.float32)}), {}, f"most like celo: leaf {BIAS}: expected"),
+    (upstream({"more": np.zeros(2, np.float32)}), {}, "most like celo: unexpected leaf more"),
+    (UPSTREAM, {"name": "celo_adam"}, "not upstream's .* of celo_adam: unexpected leaf ff_mod"),
+    (UPSTREAM, {"name": "cello"}, "Unknown learned optimizer 'cello'"),
+    (flax.serialization.msgpack_serialize({"a": {}}), {}, "a is an empty"),
+    (flax.serialization.msgpack_serialize({"step": 3}), {}, "fit none of celo"),
+]
+
+
+@pytest.mark.parametrize(("data", "named", "message"), MISFITS, ids=[message for _, _, message in MISFITS])
+def test_whole_files_that_do_not_fit(tmp_path: Path, data: bytes, named: dict[str, Any], message: str):
+    (tmp_path / "theta").write_bytes(data)
+    with pytest.raises(ValueError, match=message):
+        celo.load(tmp_path / "theta", **named)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({"name": "cello"}, ValueError, "Unknown learned optimizer 'cello'"),
+        ({"config": {"phase": 1}}, TypeError, "celo has no option 'phase'"),
+        ({"config": {"stage": 7}}, ValueError, "stage is 7"),
+        ({"config": [("stage", 1)]}, TypeError, "config is .*; expected the fields"),
+        ({"config": None}, TypeError, "config is None"),
+        ({"theta": trees.unflatten(replaced("mlp/b2", None))}, ValueError, r"missing leaf \['mlp'\]\['b2'\]"),
+        ({"theta": trees.unflatten(replaced("mlp/b2", NOT_A_NUMBER))}, ValueError, "mlp/b2 are not finite"),
+        ({"provenance": {"task": object()}}, ValueError, "cannot be written as JSON: .*object"),
+        ({"provenance": {"loss": math.nan}}, ValueError, "cannot be written as JSON: .*nan"),
+        ({"path": "nowhere/theta"}, FileNotFoundError, "the folder nowhere for theta does not exist"),
+    ],
+    ids=lambda x: "-".join(x) if isinstance(x, dict) else None,
+)
+def test_what_save_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: Any, kind: type[Exception], message: str
+):
+    monkeypatch.chdir(tmp_path)
+    good: dict[str, Any] = {"path": "theta", "name": "celo", "config": {}, "theta": THETA}
+    with pytest.raises(kind, match=message):
+        celo.save(**{**good, **arguments})
+    assert not os.listdir(tmp_path)

@@ -2,15 +2,12 @@
 
 from typing import Any
 
-import hypothesis
-import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from celo.baselines import hand_designed
-from celo.baselines.preconditioner import block_count, from_blocks, inverse_root, merged_shape, to_blocks
 from celo.baselines.shampoo import Shampoo
 
 STEPS = 8
@@ -101,17 +98,6 @@ def test_a_small_matrix_is_one_vector_by_default():
         np.testing.assert_allclose(ours, expected, atol=1e-3 * np.abs(expected).max())
 
 
-def test_blocks_of_one_entry_are_a_diagonal_method():
-    optimizer = Shampoo(block_size=1, b1=0.0, b2=1.0, start_preconditioning_step=0)
-    state, total = optimizer.init(jnp.zeros((5, 4))), np.full((5, 4), 1e-6)
-    for t in range(3):
-        g = gradient(t)
-        ours, state = optimizer.update(jnp.asarray(g, jnp.float32), state)
-        total += g**2
-        u = g / np.sqrt(total)
-        np.testing.assert_allclose(ours, u * np.linalg.norm(g) / np.linalg.norm(u), rtol=1e-4)
-
-
 def test_what_is_not_preconditioned_takes_the_grafted_step():
     params = {"scalar": jnp.float32(1.0), "long": jnp.ones((9, 2)), "empty": jnp.ones((0, 3))}
     shampoo: Any = hand_designed("shampoo_sgd", 0.1, skip_preconditioning_dim_size_gt=8)
@@ -144,45 +130,12 @@ def test_an_overflowing_step_is_left_out_of_the_statistics():
     assert np.all(np.isfinite(updates))
 
 
-@pytest.mark.parametrize(
-    ("shape", "block_size"),
-    [((7,), 3), ((6,), 3), ((5, 4), 3), ((2, 5, 3), 2), ((1, 1), 4), ((2, 1, 3, 2), 2)],
-)
-def test_cutting_loses_nothing(shape: tuple[int, ...], block_size: int):
-    x = np.arange(1.0, 1.0 + np.prod(shape), dtype=np.float32).reshape(shape)
-    blocks = np.asarray(to_blocks(jnp.asarray(x), block_size))
-    assert blocks.shape[0] == block_count(shape, block_size)
-    assert max(blocks.shape[1:]) <= block_size
-    first = x[tuple(slice(block_size) for _ in shape)]
-    np.testing.assert_array_equal(blocks[0], first)
-    np.testing.assert_array_equal(np.sort(blocks[blocks != 0]), x.ravel())  # the rest is padding
-    np.testing.assert_array_equal(from_blocks(jnp.asarray(blocks), shape), x)
-
-
-@hypothesis.given(st.lists(st.integers(1, 99), min_size=1, max_size=5).map(tuple), st.integers(1, 9999))
-def test_merging_goes_as_far_as_the_limit(shape: tuple[int, ...], limit: int):
-    merged = merged_shape(shape, limit)
-    assert np.prod(merged) == np.prod(shape)
-    assert all(size <= max(limit, *shape, 1) for size in merged)
-    assert 1 not in merged or merged == (1,)
-    assert merged_shape(shape, None) == shape
-
-
-def test_inverse_root_undoes_its_power():
-    a = gradient(0, (2, 4, 6))
-    matrix = a @ a.swapaxes(-1, -2)
-    root = np.asarray(inverse_root(jnp.asarray(matrix, jnp.float32), 3, 1e-6), np.float64)
-    np.testing.assert_allclose(root @ root @ root @ matrix, np.broadcast_to(np.eye(4), (2, 4, 4)), atol=1e-3)
-
-
 def test_impossible_options_are_refused():
     with pytest.raises(ValueError, match="graft is 'adam'; expected one of 'sgd', 'adagrad'"):
         Shampoo("adam")
     for option in ("block_size", "preconditioning_compute_steps", "merge_small_dims_block_size"):
         for wrong in (0, 1.5):
-            with pytest.raises(
-                ValueError, match=f"{option} is {wrong}; expected a whole number of at least 1"
-            ):
+            with pytest.raises(ValueError, match=f"{option} is {wrong}; expected a whole number"):
                 hand_designed("shampoo_adagrad", 0.1, **{option: wrong})
     decayed = Shampoo(weight_decay=0.1)
     with pytest.raises(ValueError, match="update needs params="):

@@ -20,16 +20,6 @@ from celo.learned import base
 REGISTRIES = ["HAND_DESIGNED", "LEARNED"]
 
 
-@pytest.mark.parametrize("name", [name for name in celo.__all__ if callable(getattr(celo, name))])
-def test_every_function_documents_its_arguments(name: str):
-    function = getattr(celo, name)
-    assert isinstance(function, types.FunctionType)
-    text = inspect.getdoc(function) or ""
-    assert "Args:" in text
-    assert "Returns:" in text or inspect.signature(function).return_annotation == "None"
-    assert all(f"{argument}:" in text for argument in inspect.signature(function).parameters)
-
-
 @pytest.mark.parametrize("name", celo.LEARNED)
 def test_every_learned_optimizer_has_a_typed_factory(name: str):
     """It takes the fields of the configuration, and gives what the configuration gives."""
@@ -49,9 +39,7 @@ def test_every_learned_optimizer_has_a_typed_factory(name: str):
     ours, theirs = jax.eval_shape(shapes, base.theta_shapes(learned))
     assert ours == theirs
     if name not in checkpoint.packaged():
-        with pytest.raises(
-            FileNotFoundError, match=rf"no weights pretrained/{name}\.safetensors; give theta="
-        ):
+        with pytest.raises(FileNotFoundError, match=rf"pretrained/{name}\.safetensors; give theta="):
             factory(10, **options)
 
 
@@ -79,10 +67,6 @@ def test_every_learned_optimizer_is_a_frozen_configuration():
             learned.stage = 1  # pyright: ignore[reportAttributeAccessIssue]  # the point
         shapes = jax.eval_shape(learned.init, jax.random.key(0))
         assert {leaf.dtype.name for leaf in jax.tree.leaves(shapes)} == {"float32"}
-
-
-def test_the_version_is_that_of_the_installation():
-    assert celo.__version__ == importlib.metadata.version("celo")
 
 
 def test_importing_celo_imports_no_extra():

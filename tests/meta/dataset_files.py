@@ -9,6 +9,7 @@ import PIL.Image
 import pyarrow
 import pyarrow.parquet
 
+MNIST = "ylecun/mnist/mnist"
 WIKITEXT = ("Salesforce", "wikitext", "wikitext-2-v1")
 
 
@@ -47,7 +48,7 @@ def write_images(
 
 def write_mnist(data: Path, train: int = 40, test: int = 10, seed: int = 0) -> Path:
     """Write a tiny set laid out like MNIST and return the folder of its files."""
-    folder = data / "ylecun" / "mnist" / "mnist"
+    folder = data / MNIST
     for split, n, number in (("train", train, seed), ("test", test, seed + 1)):
         labels = [i % 10 for i in range(n)]
         write_images(folder, ("image", "label"), random_images((28, 28, 1), n, number), labels, split)

@@ -3,20 +3,9 @@
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from celo.meta.data.resize import bilinear_weights, exact_level, resize, stored_level
+from celo.meta.data.resize import exact_level, resize, stored_level
 from tests.meta.dataset_files import random_images
-
-
-@given(native=st.integers(1, 40), size=st.integers(1, 40))
-@settings(max_examples=8)  # JAX compiles for each
-def test_weights_are_jax_image_resize(native, size):
-    weights, unit = bilinear_weights(native, size)
-    expected = jax.image.resize(np.eye(native, dtype=np.float32), (size, native), "bilinear", antialias=False)
-    np.testing.assert_array_equal(weights.sum(axis=1), unit)
-    np.testing.assert_allclose(weights / unit, expected, atol=1e-5)  # JAX's weights are float32
 
 
 @pytest.mark.parametrize(

@@ -85,17 +85,11 @@ def test_a_cache_that_cannot_be_ours_is_rebuilt(array, spoil, spy, folders):
     assert not [left for left in folders["cache_dir"].iterdir() if left.suffix != ".npy"]
 
 
-@given(st.text())
+@given(st.text() | st.just("<pad></s><unk>"))
 def test_subwords_are_of_the_vocabulary_and_lose_nothing_but_space(encoder, text):
     (ids,) = encoder.encode_batch([text])
     assert all(3 <= token < 400 for token in ids)
     assert encoder.decode(ids) == text.strip()
-
-
-def test_special_tokens_in_a_text_are_text(encoder):
-    (ids,) = encoder.encode_batch(["<pad></s><unk>"])
-    assert min(ids) >= 3
-    assert encoder.decode(ids) == "<pad></s><unk>"
 
 
 def test_training_is_deterministic_and_learns_words(encoder):
@@ -118,10 +112,6 @@ def test_a_published_tokenizer(encoder, folders, tmp_path):
     assert f"{data.vocabulary} of 32,100 ids, {encoder.num_pieces} of them in use" in data.note
     decoded = [encoder.decode(row) for row in data.splits["test"]]
     assert decoded == [text.strip() for text in sentences(7, "test")]
-    (tmp_path / "elsewhere").mkdir()
-    copy = tmp_path / "elsewhere" / "tokenizer.json"
-    copy.write_bytes(encoder.content())
-    assert load_documents("wikitext2", PublishedSubwords(str(copy)), **folders).note == data.note
     name, title = vocabulary.name, vocabulary.title
     file.write_bytes(LearnedSubwords(vocab_size=300).fit(sentences(50)).content())
     assert vocabulary.name != name  # the cache goes by the content of a file

@@ -39,6 +39,10 @@ def test_sgd_on_a_quadratic_follows_its_closed_form(key):
 
 
 def test_one_rate_is_a_row_of_many(key):
+    """Every optimizer meets the same problem: at rate 0 the curves are the same, noise included."""
+    adam, sgd = (train(NOISY, hand_designed(name, 0.0), key, 5).loss for name in ("adam", "sgd"))
+    np.testing.assert_array_equal(adam, sgd)
+    assert len(set(np.asarray(adam).tolist())) == 5
     rates = jnp.array([1e-3, 1e-2, 1e-1])
 
     def losses(rate, key):
@@ -50,14 +54,6 @@ def test_one_rate_is_a_row_of_many(key):
     for i, rate in enumerate(rates):
         for j in range(2):
             np.testing.assert_allclose(grid[i, j], losses(float(rate), keys[j]), rtol=1e-5)
-
-
-def test_every_optimizer_meets_the_same_problem(key):
-    """Equal keys give equal parameters and batches: at rate 0 the curves are the same, noise included."""
-    adam = train(NOISY, hand_designed("adam", 0.0), key, 5)
-    sgd = train(NOISY, hand_designed("sgd", 0.0), key, 5)
-    np.testing.assert_array_equal(adam.loss, sgd.loss)
-    assert len(set(np.asarray(adam.loss).tolist())) == 5
 
 
 def test_a_step_at_a_time_gives_the_same_training(digits, key):
@@ -84,35 +80,16 @@ def test_a_step_at_a_time_gives_the_same_training(digits, key):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), curve.params, params)
 
 
-def test_eta_is_the_schedulers(key):
-    learned = Celo()
-    theta = learned.init(key)
-    thetas = jax.tree.map(lambda x: jnp.stack([x, 1.5 * x]), theta)
-    vary = jit(jax.vmap(lambda t: train(BOWL, learned.optimizer(t, 20), key, 20)))
-    curves = vary(thetas)
-    assert curves.eta.shape == (2, 20)
-    assert np.all(curves.eta != 1)
-    np.testing.assert_array_equal(curves.eta[:, -1], curves.opt_state.eta)
-    assert np.any(curves.eta[0] != curves.eta[1])
-
-
-def test_step_size_is_found_at_any_depth(key):
-    learned = Celo(stage=1)
-    optimizer = learned.optimizer(learned.init(key), 10)
-    params = {"x": jnp.ones(2)}
-    state = optax.tree_utils.tree_set(optimizer.init(params), eta=jnp.float32(0.25))
-    assert step_size((optax.EmptyState(), (state,))) == 0.25
-    assert step_size(optax.sgd(0.1).init(params)) == 1
-    assert step_size((state, state)) == 1
-
-
 def test_one_step_size_is_the_geometric_mean_over_tensors(key):
+    """Found at any depth; 1 where there is none, or more than one."""
     learned = Celo(tensor_features=True)
     state = learned.optimizer(learned.init(key), 4).init({"a": jnp.ones(2), "b": jnp.ones((2, 3))})
     assert isinstance(state, CeloState)
     assert state.eta.shape == (2,)
     with_eta = state._replace(eta=jnp.array([0.01, 1.0]))
     np.testing.assert_allclose(step_size(with_eta), 0.1, rtol=1e-6)
+    assert step_size((optax.EmptyState(), (with_eta,))) == step_size(with_eta)
+    assert step_size((state, state)) == step_size(optax.sgd(0.1).init({"x": jnp.ones(2)})) == 1
     assert step_size(state._replace(eta=jnp.array([0.0, 1.0]))) == 0
     assert step_size(state._replace(eta=jnp.array([-0.25]))) == 0.25
 
@@ -156,16 +133,6 @@ def test_smoothing_has_its_closed_form():
 
 
 @pytest.mark.parametrize(
-    ("losses", "coefficient", "message"),
-    [([1.0], bad, "expected 0 <= coefficient < 1") for bad in (-0.1, 1.0, float("nan"))]
-    + [(bad, 0.5, "expected at least one step") for bad in (1.0, np.zeros((3, 0)))],
-)
-def test_smoothing_refuses_bad_input(losses, coefficient, message):
-    with pytest.raises(ValueError, match=message):
-        smooth(losses, coefficient)
-
-
-@pytest.mark.parametrize(
     ("num_steps", "error", "message"),
     [
         (0, ValueError, "num_steps is 0; expected at least 1"),
@@ -181,6 +148,12 @@ def test_a_bad_number_of_steps_is_refused_before_anything_is_traced(num_steps, e
 
 
 def test_bad_evaluations_are_refused(key):
+    for bad in (-0.1, 1.0, float("nan")):
+        with pytest.raises(ValueError, match="expected 0 <= coefficient < 1"):
+            smooth([1.0], bad)
+    for losses in (1.0, np.zeros((3, 0))):
+        with pytest.raises(ValueError, match="expected at least one step"):
+            smooth(losses, 0.5)
     with pytest.raises(ValueError, match="batches is 0; expected at least 1"):
         evaluate(BOWL, {"x": jnp.ones(2)}, (), key, batches=0)
     with pytest.raises(ValueError, match="split must be one of"):

@@ -81,13 +81,8 @@ def test_any_split_into_calls_is_the_same_bit_for_bit(on_two_devices):
     assert_same(other, state)
     assert_same(join(others), join(measures))
     assert join(measures).gradient_norm.shape == (20,)
-
-
-def test_theta_moves_and_the_frozen_part_does_not(on_two_devices):
-    _, state, _ = on_two_devices
-    assert np.isfinite(state.theta["rule"]["log_rate"])
     assert state.theta["rule"]["log_rate"] != THETA["rule"]["log_rate"]
-    np.testing.assert_array_equal(state.theta["scheduler"]["slope"], THETA["scheduler"]["slope"])
+    assert_same(state.theta["scheduler"], THETA["scheduler"])  # frozen
 
 
 @pytest.mark.slow
@@ -97,6 +92,9 @@ def test_one_device_gives_what_two_give(on_two_devices, monkeypatch):
     monkeypatch.setattr(sharding, "problem_mesh", lambda problems: one)
     made = program()
     assert made.mesh.size == 1
+    theta = sharding.replicate(jax.tree.map(jnp.array, THETA), one)
+    made.run(made.begin(theta), 1)
+    assert_same(theta, THETA)  # it outlives the run, although placing it here makes no copy
     single, singles = trained(made, 13, 7)
     for found, expected in ((single, state), (join(singles), join(measures))):
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), found, expected)
@@ -112,16 +110,6 @@ def test_states_are_donated_and_theta_is_not(on_two_devices):
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((after, theta)))
 
 
-def test_theta_outlives_the_run_on_one_device(monkeypatch):
-    """Where theta is already in its place, placing it there makes no copy."""
-    one = Mesh(jax.devices()[:1], (sharding.AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
-    monkeypatch.setattr(sharding, "problem_mesh", lambda problems: one)
-    made = program()
-    theta = sharding.replicate(jax.tree.map(jnp.array, THETA), one)
-    made.run(made.begin(theta), 1)
-    assert_same(theta, THETA)
-
-
 def test_meta_training_lowers_the_meta_loss():
     """One family, a rate far too small: it grows."""
     theta = {"rule": {"log_rate": jnp.log(jnp.float32(0.01))}, "scheduler": THETA["scheduler"]}
@@ -129,12 +117,6 @@ def test_meta_training_lowers_the_meta_loss():
     made = program(stage, [Quadratic.of([0.5, 2.0], target=1.0)], 50)
     state, _ = made.run(made.begin(theta), 50)
     assert np.exp(state.theta["rule"]["log_rate"]) > 0.1
-
-
-def test_groups_and_names():
-    """Tasks of equal shapes train together; names follow the groups."""
-    assert group_tasks(TASKS) == [[0, 2], [1]]
-    assert program().names == ("first pair", "second pair", "triple")
 
 
 @pytree
@@ -165,7 +147,10 @@ def test_tasks_without_arrays():
 
 
 def test_measures_are_per_family_and_problem(on_two_devices):
-    _, _, measures = on_two_devices
+    """Tasks of equal shapes train together; names follow the groups."""
+    made, _, measures = on_two_devices
+    assert group_tasks(TASKS) == [[0, 2], [1]]
+    assert made.names == ("first pair", "second pair", "triple")
     pairs, triple = measures[0].groups
     assert pairs.loss.shape == (13, 2, 4)
     assert triple.loss.shape == (13, 1, 4)
@@ -176,13 +161,10 @@ def test_measures_are_per_family_and_problem(on_two_devices):
     assert np.ptp(pairs.loss, axis=2).min() > 0, "problems are copies of each other"
 
 
-@pytest.mark.parametrize("problems", [1, 2, 3, 6])
-def test_mesh_uses_the_devices_that_divide_the_problems(problems):
-    if problems % 2 == 0:
-        assert sharding.problem_mesh(problems).size == 2
-    else:
-        with pytest.warns(UserWarning, match=f"1 of 2 devices stay idle: they do not divide {problems} "):
-            assert sharding.problem_mesh(problems).size == 1
+def test_mesh_uses_the_devices_that_divide_the_problems():
+    assert sharding.problem_mesh(6).size == 2
+    with pytest.warns(UserWarning, match="1 of 2 devices stay idle: they do not divide 3 "):
+        assert sharding.problem_mesh(3).size == 1
 
 
 @pytest.mark.parametrize("iterations", [0, 14])

@@ -83,23 +83,6 @@ def test_training_an_optimizer_uses_each_batch_once_in_order(key):
     assert task.batch(key, "test")["noise"].shape == (3, 1)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["adafac_mlp", "mlp_lopt"])
-def test_gradients_through_mlp_optimizers_are_finite_differences(name, key):
-    """Along the gradient itself, and finite where features are zero: two coordinates start at the minimum."""
-    inner = QuadraticForm.of(np.diag([1.0, 2.0, 0.0]), "flat")
-    task = LearnedOptimizerTraining.of(inner, learned_optimizer(name), steps=4)
-    theta, _ = task.init(key)
-    batch = task.batch(key, "train")
-    loss = jax.jit(lambda theta: task.loss(theta, (), key, batch)[0])
-    grads = jax.jit(jax.grad(loss))(theta)
-    square = sum(float(jnp.sum(g**2)) for g in jax.tree.leaves(grads))
-    assert 0 < square < np.inf
-    step = 0.02 / np.sqrt(square)
-    ends = [loss(jax.tree.map(lambda p, g, s=sign: p + s * step * g, theta, grads)) for sign in (1, -1)]
-    np.testing.assert_allclose((ends[0] - ends[1]) / (2 * step), square, rtol=0.05)
-
-
 def test_pes_gradient_of_a_fresh_problem(key):
     """With one number to learn and no past: `e² / sigma²` times the derivative of the truncation's loss."""
     pes = PESTraining.of(Quadratic.of(CURVATURE), SGD, problems=3, horizon=1000, length=4)
@@ -174,17 +157,11 @@ def test_quadratic_forms(config, params, noise, expected, key):
     ("make", "message"),
     [
         (lambda: ESWrapped.of(Quadratic.of([1.0]), pairs=0), "pairs must be .* got 0"),
-        (
-            lambda: ESWrapped.of(Quadratic.of([1.0]), sigma=0.0),
-            "sigma must be a positive finite number, got 0.0",
-        ),
+        (lambda: ESWrapped.of(Quadratic.of([1.0]), sigma=0.0), "sigma must be .* got 0.0"),
         (lambda: LearnedOptimizerTraining.of(Quadratic.of([1.0]), SGD, steps=0), "steps must be .* got 0"),
         (lambda: PESTraining.of(Quadratic.of([1.0]), SGD, 0, 5, 5), "problems must be .* got 0"),
         (lambda: QuadraticForm.of(np.ones((2, 3)), "form"), r"matrix must be square, got the shape \(2, 3\)"),
-        (
-            lambda: QuadraticForm.of(np.eye(2), "form", noise="nosie"),
-            "noise must be mean, none, unused, added",
-        ),
+        (lambda: QuadraticForm.of(np.eye(2), "form", noise="nosie"), "noise must be mean"),
     ],
 )
 def test_bad_input(make, message):

@@ -75,18 +75,16 @@ def test_zero_weights_guess_uniformly(classes, key):
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_cross_entropy_is_the_log_softmax_of_the_label(axis, key):
+    loss, grad = jax.value_and_grad(lambda z: cross_entropy(z, jnp.array([1]), axis=1)[0])(
+        jnp.array([[1e30, -1e30, 0.0]])
+    )
+    assert np.isfinite(loss)
+    np.testing.assert_array_equal(grad, [[1.0, -1.0, 0.0]])
     logits = 50 * jax.random.normal(key, (6, 6))
     labels = jnp.arange(6) % 5
     losses = cross_entropy(logits, labels, axis)
     by_class = np.asarray(jax.nn.log_softmax(logits, axis)).swapaxes(-1, axis)
     np.testing.assert_allclose(losses, [-by_class[i, label] for i, label in enumerate(labels)], atol=1e-4)
-
-
-def test_huge_logits_have_a_finite_loss_and_gradient():
-    logits = jnp.array([[1e30, -1e30, 0.0]])
-    loss, grad = jax.value_and_grad(lambda z: cross_entropy(z, jnp.array([1]), axis=1)[0])(logits)
-    assert np.isfinite(loss)
-    np.testing.assert_array_equal(grad, [[1.0, -1.0, 0.0]])
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
@@ -135,16 +133,6 @@ def test_autoencoder_of_zero_weights_answers_grey(digits, key):
     assert aux == {}
 
 
-def test_autoencoder_reconstructs_what_its_last_bias_says(digits, key):
-    """A last bias of logit(x) reconstructs the one image x exactly."""
-    task = ImageAutoencoder.of(digits, hidden=(4,), batch_size=1)
-    image = jnp.clip(task.batch(key, "train")["image"], 0.01, 0.99)
-    params = zero_params(task, key)
-    params["linear_1"]["b"] = jnp.log(image[0] / (1 - image[0]))
-    loss, _, _ = task.loss(params, (), key, {"image": image})
-    np.testing.assert_allclose(loss, 0.0, atol=1e-12)
-
-
 def test_autoencoder_normalizer(digits):
     losses = jnp.array([-1.0, 0.0, 0.3, 2.0, jnp.inf, -jnp.inf, jnp.nan])
     normalized = ImageAutoencoder.of(digits).normalizer(losses)
@@ -171,7 +159,5 @@ def test_bad_configuration(kind, config, message, digits):
 def test_bad_classes_and_split(task, key):
     with pytest.raises(ValueError, match="num_classes must be at least 2, got 1"):
         ImageMLP.of(blank(4, 1, classes=1))
-    with pytest.raises(
-        ValueError, match="split must be one of train, inner_valid, outer_valid, test, got 'valid'"
-    ):
+    with pytest.raises(ValueError, match=r"split must be one of train, .* got 'valid'"):
         task.batch(key, "valid")

@@ -1,6 +1,5 @@
 """The published language models: sizes, loss, corpora and errors for bad input."""
 
-import dataclasses
 import json
 import math
 from typing import Any
@@ -11,11 +10,11 @@ import numpy as np
 import pytest
 
 from celo.meta.data import SPLITS, DatasetNotFoundError, TextData
-from celo.meta.tasks import RecurrentLM, TransformerLM, make, stack_tasks
+from celo.meta.tasks import RecurrentLM, TransformerLM, make
 from celo.meta.tasks.recurrent_lm import RNN_LM_TASKS
 from celo.meta.tasks.transformer_lm import TRANSFORMER_LM_TASKS
 from tests.meta.dataset_files import write_text
-from tests.meta.language_models import documents, recurrent, transformer
+from tests.meta.language_models import documents
 
 LANGUAGE_TASKS = RNN_LM_TASKS | TRANSFORMER_LM_TASKS
 
@@ -37,27 +36,18 @@ def test_published_sizes(name, shared_path):
     assert task.vocab_size == fact["vocab_size"]
     net = fact["architecture"]
     if entry.family == "rnn_lm":
-        assert (task.core, task.hidden, task.embedding) == (
-            net["core"],
-            net["hidden_size"],
-            net["embedding_size"],
-        )
+        theirs = (net["core"], net["hidden_size"], net["embedding_size"])
+        assert (task.core, task.hidden, task.embedding) == theirs
     else:
-        assert (task.num_layers, task.num_heads, task.d_model) == (
-            net["num_layers"],
-            net["num_heads"],
-            net["d_model"],
-        )
-        assert task.dropout == net["dropout_rate"]
+        theirs = (net["num_layers"], net["num_heads"], net["d_model"], net["dropout_rate"])
+        assert (task.num_layers, task.num_heads, task.d_model, task.dropout) == theirs
 
 
 def test_mask_arithmetic_by_hand(key):
     """Two sequences of three: the input's padding decides what counts, and the mean is over what counts."""
     task = RecurrentLM.of(documents(length=3, vocab_size=5), length=3, embedding=2, hidden=2, batch_size=2)
     params = jax.tree.map(jnp.zeros_like, task.init(key)[0])
-    bias = np.log(
-        [1.0, 2.0, 3.0, 4.0, 10.0]
-    )  # the logits of every position: probabilities 1, 2, 3, 4, 10 of 20
+    bias = np.log([1.0, 2.0, 3.0, 4.0, 10.0])  # logits of every position: 1, 2, 3, 4, 10 of 20
     params["linear_0"]["b"] = jnp.asarray(bias, jnp.float32)
     batch = {"input": jnp.array([[4, 3, 0], [2, 0, 0]]), "target": jnp.array([[3, 0, 0], [0, 0, 1]])}
     loss, state, aux = task.loss(params, (), key, batch)
@@ -76,24 +66,12 @@ def initial_loss(entry, key, batch_size=4):
     return float(np.mean([loss(k) for k in jax.random.split(key, 3)]))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "RNNLM_lm1bbytes_Patch32_LSTM128_Embed64",
-        "RNNLM_lm1bbytes_Patch32_GRU128_Embed64",
-        "RNNLM_lm1bbytes_Patch32_VanillaRNN128_Embed64",
-        "RNNLM_lm1b32k_Patch32_LSTM256_Embed128",
-    ],
-)
-def test_a_recurrent_model_begins_with_a_uniform_guess(name, key):
-    vocab_size = 259 if "bytes" in name else 32_100
-    np.testing.assert_allclose(initial_loss(LANGUAGE_TASKS[name], key), math.log(vocab_size), rtol=0.03)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "tolerance"),
     [
+        ("RNNLM_lm1bbytes_Patch32_LSTM128_Embed64", 0.03),
+        ("RNNLM_lm1bbytes_Patch32_GRU128_Embed64", 0.03),
         ("TransformerLM_LM1B_MultiRuntime_0", 0.02),
         ("TransformerLM_LM1B_MultiRuntime_5", 0.02),
         ("RNNLM_lm1b32k_Patch32_VanillaRNN256_Embed128", 0.02),
@@ -141,22 +119,6 @@ def test_batches_are_documents_of_their_split(key):
     assert task.data.splits["train"].arrays["token"].dtype == jnp.uint16
 
 
-@pytest.mark.slow
-def test_tasks_of_other_corpora_stack_and_keep_their_note(key):
-    tasks = [transformer(n=20, note="a"), transformer(n=31, note="b", seed=1)]
-    assert [task.data_note for task in tasks] == ["a", "b"]
-    assert jax.tree.structure(tasks[0]) == jax.tree.structure(tasks[1])
-    keys = jax.random.split(key, 2)
-
-    @jax.jit
-    def loss(task, key):
-        return task.loss(task.init(key)[0], (), key, task.batch(key, "train"))[0]
-
-    together = jax.vmap(loss)(stack_tasks(tasks), keys)
-    for i, task in enumerate(tasks):
-        np.testing.assert_allclose(together[i], loss(task, keys[i]), rtol=1e-5)
-
-
 def test_another_corpus_by_name(tmp_path):
     folder = tmp_path / "karpathy" / "tiny_shakespeare"
     write_text(folder, "train", [f"to be or not {i}" for i in range(30)])
@@ -170,22 +132,15 @@ def test_another_corpus_by_name(tmp_path):
     assert task.corpus == "tiny_shakespeare"
     assert task.vocabulary == "byte-pair encoding of 32,100 ids trained on the corpus"
     assert jax.tree.structure(task).num_leaves == 8  # tokens and their number, four times
-    digits = make("ImageMLP_Digits8_Relu32_bs64", **folders, lm_corpus="tiny_shakespeare")
-    assert digits.name == "ImageMLP_Digits8_Relu32_bs64"
-    with pytest.raises(
-        ValueError, match=r"Unknown text dataset 'shakespeare'\. Did you mean 'tiny_shakespeare'"
-    ):
+    with pytest.raises(ValueError, match=r"'shakespeare'\. Did you mean 'tiny_shakespeare'"):
         make(name, **folders, lm_corpus="shakespeare")
 
 
+@pytest.mark.usefixtures("no_hub")
 @pytest.mark.parametrize(
     "name", ["TransformerLM_LM1B_MultiRuntime_0", "RNNLM_wikipediaen32k_Patch32_LSTM256_Embed128"]
 )
-def test_nothing_takes_the_place_of_a_missing_corpus(name, tmp_path, monkeypatch):
-    def unreachable(*args, **kwargs):
-        raise ConnectionError("no route to host")
-
-    monkeypatch.setattr("datasets.load_dataset", unreachable)
+def test_nothing_takes_the_place_of_a_missing_corpus(name, tmp_path):
     with pytest.raises(DatasetNotFoundError, match="another corpus, by lm_corpus"):
         make(name, data_dir=tmp_path, cache_dir=tmp_path / "cache")
 
@@ -206,9 +161,3 @@ def test_nothing_takes_the_place_of_a_missing_corpus(name, tmp_path, monkeypatch
 def test_bad_configuration(kind, config, message):
     with pytest.raises(ValueError, match=message):
         kind.of(documents(), **{"length": 6, **config})
-
-
-def test_made_names():
-    assert recurrent("LSTM").name == "RNNLM_ours32k_Patch6_LSTM4_Embed3_bs5"
-    assert transformer(0.1).name == "TransformerLM_ours32k_Patch6_2layer_8width_3heads_dropout0.1_bs5"
-    assert dataclasses.replace(transformer()).data_note == "ours"

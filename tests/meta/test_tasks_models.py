@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from celo.meta.data import ImageData, ImageSplit
+from celo.meta.data import SPLITS, ImageData, ImageSplit
 from celo.meta.tasks import ImageClassifier
 from celo.meta.tasks.convnet import ConvNet
 from celo.meta.tasks.image_mlp import Perceptron
@@ -25,17 +25,13 @@ def noise_images(pixels, channels=3, n=16):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (n, pixels, pixels, channels), np.uint8)
     split = ImageSplit(images, (np.arange(n) % CLASSES).astype(np.int32))
-    return ImageData(
-        "noise", dict.fromkeys(("train", "inner_valid", "outer_valid", "test"), split), CLASSES, 255
-    )
+    return ImageData("noise", dict.fromkeys(SPLITS, split), CLASSES, 255)
 
 
 def perturbed(params):
     """Parameters none of which is zero or one."""
     rng = np.random.default_rng(1)
-    return jax.tree.map(
-        lambda leaf: np.asarray(leaf) + rng.normal(0, 0.3, leaf.shape).astype(np.float32), params
-    )
+    return jax.tree.map(lambda x: np.asarray(x) + rng.normal(0, 0.3, x.shape).astype(np.float32), params)
 
 
 def init(network, key, images):
@@ -88,9 +84,8 @@ def test_convolutions_apply_the_activation_before_the_norm(norm, axes, key):
             np.testing.assert_allclose(moving["var"], 0.9 + 0.1 * x.var(axis=axes), atol=1e-6)
         if norm is not None:
             x = normalise(x, params[f"norm_{i}"], axes)
-    logits = x.mean(axis=(1, 2)) @ np.asarray(params["linear"]["kernel"]) + np.asarray(
-        params["linear"]["bias"]
-    )
+    kernel, bias = (np.asarray(params["linear"][part]) for part in ("kernel", "bias"))
+    logits = x.mean(axis=(1, 2)) @ kernel + bias
     labels = np.asarray(batch["label"])
     expected = np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(6), labels])
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
@@ -125,10 +120,12 @@ def test_dropout_comes_before_the_activation_and_not_on_the_output(key):
     assert abs(dropped.mean() - rate) < 0.03
 
 
+def small(**config):
+    return ImageClassifier.of(noise_images(2), Perceptron((3,)), **config)
+
+
 def test_squared_error_is_the_mean_over_batch_and_classes(key):
-    task = ImageClassifier.of(
-        noise_images(2), Perceptron((3,)), batch_size=5, objective="squared_error", normalization="tenfold"
-    )
+    task = small(batch_size=5, objective="squared_error", normalization="tenfold")
     params, state = task.init(key)
     zero = jax.tree.map(jnp.zeros_like, params)
     zero["linear_1"]["bias"] = jnp.full(CLASSES, 0.25)
@@ -219,6 +216,9 @@ def test_first_losses_are_near_a_uniform_guess_and_gradients_finite(name, key):
         (lambda: VisionTransformer(8, 16, 3, 1), "heads must divide the width 8, got 3"),
         (lambda: MLPMixer(8, 0, 16, 1), "token_width must be .* got 0"),
         (lambda: ResNet((1, 1, 1), (4, 4, 4)), "must have four entries"),  # pyright: ignore[reportArgumentType]
+        (lambda: small(objective="mse"), "Unknown objective 'mse'"),
+        (lambda: small(normalization="clipped"), "Unknown normalization 'clipped'. Did you mean 'clip'"),
+        (lambda: small(batch_size=0), "batch_size must be .* got 0"),
     ],
 )
 def test_bad_networks(make, message):
@@ -227,21 +227,12 @@ def test_bad_networks(make, message):
 
 
 @pytest.mark.parametrize(
-    ("config", "message"),
+    ("window", "stride", "pixels"),
     [
-        ({"objective": "mse"}, "Unknown objective 'mse'"),
-        ({"normalization": "clipped"}, "Unknown normalization 'clipped'. Did you mean 'clip'"),
-        ({"batch_size": 0}, "batch_size must be .* got 0"),
+        *(((3, 3), (1, 1), (7, 7)), ((3, 3), (2, 2), (8, 6)), ((2, 5), (2, 3), (7, 7))),
+        *(((1, 1), (2, 2), (8, 6)), ((2, 5), (1, 1), (1, 1))),
     ],
 )
-def test_bad_tasks(config, message):
-    with pytest.raises(ValueError, match=message):
-        ImageClassifier.of(noise_images(2), Perceptron((3,)), **config)
-
-
-@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (2, 3)])
-@pytest.mark.parametrize("window", [(3, 3), (1, 1), (2, 5)])
-@pytest.mark.parametrize("pixels", [(7, 7), (8, 6), (1, 1)])
 def test_a_product_is_the_library_s_convolution(window, stride, pixels, key):
     images = jax.random.normal(key, (2, *pixels, 3))
     kernel = jax.random.normal(jax.random.fold_in(key, 1), (*window, 3, 4))

@@ -4,9 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
-from celo.meta.tasks import networks
 from celo.meta.tasks.layers import WIDE, apply_mlp, apply_mlp_by_rows, dense, dot_general, init_mlp, is_wide
 
 SIZES = (3, 1100)  # inputs of few features, and of enough that they are copied
@@ -86,12 +84,6 @@ def test_layers_by_rows_are_layers_by_columns(key, features):
         close(*gradients)
 
 
-def test_what_is_no_product_of_two_matrices_goes_to_the_library(key):
-    x, y = jax.random.normal(key, (2, 3, 4)), jax.random.normal(key, (4, 5))
-    close(dot_general(x, y, (((2,), (0,)), ((), ()))), x @ y)
-    close(dot_general(y, y, (((0,), (0,)), ((), ()))), y.T @ y)
-
-
 @pytest.mark.lenient(reason="mixes dtypes on purpose")
 def test_dtypes_and_precision_are_those_of_the_library(key):
     inputs, weights, _ = drawn(key, SIZES[1])
@@ -102,15 +94,3 @@ def test_dtypes_and_precision_are_those_of_the_library(key):
         assert {leaf.dtype for leaf in jax.grad(lambda p: jnp.sum(dense(*p)))((x, w))} == {x.dtype}
     wanted = {"precision": None, "preferred_element_type": jnp.float32}
     assert dot_general(half.T, half, (((1,), (0,)), ((), ())), **wanted).dtype == jnp.float32
-
-
-def test_dense_layers_of_flax_take_it(key):
-    layer, plain = networks.dense(4, "a"), nn.Dense(4)
-    x = jax.random.normal(key, (3, SIZES[1]))
-    params = layer.init(key, x)
-    assert layer.dot_general is dot_general
-    found, expected = (
-        jax.value_and_grad(lambda params, of=of: jnp.sum(jnp.sin(jnp.asarray(of.apply(params, x)))))(params)
-        for of in (layer, plain)
-    )
-    close(found, expected)

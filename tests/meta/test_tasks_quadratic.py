@@ -55,8 +55,3 @@ def test_normalizer():
 def test_bad_configuration(arguments, message):
     with pytest.raises(ValueError, match=message):
         Quadratic.of(**arguments)
-
-
-def test_bad_split(key):
-    with pytest.raises(ValueError, match="split must be one of"):
-        Quadratic.of([1.0]).batch(key, "validation")

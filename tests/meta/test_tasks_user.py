@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from celo.meta.tasks import ESWrapped, Task, check_name, make, parameter_shapes, pytree, stack_tasks, static
+from celo.meta.tasks import ESWrapped, check_name, make, parameter_shapes, stack_tasks
 from celo.meta.tasks.registry import find
 
 SOURCE = """
@@ -85,11 +85,8 @@ def module(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "width"),
     [
-        ("ripple:task", 16),
-        ("ripple:made", 8),
-        ("ripple:read", 4),
-        ("ripple:Ripple", 16),
-        ("ripple:Nested.task", 16),
+        (f"ripple:{o}", n)
+        for o, n in (("task", 16), ("made", 8), ("read", 4), ("Ripple", 16), ("Nested.task", 16))
     ],
 )
 def test_objects_and_functions(name, width, key):
@@ -132,23 +129,14 @@ def test_it_stacks_and_is_wrapped(key):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        (
-            "riple:task",
-            r"cannot import 'riple' \(.*No module named 'riple'\)\. Looked in the working folder /",
-        ),
-        ("no.module:task", r"cannot import 'no.module' \(ModuleNotFoundError: No module named 'no'\)"),
-        ("broken:task", r"cannot import 'broken' \(ZeroDivisionError: division by zero\)"),
-        (
-            "needy:task",
-            r"cannot import 'needy' \(ModuleNotFoundError: No module named 'a_module_of_nobody'\)",
-        ),
+        ("riple:task", r"cannot import 'riple' .*No module named 'riple'\)\. Looked in the working folder /"),
+        ("no.module:task", "cannot import 'no.module' .*No module named 'no'"),
+        ("broken:task", "cannot import 'broken' .*ZeroDivisionError: division by zero"),
+        ("needy:task", "cannot import 'needy' .*No module named 'a_module_of_nobody'"),
         ("ripple:tsk", r"has no 'tsk'\. Did you mean 'task'"),
         ("ripple:failing", "the function raised OSError: no such file"),
         ("ripple:greedy", "must take no arguments or data_dir alone; it requires a, b"),
-        (
-            "ripple:number",
-            "expected a celo.meta.tasks.Task or a function .* got 3 of int; it lacks init, loss, batch",
-        ),
+        ("ripple:number", "expected a celo.meta.tasks.Task .* got 3 of int; it lacks init, loss, batch"),
         ("ripple:foreign", r"of Foreign; it lacks init, batch \(or sample and gather\)"),
         ("ripple:lossless", r"of Lossless; it lacks loss, batch \(or sample and gather\)"),
         ("ripple:undecorated", "decorate Undecorated with celo.meta.tasks.pytree"),
@@ -177,17 +165,3 @@ def test_malformed_names(name):
 def test_unknown_names(call, name, nearest):
     with pytest.raises(ValueError, match=f"Unknown task {name!r}.*{nearest}"):
         call(name)
-
-
-def test_a_task_without_batches_says_so(key):
-    @pytree
-    class Empty(Task):
-        size: int = static(default=1)
-
-    for call in (
-        lambda: Empty().batch(key, "train"),
-        lambda: Empty().init(key),
-        lambda: Empty().loss({}, (), key, {}),
-    ):
-        with pytest.raises(NotImplementedError, match="Empty must define"):
-            call()

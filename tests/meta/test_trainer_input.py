@@ -2,14 +2,12 @@
 
 import dataclasses
 
-import datasets
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import celo
-from celo._core import safetensors_file, trees
+from celo._core import safetensors_file
 from celo.meta import trainer
 from celo.meta.data import DatasetNotFoundError
 from celo.meta.presets import preset
@@ -17,6 +15,7 @@ from celo.meta.recipe import Stage
 from celo.meta.runs.config_file import NAME
 from celo.meta.runs.run import RunFolder
 from celo.meta.trainer import Settings, meta_train
+from tests.celo.checkpoint_contents import FLAT, HEADER, NOT_A_NUMBER, THETA, replaced
 
 STAGE = Stage(iterations=2, problems=2, truncation=2, horizon_low=2, horizon_high=4)
 RECIPE = dataclasses.replace(
@@ -51,13 +50,9 @@ def test_a_variable_that_decides_is_checked(monkeypatch):
         Settings(tracker="wandb")
 
 
+@pytest.mark.usefixtures("no_hub")
 def test_missing_data(tmp_path, monkeypatch):
     """The one error that names the set, the folder and the ways to get it."""
-
-    def unreachable(*args, **kwargs):
-        raise ConnectionError("no route to host")
-
-    monkeypatch.setattr(datasets, "load_dataset", unreachable)
     monkeypatch.setenv("CELO_CACHE", str(tmp_path / "cache"))
     (tmp_path / "data").mkdir()
     recipe = dataclasses.replace(RECIPE, validation_tasks=("ImageMLP_Mnist8_Relu32_bs64",))
@@ -71,22 +66,15 @@ def test_run_folder_of_another_recipe(tmp_path):
         run.save(2, {"x": np.zeros(1)})
     before = (run_dir / NAME).read_bytes()
     other = RECIPE.change_stages({"sigma": 0.02}, {})
-    with pytest.raises(
-        ValueError, match=r"another configuration:\n  stage1\.sigma: 0\.01 in the run, 0\.02 requested"
-    ):
+    with pytest.raises(ValueError, match=r"stage1\.sigma: 0\.01 in the run, 0\.02 requested"):
         meta_train(other, run_dir, QUIET)
     assert (run_dir / NAME).read_bytes() == before
 
 
-@pytest.fixture(scope="module")
-def theta():
-    return celo.learned_optimizer("celo").init(jax.random.key(0))
-
-
 @pytest.fixture
-def saved(theta, tmp_path):
+def saved(tmp_path):
     path = tmp_path / "theta.safetensors"
-    celo.save(path, "celo", {"stage": 1}, theta)
+    celo.save(path, "celo", {"stage": 1}, THETA)
     return path
 
 
@@ -94,53 +82,30 @@ def starting_from(path, **fields):
     return dataclasses.replace(RECIPE, init=str(path), **fields)
 
 
-def test_missing_checkpoint(tmp_path, saved):
-    refused(
-        tmp_path,
-        FileNotFoundError,
-        "no file .*thet.safetensors.*Did you mean 'theta.safetensors'",
-        starting_from(tmp_path / "thet.safetensors"),
-    )
-    refused(tmp_path, FileNotFoundError, "no packaged weights and no file 'cello'", starting_from("cello"))
+def test_checkpoints_that_are_missing_or_of_another_optimizer(tmp_path, saved):
+    linear = tmp_path / "linear.safetensors"
+    celo.save(linear, "celo", {"form": "linear"}, THETA)
+    adam = starting_from(saved, optimizer="learnable_adam")
+    for error, message, recipe in (
+        (FileNotFoundError, "Did you mean 'theta.safetensors'", starting_from(tmp_path / "thet.safetensors")),
+        (FileNotFoundError, "no packaged weights and no file 'cello'", starting_from("cello")),
+        (ValueError, r"holds meta-parameters of Celo\(.*not of LearnableAdam", adam),
+        (ValueError, "form='linear'.*not of .*form='exp'", starting_from(linear)),
+        (ValueError, "form='linear'", RECIPE.change_stages({}, {"init": str(linear)})),
+    ):
+        refused(tmp_path, error, message, recipe)
 
 
-def test_checkpoint_of_another_optimizer(tmp_path, saved):
-    recipe = starting_from(saved, optimizer="learnable_adam")
-    refused(tmp_path, ValueError, r"holds meta-parameters of Celo\(.*not of LearnableAdam", recipe)
-
-
-def test_checkpoint_of_another_configuration(tmp_path, theta):
-    path = tmp_path / "linear.safetensors"
-    celo.save(path, "celo", {"form": "linear"}, theta)
-    refused(tmp_path, ValueError, "form='linear'.*not of .*form='exp'", starting_from(path))
-
-
-def test_checkpoint_of_the_second_stage(tmp_path, theta):
-    path = tmp_path / "linear.safetensors"
-    celo.save(path, "celo", {"form": "linear"}, theta)
-    refused(tmp_path, ValueError, "form='linear'", RECIPE.change_stages({}, {"init": str(path)}))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda x: x.at[0].set(jnp.nan), "mlp/b0.*not finite|not finite.*mlp/b0"),
-        (lambda x: x[:-1], r"theta does not fit|b0"),
-    ],
-    ids=["not-finite", "another-shape"],
-)
-def test_checkpoint_with_wrong_numbers(tmp_path, theta, saved, change, message):
-    """Files that `celo.save` would not write, with a valid checksum."""
-    flat = trees.flatten({**theta, "mlp": {**theta["mlp"], "b0": change(theta["mlp"]["b0"])}})
-    header = safetensors_file.decode_header(saved.read_bytes(), "saved")
-    header = {name: header[name] for name in ("optimizer", "config", "provenance")}
-    saved.write_bytes(safetensors_file.encode(header, {path: np.asarray(x) for path, x in flat.items()}))
-    refused(tmp_path, ValueError, message, starting_from(saved))
-
-
-def test_truncated_checkpoint(tmp_path, saved):
+def test_damaged_checkpoints(tmp_path, saved):
+    """Cut short; and two that `celo.save` would not write, with a valid checksum."""
     saved.write_bytes(saved.read_bytes()[:-100])
     refused(tmp_path, ValueError, "truncated or corrupt", starting_from(saved))
+    for flat, message in (
+        (replaced("mlp/b2", NOT_A_NUMBER), "not finite"),
+        (replaced("mlp/b0", FLAT["mlp/b0"][:-1]), "theta does not fit"),
+    ):
+        saved.write_bytes(safetensors_file.encode(HEADER, flat))
+        refused(tmp_path, ValueError, message, starting_from(saved))
 
 
 class Nothing:

@@ -72,10 +72,7 @@ def run_out_of_room(path: str, limit: str) -> None:
     assert checkpoints.steps() == [1]
     _assert_restored(checkpoints, 1)
     checkpoints.save(3, state(3))
-    assert sorted(entry.name for entry in Path(path).iterdir()) == [
-        "00000001.safetensors",
-        "00000003.safetensors",
-    ]
+    assert sorted(int(entry.stem) for entry in Path(path).iterdir()) == [1, 3]
     _assert_restored(checkpoints, 3)
 
 
@@ -101,13 +98,7 @@ def train_until_stopped(path: str) -> None:
 
 
 PROGRAMS = {
-    program.__name__: program
-    for program in (
-        save_forever,
-        hold,
-        run_out_of_room,
-        train_until_stopped,
-    )
+    program.__name__: program for program in (save_forever, hold, run_out_of_room, train_until_stopped)
 }
 
 if __name__ == "__main__":

@@ -25,14 +25,11 @@ def test_a_new_run_writes_down_what_it_is(tmp_path: Path) -> None:
     content = read_config(path)
     assert content["config"] == CONFIG | {"outer": {"lr": 3e-4, "clip": "Infinity"}}
     made = content["provenance"]
-    assert made["versions"]["jax"] == jax.__version__
-    assert made["versions"]["numpy"] == np.__version__
+    assert (made["versions"]["jax"], made["versions"]["numpy"]) == (jax.__version__, np.__version__)
     assert set(made["versions"]) == {"python", "celo", "jax", "jaxlib", "numpy", "optax"}
-    assert made["devices"] == {
-        "platform": jax.devices()[0].platform,
-        "kind": jax.devices()[0].device_kind,
-        "count": jax.device_count(),
-    }
+    device = jax.devices()[0]
+    expected = {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()}
+    assert made["devices"] == expected
     assert made["git"] is None or len(made["git"]["revision"]) == 40
     assert made["created"].endswith("+00:00")
     assert content["resumed"] == []
@@ -52,13 +49,10 @@ def test_another_configuration_is_refused_key_by_key(tmp_path: Path) -> None:
     other = {"stage": 2, "outer": {"lr": 1e-3, "clip": float("inf"), "decay": 0.1}}
     with pytest.raises(ValueError, match="another configuration") as raised:
         open_run(path, other)
-    message = str(raised.value)
-    assert "\n  stage: 1 in the run, 2 requested\n" in message
-    assert "\n  outer.lr: 0.0003 in the run, 0.001 requested\n" in message
-    assert "\n  tasks: ['mnist', 'cifar10'] in the run, '<absent>' requested\n" in message
-    assert "\n  outer.decay: '<absent>' in the run, 0.1 requested\n" in message
-    assert "outer.clip" not in message
-    assert "--run-dir" in message
+    lines = str(raised.value).splitlines()
+    for found in ("stage: 1", "outer.lr: 0.0003", "tasks: ['mnist', 'cifar10']", "outer.decay: '<absent>'"):
+        assert any(line.startswith(f"  {found} in the run, ") for line in lines)
+    assert "outer.clip" not in str(raised.value)
     open_run(path).close()  # the refusal let go of the lock
 
 
@@ -96,16 +90,8 @@ def test_other_versions_warn_and_are_recorded(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     "content",
-    [
-        b"",
-        b'{"config": {',
-        b"\xff\xfe\x00",
-        b'{"config": {}, "provenance": {}}',
-        b'{"config": 1}',
-        b"[]",
-        b"[" * 100_000,
-    ],
-    ids=["empty", "cut", "not text", "section missing", "wrong type", "list", "deep"],
+    [b"", b"\xff\xfe\x00", b'{"config": {}, "provenance": {}}', b'{"config": 1}', b"[]", b"[" * 100_000],
+    ids=["empty", "not text", "section missing", "wrong type", "list", "deep"],
 )
 def test_a_corrupt_config_is_refused(tmp_path: Path, content: bytes) -> None:
     open_run(tmp_path / "run").close()

@@ -1,13 +1,12 @@
 """What a run folder survives, with real processes: kill -9, a full disk, a second process, signals."""
 
-import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,33 +14,14 @@ import pytest
 from celo.meta.runs.checkpoints import Checkpoints
 from celo.meta.runs.lock import lock_folder
 from celo.meta.runs.metrics import read_metrics
+from celo.meta.runs.signals import stop_on_signals
+from tests.meta.conftest import Start
 from tests.meta.runs.run_child import is_state, state
 
-ROOT = Path(__file__).resolve().parents[3]
-Start = Callable[..., subprocess.Popen[str]]
 
-
-@pytest.fixture
-def start() -> Generator[Start, None, None]:
-    """Start a program of `run_child` by name; whatever still runs at the end of the test is killed."""
-    children: list[subprocess.Popen[str]] = []
-
-    def started(*arguments: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-        command = [*prefix, sys.executable, "-m", "tests.meta.runs.run_child", *arguments]
-        child = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment()
-        )
-        children.append(child)
-        return child
-
-    yield started
-    for child in children:
-        child.kill()
-        child.communicate()
-
-
-def _environment() -> dict[str, str]:
-    return os.environ | {"JAX_PLATFORMS": "cpu"}
+def program(*arguments: str) -> list[str]:
+    """The command line of a program of `run_child`."""
+    return [sys.executable, "-m", "tests.meta.runs.run_child", *arguments]
 
 
 def _read_until(child: subprocess.Popen[str], word: str, count: int = 1) -> list[str]:
@@ -58,7 +38,7 @@ def _read_until(child: subprocess.Popen[str], word: str, count: int = 1) -> list
 
 def _kill_and_check(start: Start, folder: Path, chance: random.Random) -> int:
     """Kill a saving child at a random moment of a save; what is left must be whole, and not too old."""
-    child = start("save_forever", str(folder))
+    child = start(program("save_forever", str(folder)))
     _read_until(child, "saving", count=chance.randint(1, 4))
     time.sleep(chance.uniform(0.0, 0.12))
     child.send_signal(signal.SIGKILL)
@@ -91,7 +71,7 @@ def test_killed_while_saving(start: Start, tmp_path: Path, kills: int, seed: int
 
 
 def test_file_size_limit_leaves_the_earlier_checkpoint(start: Start, tmp_path: Path) -> None:
-    out, errors = start("run_out_of_room", str(tmp_path / "run"), str(2_000_000)).communicate()
+    out, errors = start(program("run_out_of_room", str(tmp_path / "run"), "2000000")).communicate()
     assert "checkpoint at step 2 could not be written" in out, errors
     assert "File too large. Earlier checkpoints are intact (step 1)" in out
     assert out.endswith("restored 1\nrestored 3\n"), errors
@@ -101,16 +81,14 @@ def test_full_disk_leaves_the_earlier_checkpoint(start: Start, tmp_path: Path) -
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
         pytest.skip("needs a new mount namespace (unshare -rm) for a small disk")
     mount = f"mount -t tmpfs -o size=3m tmpfs '{tmp_path}' && exec \"$@\""
-    child = start(
-        "run_out_of_room", str(tmp_path / "run"), "0", prefix=("unshare", "-rm", "sh", "-c", mount, "-")
-    )
-    out, errors = child.communicate()
+    command = program("run_out_of_room", str(tmp_path / "run"), "0")
+    out, errors = start(["unshare", "-rm", "sh", "-c", mount, "-", *command]).communicate()
     assert "No space left on device. Earlier checkpoints are intact (step 1)" in out, errors
     assert out.endswith("restored 1\nrestored 3\n"), errors
 
 
 def test_lock_names_its_holder_and_ends_with_it(start: Start, tmp_path: Path) -> None:
-    child = start("hold", str(tmp_path))
+    child = start(program("hold", str(tmp_path)))
     _read_until(child, "locked")
     with pytest.raises(BlockingIOError, match=rf"in use by process {child.pid} on .*another folder"):
         lock_folder(tmp_path)
@@ -131,7 +109,7 @@ def test_a_lock_follows_no_link(tmp_path: Path) -> None:
 def test_signal_stops_at_a_checkpoint(
     start: Start, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    child = start("train_until_stopped", str(tmp_path / "run"))
+    child = start(program("train_until_stopped", str(tmp_path / "run")))
     _read_until(child, "ready")
     child.send_signal(number)
     out, errors = child.communicate()
@@ -141,3 +119,17 @@ def test_signal_stops_at_a_checkpoint(
     assert found is not None
     assert is_state(found[1], found[0])
     assert f"stopped {found[0]}\n" in out
+
+
+def test_signals_are_requests_and_handlers_come_back() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with stop_on_signals() as stop:
+        assert (stop.requested, stop.exit_code, stop.signal) == (False, 0, None)
+        signal.raise_signal(signal.SIGTERM)
+        assert (stop.requested, stop.exit_code, stop.signal) == (True, 143, signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # a scheduler repeats itself; a person insists
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+    with ThreadPoolExecutor() as pool, pytest.raises(RuntimeError, match="outside the main thread"):
+        pool.submit(stop_on_signals().__enter__).result()

@@ -269,19 +269,12 @@ def read_file(path: Path, log: Callable[[str], None] = warnings.warn) -> list[Tr
 
 def _rows(table: pa.Table) -> Iterator[Training]:
     """The trainings in a table of `SCHEMA`."""
-    curves = {name for name in SCHEMA.names if pa.types.is_large_list(SCHEMA.field(name).type)}
-
-    def value(name: str, scalar: pa.Scalar) -> Any:
-        if name in curves and scalar.is_valid:
-            return scalar.values.to_numpy(zero_copy_only=False)
-        return dict(scalar.as_py()) if pa.types.is_map(scalar.type) and scalar.is_valid else scalar.as_py()
-
-    for record in range(table.num_rows):
-        values = {name: value(name, table.column(name)[record]) for name in SCHEMA.names}
+    needed = [field.name for field in _FIELDS if field.name != "eta"]
+    if absent := [name for name in needed if table[name].null_count]:
+        raise ValueError(f"a row has no {', '.join(absent)}")
+    for values in table.to_pandas(maps_as_pydicts="strict", use_threads=False).to_dict("records"):
         evaluations = {name: values.pop(name) for name in EVALUATIONS}
         kept = {name: curve for name, curve in evaluations.items() if curve is not None}
-        if absent := [name for name, value in values.items() if value is None and name != "eta"]:
-            raise ValueError(f"row {record} has no {', '.join(absent)}")
         yield Training(evaluations=kept, **values)
 
 
@@ -301,5 +294,5 @@ def _plain(value: Any) -> Any:
 
 
 def _slug(name: str) -> str:
-    """The name as part of a file's name; the digest of the keys distinguishes equal slugs."""
-    return re.sub(r"[^A-Za-z0-9_.@+-]+", "-", name)[:80]
+    """The name as part of a file's name, which no dot hides; the digest of the keys tells equal ones apart."""
+    return re.sub(r"^\.|[^A-Za-z0-9_.@+-]+", "-", name)[:80]

@@ -16,9 +16,9 @@ import jax
 from celo._core.names import unknown_name
 from celo.evaluation.grids import GRIDS
 from celo.evaluation.optimizers import Optimizer, parse, source_digest
+from celo.evaluation.plan import EvaluatedTraining
 from celo.evaluation.requested import Meaning, Pair, Requested, check_folder
 from celo.evaluation.results import PROTOCOL, ROWS
-from celo.evaluation.training import EvaluatedTraining
 from celo.meta.data.cache import cache_folder
 from celo.meta.data.catalog import TEXT_DATASETS
 from celo.meta.data.errors import DatasetNotFoundError

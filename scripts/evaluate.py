@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from celo.meta.runs.files import check_folder
 from celo.scripts import checks
 
 if TYPE_CHECKING:
@@ -99,9 +100,36 @@ class Evaluate:
 
     def check(self) -> None:
         """Checks the folders."""
-        checks.output_folder(self.out, "evaluation.json")
+        check_folder(self.out)
         if self.share_baselines and self.baselines is not None:
-            checks.output_folder(self.baselines)
+            check_folder(self.baselines)
+
+    def run(self) -> int:
+        """Trains what is missing; 0 = all is done, 1 = something failed, 128 + n = stopped by signal n."""
+        from celo.evaluation.cluster import jobs, run_on_ray
+        from celo.evaluation.scores import REFERENCE
+        from celo.scripts import pipeline
+        from celo.scripts.devices import Devices, set_up
+
+        request = self.request()
+        set_up(Devices(self.host_devices))
+        if self.print_commands:
+            log = partial(print, file=sys.stderr)
+            print("\n".join(self.command_for(task, text) for task, text in jobs(request, log)))
+            return 0
+        cluster = {"address": self.ray_address, "cpus": self.cpus_per_job, "retries": self.retries}
+        on_ray = partial(run_on_ray, **cluster)
+        outcome, code = pipeline.train(request, on_ray if self.cluster == "ray" else pipeline.run)
+        if not outcome.missing:
+            print(f"All trainings are done: {self.out}. Scores: celo report {self.out}")
+            if self.tracker == "wandb":
+                self.track(request)
+            if REFERENCE not in pipeline.read_requested(request.folder).optimizers:
+                print(
+                    f"Scores are relative to {REFERENCE}, which this folder lacks: run the same command with "
+                    f"--optimizers {REFERENCE}"
+                )
+        return code
 
     def request(self) -> Request:
         """The evaluation, with paths that mean the same in any working folder.
@@ -146,16 +174,9 @@ class Evaluate:
         from celo.meta.data.source import DATA_VARIABLE
 
         data_dir = self.data_dir or os.environ.get(DATA_VARIABLE)
-        alone = dataclasses.replace(
-            self,
-            suite=None,
-            tasks=(task,),
-            optimizers=(anywhere(optimizer),),
-            data_dir=Path(data_dir) if data_dir else None,
-            cluster="none",
-            print_commands=False,
-        )
-        words = _arguments(alone.anywhere())
+        pair: dict[str, Any] = {"suite": None, "tasks": (task,), "optimizers": (anywhere(optimizer),)}
+        pair |= {"data_dir": Path(data_dir) if data_dir else None, "cluster": "none", "print_commands": False}
+        words = _arguments(dataclasses.replace(self, **pair).anywhere())
         # -P: a package named celo in the working folder is not imported instead.
         return checks.command_line([sys.executable, "-P", "-m", "celo.scripts.evaluate", *words])
 
@@ -184,36 +205,7 @@ def _arguments(command: Evaluate) -> Iterator[str]:
             yield from map(str, value if isinstance(value, tuple) else [value])
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; 0 = everything is done, 1 = something failed, 128 + n = stopped by signal n."""
-    with checks.exit_with():
-        command = checks.parse(Evaluate, argv, "celo evaluate", __doc__, gone=GONE)
-        from celo.evaluation.cluster import jobs, run_on_ray
-        from celo.evaluation.scores import REFERENCE
-        from celo.scripts import pipeline
-        from celo.scripts.devices import Devices, set_up
-
-        request = command.request()
-        set_up(Devices(command.host_devices))
-        if command.print_commands:
-            log = partial(print, file=sys.stderr)
-            print("\n".join(command.command_for(task, text) for task, text in jobs(request, log)))
-            return 0
-        cluster = {"address": command.ray_address, "cpus": command.cpus_per_job, "retries": command.retries}
-        on_ray = partial(run_on_ray, **cluster)
-        outcome, stop = pipeline.train(request, on_ray if command.cluster == "ray" else pipeline.run)
-        code = pipeline.conclude(outcome, stop)
-        if not outcome.missing:
-            print(f"All trainings are done: {command.out}. Scores: celo report {command.out}")
-            if command.tracker == "wandb":
-                command.track(request)
-            if REFERENCE not in pipeline.read_requested(request.folder).optimizers:
-                print(
-                    f"Scores are relative to {REFERENCE}, which this folder lacks: run the same command with "
-                    f"--optimizers {REFERENCE}"
-                )
-        return code
-
+main = checks.program(Evaluate, "celo evaluate", __doc__, gone=GONE)
 
 if __name__ == "__main__":
     sys.exit(main())

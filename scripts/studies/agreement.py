@@ -178,16 +178,12 @@ class Command:
                 "number between 0 and 1"
             )
 
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; 0 = all agree, 1 = some do not."""
-    with checks.exit_with():
-        command = checks.parse(Command, argv, "agreement", __doc__)
-        asked = [(read_requested(folder), read(folder, print)) for folder in command.folders]
+    def run(self) -> int:
+        """Prints the table; 0 = all agree, 1 = some do not."""
+        asked = [(read_requested(folder), read(folder, print)) for folder in self.folders]
         wanted = (rows for request, found in asked for rows in request.rows_of(found).values())
-        envelopes, curves = read_envelopes(command.envelope), adam_curves(itertools.chain(*wanted))
-        known = [one for one in curves if one.task in envelopes]
-        found = [agreement(one, envelopes[one.task], command.step) for one in known]
+        envelopes, curves = read_envelopes(self.envelope), adam_curves(itertools.chain(*wanted))
+        found = [agreement(one, envelopes[one.task], self.step) for one in curves if one.task in envelopes]
         if not found:
             raise ValueError("nothing to compare: no row of adam is on a task with a published envelope")
         print(table(found))
@@ -195,14 +191,14 @@ def main(argv: list[str] | None = None) -> int:
             print(f"\nWithout a published envelope: {', '.join(unpublished)}")
         # The best of fewer rates than requested may not be Adam's best.
         missing = (pair for request, rows in asked for pair in request.missing(rows))
-        lacking = [f"{label} on {task}" for task, label in missing if is_adam(label)]
-        if lacking:
+        if lacking := [f"{label} on {task}" for task, label in missing if is_adam(label)]:
             print(f"\nNot finished, so these tasks may differ more than they should: {', '.join(lacking)}")
-        off = [one.task for one in found if abs(one.ratio - 1) > command.within]
-        if off:
-            print(f"\nFurther off than {command.within:.0%}: {', '.join(off)}")
-    return int(bool(off))
+        if off := [one.task for one in found if abs(one.ratio - 1) > self.within]:
+            print(f"\nFurther off than {self.within:.0%}: {', '.join(off)}")
+        return int(bool(off))
 
+
+main = checks.program(Command, "agreement", __doc__)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -177,26 +177,24 @@ class Command:
         if not self.learning_rates or not all(rate > 0 for rate in self.learning_rates):
             raise ValueError(f"learning_rates is {self.learning_rates}; expected positive numbers")
 
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command."""
-    with checks.exit_with():
-        command = checks.parse(Command, argv, "batch_order", __doc__)
+    def run(self) -> None:
+        """Trains everything and prints the table."""
         set_up(Devices(host_devices=1))
-        envelopes = read_envelopes(command.envelope)
-        if unknown := [name for name in command.tasks if name not in envelopes]:
+        envelopes = read_envelopes(self.envelope)
+        if unknown := [name for name in self.tasks if name not in envelopes]:
             raise ValueError(f"there is no published envelope of {', '.join(unknown)}")
         found, words = [], []
-        for name in command.tasks:
-            task = make(name, command.data_dir)
+        for name in self.tasks:
+            task = make(name, self.data_dir)
             for order in ORDERS:
-                curves = adam_curves(task, command.learning_rates, command.seeds, command.steps, order)
-                found.append(agreement(curves, envelopes[name], command.steps))
+                curves = adam_curves(task, self.learning_rates, self.seeds, self.steps, order)
+                found.append(agreement(curves, envelopes[name], self.steps))
                 words.append(ORDERS[order])
                 print(f"{name}, {words[-1]}: {found[-1].ratio:.3f}", file=sys.stderr, flush=True)
         print(table(found, words))
-    return 0
 
+
+main = checks.program(Command, "batch_order", __doc__)
 
 if __name__ == "__main__":
     sys.exit(main())

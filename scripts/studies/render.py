@@ -43,6 +43,17 @@ class Render:
     root: Path = Path(__file__).resolve().parents[2]
     check_only: Annotated[bool, tyro.conf.arg(name="check")] = False
 
+    def run(self) -> int:
+        """Renders or compares all pages; 0 = they agree with the results, 1 = with --check, some do not."""
+        pages = [self.root / "README.md", *sorted((self.root / "docs").glob("*.md"))]
+        wanted = {path: page(path.read_text(), self.root / "docs" / "results") for path in pages}
+        stale = [path for path in pages if wanted[path] != path.read_text()]
+        for path in stale:
+            if not self.check_only:
+                write_atomically(path, wanted[path].encode())
+            print(f"{'differs from the results' if self.check_only else 'rendered'}: {path}")
+        return int(bool(stale) and self.check_only)
+
 
 def rendered(name: str, results: Path) -> str:
     """The text that a block's name means.
@@ -98,19 +109,7 @@ def page(text: str, results: Path) -> str:
     return BLOCK.sub(lambda block: block[1] + rendered(block[2], results) + block[4], text)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; 0 = all pages agree with the results, 1 = with --check, some do not."""
-    with checks.exit_with():
-        command = checks.parse(Render, argv, "render", __doc__)
-        pages = [command.root / "README.md", *sorted((command.root / "docs").glob("*.md"))]
-        wanted = {path: page(path.read_text(), command.root / "docs" / "results") for path in pages}
-        stale = [path for path in pages if wanted[path] != path.read_text()]
-        for path in stale:
-            if not command.check_only:
-                write_atomically(path, wanted[path].encode())
-            print(f"{'differs from the results' if command.check_only else 'rendered'}: {path}")
-    return int(bool(stale) and command.check_only)
-
+main = checks.program(Render, "render", __doc__)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from celo.baselines import eval_params, hand_designed
-from celo.evaluation import memory
+from celo.evaluation import training
 from celo.evaluation.optimizers import parse
+from celo.evaluation.plan import EvaluatedTraining
 from celo.evaluation.results import SPLITS
-from celo.evaluation.training import EvaluatedTraining, Program, StopRequestedError
+from celo.evaluation.training import Program, StopRequestedError
 from celo.meta.compile import jit
 from celo.meta.full_training import draw_samples, evaluate, evaluate_end, train
 from celo.meta.tasks import make
@@ -135,8 +136,8 @@ def device(free, platform="gpu"):
     ],
 )
 def test_the_batch_is_what_fits_unless_it_is_given(monkeypatch, on, count, batch, size):
-    monkeypatch.setattr(memory, "Program", FakeProgram)
-    assert memory.fitting_program(parse("adam"), BOWL, PLAN, KEY, count, on, batch).size == size
+    monkeypatch.setattr(training, "Program", FakeProgram)
+    assert training.fitting_program(parse("adam"), BOWL, PLAN, KEY, count, on, batch).size == size
 
 
 @pytest.mark.parametrize(
@@ -148,9 +149,9 @@ def test_the_batch_is_what_fits_unless_it_is_given(monkeypatch, on, count, batch
     ],
 )
 def test_too_little_memory_is_an_error_with_advice(monkeypatch, on, count, batch, message):
-    monkeypatch.setattr(memory, "Program", FakeProgram)
+    monkeypatch.setattr(training, "Program", FakeProgram)
     with pytest.raises(MemoryError, match=message):
-        memory.fitting_program(parse("adam"), BOWL, PLAN, KEY, count, on, batch)
+        training.fitting_program(parse("adam"), BOWL, PLAN, KEY, count, on, batch)
 
 
 def test_calls_of_any_length_give_the_same_and_compile_once(key):

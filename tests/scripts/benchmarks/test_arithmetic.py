@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from celo.evaluation.training import EvaluatedTraining
+from celo.evaluation.plan import EvaluatedTraining
 from celo.meta.tasks import make
 from celo.meta.tasks.layers import dense
 from celo.scripts.benchmarks.arithmetic import peak_gigaflops, product_operations, training_operations

@@ -50,7 +50,9 @@ def test_recipes_are_the_preset_for_the_optimizer(tmp_path):
 
 
 def test_a_meta_loss_that_is_not_finite_is_an_error(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(LearningCurves, "run", lambda self: [curve(), curve("velo", (1.0, np.nan, 1.0, 1.0))])
+    monkeypatch.setattr(
+        LearningCurves, "trained", lambda self: [curve(), curve("velo", (1.0, np.nan, 1.0, 1.0))]
+    )
     monkeypatch.setattr(learning_curves, "set_up", lambda devices: None)
     assert learning_curves.main(["--out", str(tmp_path)]) == 1
     assert "error: a meta-loss of velo is not finite" in capsys.readouterr().err

@@ -72,9 +72,6 @@ def summarise(table: ScoreTable, reps: int = 2000, seed: int = 0) -> tuple[Summa
     """Aggregate every kind of score, with intervals of ``reps`` bootstrap resamples.
 
     Every interval is drawn from the seed anew, so it does not depend on the other optimizers.
-
-    Raises:
-        ValueError: reps is below 1.
     """
 
     def summary(kind: Score) -> Summary:

@@ -130,10 +130,7 @@ class Program:
             settings: hyperparameters of each training, 1 to ``size`` of them.
             seeds: number of the seed of each.
             advanced: gets the fraction done, in (0, 1], after every call to the device.
-            stopped: asked after every such call; true to stop.
-
-        Raises:
-            StopRequestedError: ``stopped`` returned true.
+            stopped: asked after every such call; true to stop, with a StopRequestedError.
         """
         started = time.perf_counter()
         arguments = self._arguments(settings, seeds)

@@ -132,29 +132,14 @@ class Evaluate:
         return code
 
     def request(self) -> Request:
-        """The evaluation, with paths that mean the same in any working folder.
-
-        Raises:
-            ValueError: an unknown name, or a number out of range.
-        """
+        """The evaluation; ValueError for an unknown name, or a number out of range."""
         from celo.evaluation.suites import tasks_of
         from celo.evaluation.sweep import Request, default_share
 
         names = {field.name for field in dataclasses.fields(Request)} & vars(self).keys() - {"tasks"}
-        same = {name: getattr(self.anywhere(), name) for name in names}
+        same = {name: getattr(self, name) for name in names}
         share = _absolute(self.baselines or default_share()) if self.share_baselines else None
         return Request(_absolute(self.out), tasks_of(self.suite, self.tasks), share=share, **same)
-
-    def anywhere(self) -> Evaluate:
-        """The same command with paths that mean the same in any working folder."""
-        return dataclasses.replace(
-            self,
-            out=_absolute(self.out),
-            data_dir=self.data_dir and _absolute(self.data_dir),
-            reuse=tuple(map(_absolute, self.reuse)),
-            baselines=self.baselines and _absolute(self.baselines),
-            lm_tokenizer=self.lm_tokenizer and _absolute_tokenizer(self.lm_tokenizer),
-        )
 
     def track(self, request: Request) -> None:
         """Logs the finished evaluation to wandb."""
@@ -169,26 +154,20 @@ class Evaluate:
         track(request.folder, table, rows, self.wandb_project, self.wandb_mode, group)
 
     def command_for(self, task: str, optimizer: str) -> str:
-        """A command line, in one line, that trains one optimizer on one task into the same folder."""
-        from celo.evaluation.spec import anywhere
+        """A line for a shell in any folder, which trains one optimizer on one task into the same folder."""
         from celo.meta.data.source import DATA_VARIABLE
 
         data_dir = self.data_dir or os.environ.get(DATA_VARIABLE)
-        pair: dict[str, Any] = {"suite": None, "tasks": (task,), "optimizers": (anywhere(optimizer),)}
+        pair: dict[str, Any] = {"suite": None, "tasks": (task,), "optimizers": (optimizer,)}
         pair |= {"data_dir": Path(data_dir) if data_dir else None, "cluster": "none", "print_commands": False}
-        words = _arguments(dataclasses.replace(self, **pair).anywhere())
+        words = _arguments(dataclasses.replace(self, **pair))
         # -P: a package named celo in the working folder is not imported instead.
-        return checks.command_line([sys.executable, "-P", "-m", "celo.scripts.evaluate", *words])
+        python = [sys.executable, "-P", "-m", "celo.scripts.evaluate", *words]
+        return f"{checks.command_line(['cd', os.getcwd()])} && {checks.command_line(python)}"
 
 
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
-
-
-def _absolute_tokenizer(source: str) -> str:
-    """A tokenizer that means the same in any working folder; what is no file is a name on the hub."""
-    path = _absolute(Path(source))
-    return str(path) if path.is_file() or source.endswith(".json") else source
 
 
 def _arguments(command: Evaluate) -> Iterator[str]:

@@ -179,19 +179,10 @@ def show(
     curves: Mapping[str, Envelope] | None = None,
     **how: Any,
 ) -> tuple[ScoreTable, Path]:
-    """Prints the scores of a folder of results and writes its report.
+    """Print the scores of the requested part of a folder of results, and write its report to ``out``.
 
-    Args:
-        folder: the results.
-        requested: the part of the results to show.
-        out: folder of the report.
-        reps: bootstrap resamples.
-        seed: seed of the resampling.
-        curves: envelopes of Adam by task, for VeLO's speedup.
-        **how: arguments of `celo.evaluation.report.write`, such as the title.
-
-    Returns:
-        The scores, and the page.
+    ``reps`` and ``seed`` are of the bootstrap, ``curves`` envelopes of Adam by task for VeLO's speedup, the
+    others arguments of `celo.evaluation.report.write`. Returns the scores, and the page.
     """
     table = score_table(read(folder, print), requested, curves)
     summaries = summarise(table, reps, seed)

@@ -59,19 +59,10 @@ def rows(
 ) -> Rows:
     """The rows of every batch of a training; the rest of a pass that fills no batch is not used.
 
-    Args:
-        order: "replacement", every row drawn from all; "passes", steps pass through shuffled data and
-            evaluations draw with replacement; "one_stream", both take the next batches of the same passes,
-            an evaluation before the steps that follow it.
-        size: number of rows of the data.
-        batch_size: rows of a batch.
-        steps: steps of the training, a multiple of ``every``.
-        generator: source of the random numbers.
-        every: steps from one evaluation to the next.
-        batches: batches of an evaluation.
-
-    Raises:
-        ValueError: a batch is larger than the data, or evaluations do not divide the steps.
+    There are ``batches`` batches of an evaluation every ``every`` steps, which divide the steps. The order is
+    "replacement", every row drawn from all; "passes", steps pass through shuffled data and evaluations draw
+    with replacement; or "one_stream", both take the next batches of the same passes, an evaluation before the
+    steps that follow it. ValueError if a batch is larger than the data, or ``every`` does not divide steps.
     """
     if not 1 <= batch_size <= size:
         raise ValueError(f"batch_size is {batch_size}; expected 1 to {size}, the number of rows")

@@ -56,14 +56,9 @@ class Render:
 
 
 def rendered(name: str, results: Path) -> str:
-    """The text that a block's name means.
+    """The text that a block's name, FILE[:PLACE[:FORMAT]], means; ``results`` is the folder of the files.
 
-    Args:
-        name: FILE[:PLACE[:FORMAT]].
-        results: folder of the files.
-
-    Raises:
-        ValueError: the file or the place in it does not exist, or is not a table or a value.
+    ValueError if the file or the place in it does not exist, or is not a table or a value.
     """
     file, _, rest = name.partition(":")
     place, _, form = rest.partition(":")
@@ -95,15 +90,7 @@ def _table(rows: list[dict[str, Any]], columns: list[str]) -> str:
 
 
 def page(text: str, results: Path) -> str:
-    """A page with all its blocks rendered.
-
-    Raises:
-        ValueError: a block has no end, or as `rendered`.
-
-    Example:
-        >>> page("No blocks.", Path("docs/results"))
-        'No blocks.'
-    """
+    """A page with all its blocks rendered; ValueError as `rendered`, or if a block has no end."""
     if len(OPENING.findall(text)) != len(BLOCK.findall(text)):
         raise ValueError("a block has no <!-- end -->")
     return BLOCK.sub(lambda block: block[1] + rendered(block[2], results) + block[4], text)

@@ -14,7 +14,6 @@ from celo.baselines import HAND_DESIGNED, hand_designed
 from celo.evaluation.grids import GRIDS, learning_rates, nadamw_trials
 from celo.evaluation.optimizers import check_label, learned_optimizer, parse
 from celo.evaluation.scores import NOISE
-from celo.evaluation.spec import anywhere
 from celo.interop import AmbiguousError, encode
 from celo.learned.celo import Celo
 from celo.schedules import cosine_learning_rate
@@ -160,25 +159,6 @@ def test_a_label_says_which_optimizer_a_file_of_several_is_of(tmp_path):
 )
 def test_other_labels_are_free(label):
     check_label(label)
-
-
-def test_paths_become_absolute_and_labels_stay(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("a.safetensors", "a:b.safetensors", "celo", "adam", "10"):
-        (tmp_path / name).touch()
-    said = {
-        "a.safetensors": f"a.safetensors:{tmp_path}/a.safetensors",
-        "x:a.safetensors": f"x:{tmp_path}/a.safetensors",
-        "x:~/a.safetensors": f"x:{tmp_path}/a.safetensors",
-        "a.safetensors:a.safetensors": f"a.safetensors:{tmp_path}/a.safetensors",
-        "x=a.safetensors": f"x={tmp_path}/a.safetensors",
-        f"{tmp_path}/a.safetensors": f"{tmp_path}/a.safetensors",
-        "a:b.safetensors": "a:b.safetensors",  # "a" would be a label
-    }
-    for same in ("celo", "x:celo", "adam", "adam@1e-3", "nadamw-search:10", "x:hf://amoudgl/celo", "x:no"):
-        said[same] = same
-    assert {spec: anywhere(spec) for spec in said} == said
 
 
 def test_the_digest_is_of_the_optimizer_and_theta_and_not_of_label_or_settings():

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from celo.evaluation.checks import notes, setting_words, wide
+from celo.evaluation.checks import notes, wide
 from celo.evaluation.envelope import Envelope
 from celo.evaluation.requested import Pair, Requested, requested_by
 from celo.evaluation.scores import score_table
@@ -118,8 +118,3 @@ def test_wide_names_the_span_of_a_task_and_ignores_diverged_trainings():
     low, high = wide(table)["a"]
     assert (low, high) == (pytest.approx(0.5 / 0.6), pytest.approx(50, rel=1e-5))
     assert wide(score_table(GOOD[6:])) == {}
-
-
-def test_settings_in_words():
-    assert setting_words({"learning_rate": 0.00316}) == "0.0032"
-    assert setting_words({"b1": 0.9, "learning_rate": 0.01}) == "b1=0.9, learning_rate=0.01"

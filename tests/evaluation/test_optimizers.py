@@ -12,7 +12,7 @@ import pytest
 import celo
 from celo.baselines import HAND_DESIGNED, hand_designed
 from celo.evaluation.grids import GRIDS, learning_rates, nadamw_trials
-from celo.evaluation.optimizers import check_label, learned_optimizer, parse
+from celo.evaluation.optimizers import learned_optimizer, parse
 from celo.evaluation.scores import NOISE
 from celo.interop import AmbiguousError, encode
 from celo.learned.celo import Celo
@@ -154,24 +154,12 @@ def test_a_label_says_which_optimizer_a_file_of_several_is_of(tmp_path):
     assert raised.value.fitting == ("celo2", "celo2_base")
 
 
-@pytest.mark.parametrize(
-    "label", ["celo", "me@home", "adam-like", "myadam", "runs/adam", "$x_1^2$", "a|b", "<b>", "=1+1", "é ü"]
-)
-def test_other_labels_are_free(label):
-    check_label(label)
-
-
 def test_the_digest_is_of_the_optimizer_and_theta_and_not_of_label_or_settings():
     one = parse("mine:celo")
     copy, changed = (jax.tree.map(change, one.theta) for change in (np.array, lambda x: x + 1))
     assert parse("other:celo").digest == dataclasses.replace(one, theta=copy).digest == one.digest
     assert dataclasses.replace(one, theta=changed).digest != one.digest
     assert parse("sgd@0.1").digest == parse("sgd").digest != parse("adam").digest
-
-
-def test_trials_do_not_depend_on_their_number():
-    assert nadamw_trials(3, seed=4) == nadamw_trials(20, seed=4)[:3]
-    assert nadamw_trials(3, seed=4) != nadamw_trials(3, seed=5)
 
 
 def test_trials_fill_the_space_of_the_published_settings(shared_path):

@@ -10,7 +10,6 @@ import pytest
 from celo.evaluation.optimizers import parse
 from celo.evaluation.sweep import Sweep, missing_data, numerics, sweep, task_digest
 from celo.meta.data import DatasetNotFoundError
-from celo.meta.runs.fingerprint import fingerprint
 from celo.meta.tasks import Quadratic, make
 from tests.evaluation.bowl import BOWL, NAME, request
 
@@ -124,11 +123,6 @@ def test_the_digest_of_a_task_is_of_its_configuration_and_data():
     images = task.data.splits["test"].arrays["image"]
     task.data.splits["test"].arrays["image"] = images.at[0, 0].add(1)
     assert task_digest(task) != task_digest(make(TASK))
-
-
-def test_what_has_no_lasting_description_is_refused():
-    with pytest.raises(TypeError, match="rule holds something without a lasting description"):
-        fingerprint(rule=lambda: None)
 
 
 def test_all_missing_data_are_named_at_once_and_nothing_is_created(tmp_path):

@@ -14,7 +14,7 @@ from celo.evaluation.plan import EvaluatedTraining
 from celo.evaluation.results import SPLITS
 from celo.evaluation.training import Program, StopRequestedError
 from celo.meta.compile import jit
-from celo.meta.full_training import draw_samples, evaluate, evaluate_end, train
+from celo.meta.full_training import evaluate, evaluate_end, train
 from celo.meta.tasks import make
 from celo.meta.tasks.base import Task
 from tests.evaluation.bowl import BOWL
@@ -171,8 +171,3 @@ def test_calls_of_any_length_give_the_same_and_compile_once(key):
         progress = advance(progress, first, last)
     jax.tree.map(np.testing.assert_array_equal, progress, at_once)
     assert len(traced) == 1
-
-
-def test_samples_are_those_of_the_keys(key):
-    keys = jax.random.split(key, 3)
-    np.testing.assert_array_equal(draw_samples(BOWL, key, "train", 3)[1], BOWL.sample(keys[1], "train"))

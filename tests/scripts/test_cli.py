@@ -38,20 +38,17 @@ def test_arguments_go_in_and_the_status_comes_out(program, returned, status):
     assert seen == [["--steps", "3"]]
 
 
-def test_help_lists_the_commands(program, capsys):
-    assert main(["--help"]) == 0
-    assert "probe       a program for tests" in capsys.readouterr().out
-
-
-def test_a_missing_command_is_an_error_that_shows_the_help(program, capsys):
-    assert main([]) == 2
-    assert "usage: celo COMMAND" in capsys.readouterr().err
-
-
-def test_an_unknown_command_names_the_nearest_one(program, capsys):
-    assert main(["prob"]) == 2
-    message = capsys.readouterr().err
-    assert "Unknown command 'prob'. Did you mean 'probe'? Known: probe." in message
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["--help"], 0, "probe       a program for tests"),
+        ([], 2, "usage: celo COMMAND"),
+        (["prob"], 2, "Unknown command 'prob'. Did you mean 'probe'? Known: probe."),
+    ],
+)
+def test_help_and_bad_command_lines(program, capsys, words, status, said):
+    assert main(words) == status
+    assert said in capsys.readouterr()[status and 1]
 
 
 @pytest.mark.parametrize(

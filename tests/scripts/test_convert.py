@@ -11,7 +11,7 @@ from huggingface_hub import constants
 import celo
 from celo import checkpoint, interop
 from celo._core import trees
-from celo.scripts import cli, convert
+from celo.scripts import convert
 
 # Names of the vectors, and of the optimizer whose random meta-parameters they hold.
 VECTORS = {
@@ -126,13 +126,6 @@ def test_a_file_of_the_hub_keeps_its_commit(parity, tmp_path, monkeypatch):
     assert header["optimizer"] == "celo2_base"  # the repository names what the file does not
     assert header["provenance"]["source"] == "hf://amoudgl/celo2-base"
     assert header["provenance"]["source_revision"] == COMMIT
-
-
-def test_options_are_kept(parity, tmp_path):
-    state = write_state(tmp_path / "theta.state", upstream_theta(parity("random/velo_s")))
-    out = tmp_path / "out.safetensors"
-    assert cli.main(["convert", str(state), str(out), "--options", "ff_mult=100.0"]) == 0
-    assert celo.load(out)[0] == celo.learned_optimizer("velo_s", ff_mult=100.0)
 
 
 def test_no_file_is_overwritten_without_force(state, tmp_path, refused):

@@ -123,15 +123,3 @@ def test_checkpoints_are_compared_under_their_labels(tmp_path, capsys, monkeypat
     # Other settings go into the same report's folder, with the trainings that fit.
     assert compare.main([*command, "--seeds", "1", "--out", "report"]) == 0
     assert "taken from other results" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("run_dir", "out", "folder"),
-    [
-        (None, None, "report"),
-        (Path("runs/mine"), None, "runs/mine/report"),
-        (Path("runs/mine"), Path("there"), "there"),
-    ],
-)
-def test_the_report_of_a_run_goes_into_its_folder(run_dir, out, folder):
-    assert compare.Compare(("celo",), (TASK,), out, run_dir).folder == Path(folder)

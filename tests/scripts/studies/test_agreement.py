@@ -75,15 +75,11 @@ def test_single_rates_count_as_one_grid_and_other_optimizers_not_at_all():
         ({"seed": 1}, "rows of adam on a differ in seeds or evaluations"),
         ({"evaluation_steps": np.array([0, 10, 40])}, "differ in seeds or evaluations"),
         ({"task_digest": "other"}, "rows of a were trained on different data"),
-        ({"corpus": "wikitext2"}, None),
     ],
 )
 def test_rows_that_do_not_belong_together_are_refused(change, message):
     made = rows([[2.0], [3.0]], "a", rates=RATES[:2])
     made[1] = dataclasses.replace(made[1], **change)
-    if message is None:  # a separate text is only known for published tasks
-        assert len(adam_curves(made)) == 1
-        return
     with pytest.raises(ValueError, match=message):
         adam_curves(made)
 
@@ -106,11 +102,3 @@ def test_the_command_names_rates_that_are_not_finished(tmp_path, capsys):
     made = rows([[2.2, 2.2]], "a", "adam@1", (1.0,))
     assert main(command(tmp_path, made, more=("adam@5", "celo"))) == 0
     assert capsys.readouterr().out.rstrip().endswith(": adam@5 on a")
-
-
-@pytest.mark.parametrize(("optimizer", "task"), [("celo", "a"), ("adam", "b")])
-def test_nothing_to_compare_is_no_agreement(tmp_path, capsys, optimizer, task):
-    with pytest.raises(SystemExit) as ended:
-        main(command(tmp_path, rows([[1.0]], task, optimizer)))
-    assert ended.value.code == 2
-    assert "nothing to compare" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import pytest
 from celo import LEARNED
 from celo.meta.presets import preset
 from celo.scripts.studies import learning_curves
-from celo.scripts.studies.learning_curves import LearningCurve, LearningCurves, figure, table
+from celo.scripts.studies.learning_curves import LearningCurve, LearningCurves, table
 
 
 def curve(label="celo", losses=(3.0, 3.0, 2.0, 1.0)):
@@ -21,15 +21,6 @@ def test_a_row_shows_both_ends_and_the_paired_difference():
     numbers = ("3.000", "1.500", "3.500", "1.500", "-2.0000 ± 1.0000", "0.25")
     assert curve().row() == ("celo", "rate 0.001", *numbers)
     assert "first 20" in table([curve()])
-
-
-def test_a_panel_each():
-    found = figure([curve("celo"), curve("velo_s")])
-    titles = [axis.get_title(loc="left") for axis in found.axes]
-    assert titles == ["celo: -2.000 ± 1.000", "velo_s: -2.000 ± 1.000"]
-    raw, smoothed = found.axes[0].lines
-    np.testing.assert_array_equal(raw.get_ydata(), [3.0, 3.0, 2.0, 1.0])
-    assert np.ptp(np.asarray(smoothed.get_ydata())) < 2.0
 
 
 def test_every_optimizer_has_a_run_and_celo_one_per_stage(tmp_path):

@@ -56,15 +56,6 @@ def test_parameters_that_do_not_fit_are_refused():
         losses([theta(0.1)], problems=0)
 
 
-def test_the_standard_error_is_that_of_the_mean():
-    rng = np.random.default_rng(0)
-    before = rng.normal(size=500)
-    change = rng.normal(0.3, 2.0, size=500)
-    found = difference(before + change, before)
-    np.testing.assert_allclose(found.mean, change.mean(), rtol=1e-9)
-    np.testing.assert_allclose(found.error, 2.0 / np.sqrt(500), rtol=0.1)
-
-
 @pytest.mark.parametrize(("after", "before"), [((3,), (4,)), ((1,), (1,)), ((2, 2), (2, 2))])
 def test_what_is_not_paired_is_refused(after, before):
     with pytest.raises(ValueError, match="expected \\(n,\\) twice, n >= 2"):

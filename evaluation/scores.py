@@ -97,10 +97,8 @@ def reference(adam: Runs) -> Reference:
 def final_loss_score(runs: Runs, best: Reference) -> np.ndarray:
     """``s = L_Adam* / L_opt`` of each training; (S,) float64, 0 where it diverged.
 
-    A loss of exactly zero counts as the smallest positive float32, so that scores stay finite.
-
-    Raises:
-        ValueError: a loss is negative, and a ratio of losses means nothing.
+    A loss of exactly zero counts as the smallest positive float32, so that scores stay finite. ValueError for
+    a negative loss: a ratio of losses means nothing.
 
     Source: Moudgil et al. 2025 (arXiv 2501.12670), section 5.
     """

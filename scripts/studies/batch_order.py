@@ -10,6 +10,7 @@ before.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -71,7 +72,7 @@ def rows(
 
     def taken(count: int, from_stream: bool) -> np.ndarray:
         if from_stream:
-            return np.stack([next(stream) for _ in range(count)])
+            return np.stack(list(itertools.islice(stream, count)))
         return generator.integers(size, size=(count, batch_size))
 
     trained, judged = [], [taken(batches, order == "one_stream")]
@@ -99,17 +100,16 @@ def losses_on(task: Task, optimizer: optax.GradientTransformation, key: Array, d
     The samples of the task must be row numbers, as of those on images. The key decides the initial parameters
     and the keys of the losses.
     """
-    key_init, *keys = jax.random.split(key, 3)
-    key_steps, key_judged = (
-        jax.random.split(each, rows.shape[:2]) for each, rows in zip(keys, drawn, strict=True)
-    )
+    key_init, key_steps, key_judged = jax.random.split(key, 3)
+    key_steps = jax.random.split(key_steps, drawn.trained.shape[:2])
+    key_judged = jax.random.split(key_judged, drawn.judged.shape[:2])
 
     def judge(position: Position, rows: Array, keys: Array) -> Array:
         params = eval_params(position.opt_state, position.params)
         return evaluate_on(task, params, position.model_state, "train", rows, keys)[0]
 
-    def step(position: Position, given: Any) -> tuple[Position, None]:
-        return take_step(task, optimizer, position, *given)[0], None
+    def step(position: Position, given: Any) -> tuple[Position, Any]:
+        return take_step(task, optimizer, position, *given)
 
     def block(position: Position, given: Any) -> tuple[Position, Array]:
         trained, judged = given
@@ -117,16 +117,11 @@ def losses_on(task: Task, optimizer: optax.GradientTransformation, key: Array, d
 
     given = ((drawn.trained, key_steps), (drawn.judged[:-1], key_judged[:-1]))
     position, found = jax.lax.scan(block, begin(task, optimizer, key_init), given)
-    last = judge(position, jnp.asarray(drawn.judged[-1]), key_judged[-1])
-    return jnp.append(found, last)
+    return jnp.append(found, judge(position, jnp.asarray(drawn.judged[-1]), key_judged[-1]))
 
 
 def adam_curves(task: Task, rates: Sequence[float], seeds: int, steps: int, order: Order) -> Curves:
-    """Trains a task with Adam at some learning rates and seeds.
-
-    Raises:
-        ValueError: the task is not on images; or as `rows`.
-    """
+    """Trains a task on images with Adam at some learning rates and seeds; ValueError for another task."""
     if not isinstance(task, ImageBatches):
         raise ValueError(f"{task.name} is not on images, so its rows have no other order")
 

@@ -16,7 +16,7 @@ from celo.evaluation.envelope import (
     read_envelopes,
     without_envelope,
 )
-from celo.evaluation.speedup import baseline_steps, velo_speedup
+from celo.evaluation.speedup import baseline_steps
 from tests.evaluation.rows import row
 
 STEPS = np.arange(0.0, 60.0, 10.0)
@@ -49,11 +49,6 @@ def test_a_strictly_falling_envelope_is_interpolated_as_numpy_does(drops, loss):
     falling = Envelope(np.arange(len(drops)) * 7.0, 10.0 - np.cumsum(drops))
     expected = np.interp(loss, falling.loss[::-1], falling.steps[::-1])
     assert baseline_steps(falling, loss) == pytest.approx(expected, abs=1e-6)
-
-
-def test_the_score_is_relative_to_the_trainings_own_steps_and_0_where_it_diverged():
-    final, diverged = np.array([3.5, 0.5, 1.0]), np.array([False, False, True])
-    np.testing.assert_allclose(velo_speedup(final, diverged, 10, PLATEAUS), [0.5, 5.0, 0.0])
 
 
 def evaluated(losses, steps):

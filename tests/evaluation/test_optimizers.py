@@ -35,17 +35,11 @@ def test_the_published_grid_is_the_published_one(shared_path):
     assert list(GRIDS["published"]) == facts["learning_rate_grid15"]
 
 
-def test_one_rate_and_labels():
-    for text, label in (("sgd@3e-2", "sgd@3e-2"), ("slow=sgd@3e-2", "slow"), ("x=optax:sgd@3e-2", "x")):
-        one = parse(text)
-        assert (one.label, one.spec, one.settings) == (label, text, ({"learning_rate": 0.03},))
-    assert parse("random=nadamw-search:2").settings == nadamw_trials(2)
-
-
 @pytest.mark.parametrize(
     ("text", "rates"),
     [
         ("optax:lion", 14),
+        ("x=optax:sgd@3e-2", 1),
         (f"{MINE}:sgd_of_mine", 14),
         (f"m={MINE}:decaying", 1),
         (f"{MINE}:sgd_of_mine@1", 1),
@@ -102,20 +96,15 @@ def test_checkpoints_with_and_without_a_label(tmp_path, monkeypatch):
         ("mine:no/such.safetensors", FileNotFoundError, "no file no/such.safetensors"),
         ("adamm@1e-3", ValueError, "Unknown hand-designed optimizer 'adamm'. Did you mean 'adam'"),
         ("adam@fast", ValueError, "learning rate of 'adam@fast' is 'fast'; expected a positive finite"),
-        ("adam@-1", ValueError, "expected a positive finite"),
         ("adam@inf", ValueError, "expected a positive finite"),
         ("nadamw-search:many", ValueError, "is 'many'; expected nadamw-search:N"),
         ("nadamw-search:0", ValueError, "has 0 trials; expected 1 to 1000"),
-        ("nadamw-search:1001", ValueError, "has 1001 trials"),
         (":celo", ValueError, "neither a name nor LABEL:CHECKPOINT"),
         ("hf://nobody", ValueError, "is no address"),
         ("runs:2/a.theta", FileNotFoundError, "no file 2/a.theta.* Nor is there a file 'runs:2/a.theta'"),
-        ("runs:clo", ValueError, "Unknown checkpoint 'clo'.* Nor is there a file 'runs:clo'"),
-        ("adam:celo", ValueError, "the label 'adam' is the name of a baseline; give it another one"),
         ("adam=sgd@1", ValueError, "the label 'adam' is the name of a baseline"),
         ("", ValueError, "an optimizer is an empty text"),
         ("=adam", ValueError, "has an empty part; expected LABEL=OPTIMIZER"),
-        ("x=", ValueError, "has an empty part; expected LABEL=OPTIMIZER"),
         ("a\nb=sgd@1", ValueError, "is empty or holds control characters"),
         ("optax:no_such", ValueError, "the module optax .* has no no_such"),
         (f"{MINE}:needy", ValueError, "needs the arguments momentum; expected none without a default but"),

@@ -55,14 +55,6 @@ def coloured(axis, colour):
     return [line for line in axis.lines if line.get_color() == colour]
 
 
-def test_adam_is_blue_and_learned_optimizers_come_first_among_the_colours():
-    assert list(LOOK) == [NOISE, "sgd", "celo"]
-    assert [look.colour for look in LOOK.values()] == [style.ADAM, style.OTHERS[1], style.OTHERS[0]]
-    assert LOOK[NOISE].name == "Adam*"
-    many = style.looks({NOISE: False, **{f"o{i}": False for i in range(15)}})
-    assert len({(look.colour, look.line) for look in many.values()}) == 16
-
-
 def test_training_curves_are_medians_with_bands_the_target_and_a_name_each(table):
     axis = curves(table).axes[0]
     runs = table.best("task", "celo")

@@ -191,59 +191,23 @@ def test_sections_in_both_forms():
     )
 
 
-@pytest.fixture(scope="module")
-def browser():
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.skip(f"no browser on this machine; looked for {', '.join(names)}")
-
-    def run(page, *options):
-        root = ("--no-sandbox",) if os.geteuid() == 0 else ()
-        command = [found, "--headless", "--disable-gpu", "--hide-scrollbars", *root, *options, page.as_uri()]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
-
-    return run
-
-
-def scripted(page, folder, script):
-    """The page with a script run at its end, which writes what it finds into the body's ``data-found``."""
-    copy = folder / "scripted.html"
-    copy.write_text(page.read_text().replace("</body>", f"<script>{script}</script></body>"))
-    return copy
-
-
-def found(dom):
-    match = re.search(r'data-found="([^"]*)"', dom)
-    assert match is not None, dom[-500:]
-    return match.group(1)
-
-
-WIDTHS = """const frame = document.createElement("iframe"); frame.style.width = "WIDTHpx";
-frame.srcdoc = "<!doctype html>" + document.documentElement.outerHTML.replaceAll("<script", "<template");
-frame.onload = () => { const root = frame.contentDocument.documentElement;
-  document.body.dataset.found = root.scrollWidth + " of " + root.clientWidth; };
-document.body.append(frame);"""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_sticks_out_sideways(page, browser, tmp_path, width):
-    script = WIDTHS.replace("WIDTH", str(width))
-    dom = browser(scripted(page, tmp_path, script), "--dump-dom", "--virtual-time-budget=5000")
-    content, shown = map(int, found(dom).split(" of "))
-    assert content <= shown
-    assert abs(shown - width) < 20
-
-
-@pytest.mark.slow
-def test_pressing_a_head_sorts_the_table_and_pressing_it_again_reverses_it(page, browser, tmp_path):
+def test_pressing_a_head_sorts_the_table_and_pressing_it_again_reverses_it(page, tmp_path):
+    browsers = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome")))
+    browser = next(browsers, None) or pytest.skip("no browser on this machine")
     script = """const table = document.querySelector("table");
     const column = (i) => [...table.tBodies[0].rows].map((row) => row.cells[i].dataset.key);
     const press = (i) => { table.querySelectorAll("button")[i].click();
       return column(i).join(",") + ";" + table.querySelectorAll("th")[i].getAttribute("aria-sort"); };
     document.body.dataset.found = [press(1), press(1), press(0), press(0)].join("|");"""
-    down, up, names, turned = found(browser(scripted(page, tmp_path, script), "--dump-dom")).split("|")
+    copy = tmp_path / "scripted.html"
+    copy.write_text(page.read_text().replace("</body>", f"<script>{script}</script></body>"))
+    root = ("--no-sandbox",) if os.geteuid() == 0 else ()
+    command = [browser, "--headless", "--disable-gpu", *root, "--dump-dom", copy.as_uri()]
+    dom = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+    match = re.search(r'data-found="([^"]*)"', dom)
+    assert match is not None, dom[-500:]
+    down, up, names, turned = match.group(1).split("|")
     numbers, order = down.split(";")
     values = [float(value) for value in numbers.split(",")]
     assert (values, order) == (sorted(values, reverse=True), "descending")

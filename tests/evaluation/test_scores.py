@@ -95,12 +95,6 @@ def test_crossings_by_hand():
     assert (first_crossing(dip, 0.9), sustained(dip, 0.9)) == (0.0, 0.0)
 
 
-def test_equality_reaches_the_target_and_a_late_rise_loses_it():
-    assert first_crossing([2.0, 2.0], 2.0) == sustained([2.0, 2.0], 2.0) == 2.0
-    rises = [1.0, 1.0, 1.0, 9.0]
-    assert (first_crossing(rises, 1.0), sustained(rises, 1.0)) == (4.0, 0.0)
-
-
 @pytest.mark.parametrize("score", [SPEEDUP, SUSTAINED])
 def test_a_training_that_reaches_the_target_and_then_diverges_scores_nothing(score):
     target = reference(choose(curves([[2.0, 2.0, 2.0, 2.0]])).runs)
@@ -170,11 +164,6 @@ def test_a_task_with_a_hole_is_left_out_for_all_but_its_rows_stay():
     assert {scores.shape for scores in table.scores("speedup").values()} == {(2, 1)}
     assert set(table.results[NOISE]) == {"a", "b"}  # still there to be drawn
     assert table.best("b", "celo") is None
-
-
-def test_without_adam_there_are_no_scores():
-    table = score_table(rows([1.0], "a", "celo"))
-    assert (table.kinds, table.tasks, table.labels) == ((), (), (NOISE, "celo"))
 
 
 @pytest.mark.parametrize(

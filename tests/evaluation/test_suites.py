@@ -4,13 +4,8 @@ import json
 
 import pytest
 
-from celo.evaluation.suites import CELO17, CPU, QUICK, suites, tasks_of
+from celo.evaluation.suites import CELO17, QUICK, suites, tasks_of
 from celo.meta.tasks import TASKS
-
-
-def test_cpu_is_part_of_celo17_on_three_datasets():
-    assert set(CPU) < set(CELO17)
-    assert {TASKS[name].dataset for name in CPU} == {"mnist", "fashion_mnist", "cifar10"}
 
 
 def test_celo17_is_the_papers(shared_path):

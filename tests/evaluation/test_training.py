@@ -71,17 +71,6 @@ def test_a_batch_gives_what_its_trainings_give_alone_and_one_not_full_is_filled_
     assert (batch.parameters, batch.state_bytes) == (alone.parameters, alone.state_bytes)
 
 
-@pytest.mark.slow
-def test_a_learned_optimizer_records_its_step_sizes():
-    measured = program("celo").run([{}], [0])
-    one = parse("celo")
-    key_train, _ = jax.random.split(jax.random.fold_in(KEY, 0))
-    curve = jit(lambda key: train(BOWL, one.make(one.theta, {}, 7), key, 7))(key_train)
-    np.testing.assert_allclose(measured.loss[0], curve.loss, rtol=1e-5)
-    assert measured.eta is not None
-    np.testing.assert_allclose(measured.eta[0], curve.eta, rtol=1e-5)
-
-
 def test_progress_grows_to_1_and_a_program_can_be_stopped():
     heard = []
     made = program("adam", plan=EvaluatedTraining(50, every=1, batches=1))

@@ -8,7 +8,7 @@ import jax
 import pytest
 
 import celo
-from celo.evaluation import suites, sweep
+from celo.evaluation import suites
 from celo.learned.celo import Celo
 from celo.meta import presets, trainer
 from celo.meta.presets import PRESETS
@@ -80,18 +80,6 @@ def test_a_stopped_meta_training_is_not_compared(monkeypatch, tmp_path, capsys):
     assert demo.main(arguments(tmp_path)) == 0
     assert "the same command resumes from it" in capsys.readouterr().out
     assert not (tmp_path / "report").exists()
-
-
-def test_missing_data_are_an_error_before_meta_training(calls, monkeypatch, tmp_path, capsys):
-    def absent(name, *args, **options):
-        raise FileNotFoundError(f"no data for {name}")
-
-    monkeypatch.setattr(sweep, "make", absent)
-    with pytest.raises(SystemExit) as error:
-        demo.main(arguments(tmp_path))
-    assert error.value.code == 2
-    assert f"no data for {TASK}" in capsys.readouterr().err
-    assert calls == []
 
 
 def test_the_problems_of_the_demo_are_unseen():

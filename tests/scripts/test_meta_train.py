@@ -1,20 +1,15 @@
 """The command line of meta-training: presets, overrides, exit codes, and one clear message for bad input."""
 
 import dataclasses
-import json
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from celo.meta.presets import PRESETS, preset
-from celo.meta.runs.config_file import read_config
-from celo.meta.runs.metrics import read_metrics
 from celo.meta.trainer import Result, Settings
 from celo.scripts import meta_train
 from celo.scripts.devices import Devices
-from tests.meta.trainer_child import ROOT, command, environment, options, theta_bytes
 
 
 @pytest.fixture
@@ -167,34 +162,3 @@ def test_run_folders_that_cannot_be(tmp_path, refused, run_dir, message):
     line = ["--run-dir", tmp_path / run_dir, "--tasks", "ImageMLP_Digits8_Relu16_bs64", "--no-progress"]
     assert message in refused(meta_train.main, line)
     assert [path for path in sorted(tmp_path.rglob("*")) if path.name != ".lock"] == before
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("mode", "variable"), [("offline", "online"), ("disabled", "online"), (None, "offline")]
-)
-def test_wandb_keeps_its_id_over_a_resumption(tmp_path, mode, variable):
-    """Stopped after its first stage, gone on with: one id, two folders of wandb's own when offline.
-
-    The variable that users of wandb know decides where no mode is given.
-    """
-    pytest.importorskip("wandb")
-    run_dir = tmp_path / "run"
-    env = {name: value for name, value in environment().items() if not name.startswith("WANDB")}
-    env |= {f"WANDB_{name}_DIR": str(tmp_path / name) for name in ("CACHE", "CONFIG", "DATA")}
-    env |= {"WANDB_SILENT": "true", "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_MODE": variable}
-    argv = options(run_dir, tracker="wandb", **({"tracker_mode": mode} if mode else {}))
-    ids = []
-    for program, code in ((("die", "save", "after", "3"), -9), ((), 0)):
-        done = subprocess.run(
-            command(argv, *program), cwd=ROOT, env=env, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == code, done.stderr
-        ids.append(json.loads((run_dir / "wandb.json").read_bytes())["id"])
-    assert ids[0] == ids[1]
-    folders = sorted(path.name for path in run_dir.glob("wandb/offline-run-*"))
-    assert len(folders) == (2 if (mode or variable) == "offline" else 0)
-    assert all(name.endswith(ids[0]) for name in folders)
-    assert [row["step"] for row in read_metrics(run_dir / "metrics.jsonl")] == [2, 4, 6, 8, 10, 12, 14]
-    assert theta_bytes(run_dir)
-    assert read_config(run_dir)["config"]["optimizer"] == "learnable_adam"

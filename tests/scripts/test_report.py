@@ -71,12 +71,6 @@ def test_what_is_missing_is_named(tmp_path, capsys, damaged):
     assert "celo on b" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_fewer_optimizers_bring_their_tasks_back(tmp_path, capsys):
-    folder = stored(tmp_path, [*batches(), trainings([1.0, 1.0], "a", "star")], batches())
-    assert report(folder, "--optimizers", "celo") == 0
-    assert "Not finished" not in capsys.readouterr().out
-
-
 def test_envelopes_from_a_file_and_from_another_folder(tmp_path, capsys):
     folder = stored(tmp_path / "results", batches(), batches())
     np.savez(tmp_path / "e.npz", names=["a"], steps=[[0.0, 100.0]], loss=[[2.0, 0.0]])

@@ -62,13 +62,6 @@ def test_impossible_comparisons(losses, step, message):
         agreement(adam(losses), PUBLISHED, step)
 
 
-def test_single_rates_count_as_one_grid_and_other_optimizers_not_at_all():
-    made = rows([[2.0]], "a", "adam@0.01", (1e-2,)) + rows([[3.0]], "a", "adam@0.001", (1e-3,))
-    (found,) = adam_curves([*made, *rows([[1.0]], "a", "celo")])
-    assert found.rates == [1e-2, 1e-3]
-    np.testing.assert_array_equal(found.losses[..., 0], [[2.0], [3.0]])
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

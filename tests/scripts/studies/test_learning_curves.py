@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from celo import LEARNED
 from celo.meta.presets import preset
 from celo.scripts.studies import learning_curves
 from celo.scripts.studies.learning_curves import LearningCurve, LearningCurves, table
@@ -21,12 +20,6 @@ def test_a_row_shows_both_ends_and_the_paired_difference():
     numbers = ("3.000", "1.500", "3.500", "1.500", "-2.0000 ± 1.0000", "0.25")
     assert curve().row() == ("celo", "rate 0.001", *numbers)
     assert "first 20" in table([curve()])
-
-
-def test_every_optimizer_has_a_run_and_celo_one_per_stage(tmp_path):
-    stages = LearningCurves(run_dir=tmp_path).stages()
-    assert [name for name, number in stages if number == 1] == list(LEARNED)
-    assert [name for name, number in stages if number == 2] == ["celo"]
 
 
 def test_recipes_are_the_preset_for_the_optimizer(tmp_path):

@@ -100,14 +100,9 @@ GRID: tuple[Row, ...] = (
 
 
 def rows(names: Sequence[str] = (), tables: Sequence[str] = ()) -> tuple[Row, ...]:
-    """Rows of the grid, in its order; Celo itself is always among them.
+    """Rows of the grid, in its order, by their names and whole `TABLES`; all rows without either.
 
-    Args:
-        names: names of rows.
-        tables: keys of `TABLES`, for all rows of these tables. Without names and tables, all rows.
-
-    Raises:
-        ValueError: an unknown name.
+    Celo itself is always among them.
 
     Example:
         >>> [row.name for row in rows(["linear"])]

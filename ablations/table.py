@@ -44,19 +44,11 @@ class Finding:
 
 
 def findings(scores: ScoreTable, seeds: Sequence[int], reps: int = 2000, seed: int = 0) -> list[Finding]:
-    """What the rows score, in the order of the grid.
+    """What the rows score, in the order of the grid; nothing without a scored task.
 
-    Trainings from all seeds of meta-training are pooled. Intervals cover the seeds of training alone, given
-    these meta-parameters; `Finding.by_seed` shows how much one theta differs from another.
-
-    Args:
-        scores: scores of the grid; the label of each optimizer is that of `label`.
-        seeds: seeds of meta-training.
-        reps: number of bootstrap resamples.
-        seed: seed of the resampling.
-
-    Returns:
-        One finding per row with a score; none without a scored task.
+    Trainings from all ``seeds`` of meta-training are pooled. Intervals cover the seeds of training alone,
+    given these meta-parameters; `Finding.by_seed` shows how much one theta differs from another. The scores
+    label every optimizer as `label` does; ``reps`` and ``seed`` are of the bootstrap.
     """
     if not scores.kinds:
         return []

@@ -55,24 +55,22 @@ def _name(label: str) -> str:
 
 def _corpora(table: ScoreTable) -> list[str]:
     """A sentence per corpus and tokenizer that are not the published ones."""
-    found: dict[tuple[str, str, str, bool], list[str]] = {}
+    found: dict[str, dict[str, None]] = {}
     for task in table.all_tasks:
         for row in best_rows(table.results, task):
-            if substituted(row) or retokenized(row):
-                at = (row.corpus, own_corpus(task), row.vocabulary, substituted(row))
-                found.setdefault(at, []).append(task)
-    said = []
-    for (corpus, own, vocabulary, other), tasks in found.items():
-        instead = f" instead of {own}" if other else ""
-        meaning = (
-            "Losses and scores are not those of the published task."
-            if other
-            else "The published task reads T5's tokens: losses per token do not compare with published ones, "
-            "and no published envelope serves for VeLO's speedup."
-        )
-        names = ", ".join(dict.fromkeys(tasks))
-        said.append(f"Trained on the corpus {corpus}{instead}, tokenizer {vocabulary}: {names}. {meaning}")
-    return said
+            if substituted(row):
+                which = f"{row.corpus} instead of {own_corpus(task)}, tokenizer {row.vocabulary}"
+                meaning = "Losses and scores are not those of the published task."
+            elif retokenized(row):
+                which = f"{row.corpus}, tokenizer {row.vocabulary}"
+                meaning = (
+                    "The published task reads T5's tokens: losses per token do not compare with published "
+                    "ones, and no published envelope serves for VeLO's speedup."
+                )
+            else:
+                continue
+            found.setdefault(f"Trained on the corpus {which}: {{}}. {meaning}", {})[task] = None
+    return [sentence.replace("{}", ", ".join(tasks)) for sentence, tasks in found.items()]
 
 
 def _missing(table: ScoreTable) -> list[str]:
@@ -106,34 +104,26 @@ def _missing(table: ScoreTable) -> list[str]:
 
 def _made_differently(table: ScoreTable) -> list[str]:
     """A sentence per way in which the rows of a task were made differently, with the tasks."""
-    ways: dict[str, Callable[[Training], str]] = {
-        "versions of libraries": lambda row: " ".join(
-            f"{name} {version}" for name, version in sorted(row.versions.items())
-        ),
-        "git revisions": lambda row: row.revision,
-        "kinds of device": lambda row: row.device,
-        "numerical settings of JAX": lambda row: row.numerics or "defaults",
+    ways: dict[str, Callable[[Training], Iterable[str]]] = {
+        "versions of libraries": lambda row: (f"{name} {version}" for name, version in row.versions.items()),
+        "git revisions": lambda row: [row.revision or "unknown"],
+        "kinds of device": lambda row: [row.device or "unknown"],
+        "numerical settings of JAX": lambda row: [row.numerics or "defaults"],
     }
     said = []
     for words, of in ways.items():
-        made = {task: {of(row) for row in best_rows(table.results, task)} for task in table.all_tasks}
-        tasks = [task for task, values in made.items() if len(values) > 1]
-        if tasks:
-            values = sorted({value or "unknown" for task in tasks for value in made[task]})
-            shown = values if words != "versions of libraries" else _differing(values)
+        made = {
+            task: {frozenset(of(row)) for row in best_rows(table.results, task)} for task in table.all_tasks
+        }
+        if tasks := [task for task, values in made.items() if len(values) > 1]:
+            values = {value for task in tasks for value in made[task]}
+            shared = frozenset.intersection(*values)
+            shown = sorted(", ".join(sorted(value - shared)) or "others unknown" for value in values)
             said.append(
                 f"Trainings with different {words} are compared ({'; '.join(shown)}), on: "
                 f"{', '.join(tasks)}. Differences may come from that."
             )
     return said
-
-
-def _differing(values: Iterable[str]) -> list[str]:
-    """Lists of "name version" without the names and versions that all of them have."""
-    pairs = [value.split(" ") for value in values]
-    named = [{f"{a} {b}" for a, b in zip(one[::2], one[1::2], strict=False)} for one in pairs]
-    shared = set.intersection(*named)
-    return [", ".join(sorted(one - shared)) or "others unknown" for one in named]
 
 
 def _wide(table: ScoreTable) -> list[str]:

@@ -31,20 +31,15 @@ def run_on_ray(
     cpus: int = 1,
     retries: int = 3,
 ) -> Outcome:
-    """Train everything requested that is missing, on a Ray cluster.
-
-    A Ray task gets a GPU where the cluster has any, and ``cpus`` CPUs.
+    """Train everything requested that is missing, on a Ray cluster; see `celo.evaluation.runner.run`.
 
     Args:
         request: what is requested.
         observer: receives progress.
         stopped: called every second; true to stop. What is finished stays.
         address: address of a cluster; "auto" = the one this machine is part of; None = a new one here.
-        cpus: CPUs per Ray task.
+        cpus: CPUs per Ray task, which gets a GPU too where the cluster has any.
         retries: how often a Ray task is retried after its worker died.
-
-    Returns:
-        What is missing: nothing, unless it was stopped or something failed.
 
     Raises:
         ModuleNotFoundError: Ray is not installed.
@@ -74,10 +69,7 @@ def run_on_ray(
 def jobs(request: Request, log: Callable[[str], None] = lambda line: None) -> list[tuple[str, str]]:
     """The pairs of a task and the text of an optimizer to run as one shell command each.
 
-    The request is recorded in its folder, so that a report lists what is missing.
-
-    Raises:
-        ValueError, FileNotFoundError, FileExistsError: as `celo.evaluation.runner.run`.
+    The request is recorded in its folder, so that a report lists what is missing; errors as those of `run`.
     """
     asked = sweep(request)
     declare(request.folder, asked.requested, new_labels=request.new_labels)

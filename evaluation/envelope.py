@@ -39,15 +39,14 @@ def envelope_of(rows: Sequence[Training], pieces: int = PIECES) -> Envelope:
 
     Average the training losses of the evaluations over seeds (a diverged seed spoils its learning rate from
     there on), smooth them over evaluations with coefficient 0.95, take the lowest over settings, resample at
-    equal distances, and keep the running minimum.
+    ``pieces`` equal distances, and keep the running minimum.
 
     Args:
         rows: Adam at all its learning rates on one task, for as many steps as speedups shall reach.
         pieces: number of points.
 
     Raises:
-        ValueError: there are fewer than two evaluations or pieces, no training losses among them, or no
-            setting with a finite loss at the first.
+        ValueError: fewer than two evaluations of train_loss or pieces, or no finite loss at the first.
     """
     by_setting: dict[str, list[np.ndarray]] = {}
     for row in rows:

@@ -29,14 +29,9 @@ MOST_TRIALS = 1000
 
 
 def learning_rates(grid: str) -> tuple[Setting, ...]:
-    """A setting for each learning rate of a grid.
-
-    Raises:
-        ValueError: an unknown grid.
+    """A setting for each learning rate of a grid, a key of `GRIDS`.
 
     Example:
-        >>> len(learning_rates("half_powers")), len(learning_rates("published"))
-        (14, 15)
         >>> learning_rates("published")[:3]
         ({'learning_rate': 1e-07}, {'learning_rate': 3e-07}, {'learning_rate': 1e-06})
     """
@@ -53,18 +48,11 @@ def nadamw_trials(count: int, seed: int = 0) -> tuple[Setting, ...]:
     log-uniform in [1e-5, 1e-1], in equal parts both, AdamW's alone and L2 alone. Half the trials have a
     warm-up, log-uniform in [1e-5, 1e-1] of the run, and half end above rate 0, at [1e-5, 1] of the highest.
     The space is read off the 1000 published settings: least, greatest and median value of each, and how many
-    are 0.
-
-    Args:
-        count: number of trials, 1 to `MOST_TRIALS`.
-        seed: of the draws; the first trials do not depend on ``count``.
+    are 0. The first trials do not depend on ``count``, 1 to `MOST_TRIALS`.
 
     Returns:
         Hyperparameters by their names in `celo.baselines.nadamw.nadamw` and
         `celo.schedules.cosine_learning_rate`; ``nesterov`` is 0 or 1.
-
-    Raises:
-        ValueError: ``count`` is out of range.
 
     Source: Metz et al. 2020, Using a thousand optimization tasks to learn hyperparameter search strategies
     (arXiv 2002.11887).

@@ -105,8 +105,7 @@ class Requested:
 def requested_by(rows: Sequence[Training]) -> Requested:
     """What the rows themselves say was requested, for rows without an evaluation.json.
 
-    Raises:
-        ValueError: there is no row, or rows differ in steps, random seed or batches of evaluations.
+    ValueError if there is no row, or rows differ in steps, random seed or batches of evaluations.
     """
     if not rows:
         raise ValueError("there is no finished training to report on")
@@ -138,6 +137,7 @@ def read_requested(folder: Path) -> Requested:
 
     Raises:
         FileNotFoundError: the folder holds no evaluation.
+        NotADirectoryError: it is a file.
         ValueError: its evaluation.json is damaged or foreign.
     """
     path = folder / REQUEST_FILE
@@ -149,6 +149,8 @@ def read_requested(folder: Path) -> Requested:
         }
         pairs = tuple(Pair(one["task"], one["optimizer"], one["task_digest"]) for one in content["requested"])
         return Requested(content["settings"], optimizers, pairs, content["provenance"])
+    except NotADirectoryError:
+        raise NotADirectoryError(f"{folder} is a file; expected a folder of results") from None
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{folder} holds no evaluation: there is no {REQUEST_FILE} in it; `celo evaluate` writes one"
@@ -162,17 +164,13 @@ def read_requested(folder: Path) -> Requested:
 def check_folder(folder: Path, asked: Requested, *, new_labels: bool = False) -> Requested | None:
     """Refuse a request that the folder cannot take; write nothing.
 
-    Args:
-        folder: an existing folder of results, or a new one.
-        asked: the request.
-        new_labels: whether a label may stand for another optimizer than before.
-
     Returns:
         What was requested before; None in a new folder.
 
     Raises:
         FileExistsError: the folder is a file, or holds something else.
-        ValueError: it holds results of other settings, or another optimizer under one of the labels.
+        ValueError: it holds results of other settings; or another optimizer under one of the labels, and
+            ``new_labels`` is false.
     """
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; expected a folder of results, or a new one")
@@ -207,16 +205,10 @@ def check_folder(folder: Path, asked: Requested, *, new_labels: bool = False) ->
 
 
 def declare(folder: Path, asked: Requested, *, new_labels: bool = False) -> Requested:
-    """Record a request in its folder, added to what was requested before.
+    """Record a request in its folder, added to what was requested before; errors as `check_folder`.
 
     A pair that was requested before keeps its place and takes the new digest of the task, unless the data are
-    missing now.
-
-    Returns:
-        Everything requested of the folder.
-
-    Raises:
-        FileExistsError, ValueError: as `check_folder`.
+    missing now. Returns everything requested of the folder.
     """
     check_folder(folder, asked, new_labels=new_labels)  # before the lock, which is a file in the folder
     with lock(folder, REQUEST_FILE, wait=True):

@@ -186,12 +186,8 @@ SCHEMA = pa.schema(
 def write(folder: Path, rows: Sequence[Training]) -> Path:
     """Write the trainings of a batch, of one optimizer on one task, as one file, whole or not at all.
 
-    Returns:
-        The file; equal keys give an equal name.
-
-    Raises:
-        ValueError: no row, or an array of the wrong length.
-        OSError: the disk is full or the folder cannot be written.
+    Returns the file; equal keys give an equal name. ValueError without a row, or for an array of the wrong
+    length.
     """
     if not rows:
         raise ValueError("a file of results needs at least one row, got none")
@@ -217,14 +213,10 @@ def write(folder: Path, rows: Sequence[Training]) -> Path:
 
 
 def read(folder: Path, log: Callable[[str], None] = warnings.warn) -> list[Training]:
-    """Read all finished trainings of a folder.
+    """Read all finished trainings of a folder, by order of file name.
 
-    Args:
-        folder: the folder of results.
-        log: gets a line that names every damaged or foreign file; these are skipped.
-
-    Returns:
-        The rows by order of file name. Of rows with the same key and label, the one written last.
+    Of rows with the same key and label, the one written last counts. ``log`` gets a line that names every
+    damaged or foreign file; these are skipped.
     """
     rows = (row for path in files(folder) for row in read_file(path, log))
     return list(latest(((row.key, row.optimizer), row) for row in rows).values())
@@ -269,19 +261,12 @@ def read_file(path: Path, log: Callable[[str], None] = warnings.warn) -> list[Tr
 
 def _rows(table: pa.Table) -> Iterator[Training]:
     """The trainings in a table of `SCHEMA`."""
-    curves = {name for name in SCHEMA.names if pa.types.is_large_list(SCHEMA.field(name).type)}
-
-    def value(name: str, scalar: pa.Scalar) -> Any:
-        if name in curves and scalar.is_valid:
-            return scalar.values.to_numpy(zero_copy_only=False)
-        return dict(scalar.as_py()) if pa.types.is_map(scalar.type) and scalar.is_valid else scalar.as_py()
-
-    for record in range(table.num_rows):
-        values = {name: value(name, table.column(name)[record]) for name in SCHEMA.names}
+    needed = [field.name for field in _FIELDS if field.name != "eta"]
+    if absent := [name for name in needed if table[name].null_count]:
+        raise ValueError(f"a row has no {', '.join(absent)}")
+    for values in table.to_pandas(maps_as_pydicts="strict", use_threads=False).to_dict("records"):
         evaluations = {name: values.pop(name) for name in EVALUATIONS}
         kept = {name: curve for name, curve in evaluations.items() if curve is not None}
-        if absent := [name for name, value in values.items() if value is None and name != "eta"]:
-            raise ValueError(f"row {record} has no {', '.join(absent)}")
         yield Training(evaluations=kept, **values)
 
 
@@ -301,5 +286,5 @@ def _plain(value: Any) -> Any:
 
 
 def _slug(name: str) -> str:
-    """The name as part of a file's name; the digest of the keys distinguishes equal slugs."""
-    return re.sub(r"[^A-Za-z0-9_.@+-]+", "-", name)[:80]
+    """The name as part of a file's name, which no dot hides; a digest of the keys tells equal ones apart."""
+    return re.sub(r"^\.|[^A-Za-z0-9_.@+-]+", "-", name)[:80]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import datetime
 import functools
 import threading
 import time
@@ -21,16 +20,13 @@ from typing import Any
 
 import jax
 
-from celo.evaluation.memory import advised, fitting_program
 from celo.evaluation.optimizers import Optimizer
 from celo.evaluation.requested import declare
 from celo.evaluation.results import Training, write
 from celo.evaluation.sharing import Rows, lock, lock_name, unlock
-from celo.evaluation.sweep import Request, Sweep, Tasks, Wanted, missing_data, numerics, sweep
-from celo.evaluation.training import Measured, Program, StopRequestedError
+from celo.evaluation.sweep import Request, Sweep, Tasks, Wanted, missing_data, sweep
+from celo.evaluation.training import Measured, Program, StopRequestedError, advised, fitting_program, made
 from celo.meta.runs.lock import FileLock
-from celo.meta.runs.provenance import provenance
-from celo.meta.tasks.base import Task
 
 _PATIENCE = 1.0  # seconds between two looks at what another process is doing
 
@@ -82,8 +78,7 @@ def run(
         stopped: called between device calls; true to stop. What is finished stays.
 
     Returns:
-        What is missing: nothing, unless it was stopped or something failed. A failure stops no other
-        optimizer or task.
+        What is missing: nothing, unless it was stopped or something failed, which stops nothing else.
 
     Raises:
         ValueError, FileNotFoundError, FileExistsError, DatasetNotFoundError: as
@@ -119,13 +114,14 @@ def begin(asked: Sweep, observer: Observer) -> tuple[Rows, tuple[Wanted, ...]]:
     rows = Rows(request.folder, observer.log)
     before = asked.missing(rows.refresh())
     observer.declared(len(asked.trainings), len(asked.trainings) - len(before))
-    keys = {one.key for one in before}
+    keys = collections.defaultdict(set)
+    for one in before:
+        keys[one.optimizer].add(one.key)
     for folder in (*request.reuse, *filter(None, [request.share])):
-        for taken in Rows(folder, observer.log).with_keys(keys, set(asked.digests)):
-            for label in {one.optimizer for one in before if one.key in {row.key for row in taken}}:
-                wanted = {one.key for one in before if one.optimizer == label}
-                own = [row for row in taken if row.key in wanted]
-                _take_over(own, asked.optimizers[label], rows, observer)
+        for found in Rows(folder, observer.log).with_keys({one.key for one in before}, set(asked.digests)):
+            for label, wanted in keys.items():
+                if own := [row for row in found if row.key in wanted]:
+                    _take_over(own, asked.optimizers[label], rows, observer)
     return rows, asked.missing(rows.refresh())
 
 
@@ -142,14 +138,15 @@ def _take_over(rows: Sequence[Training], optimizer: Optimizer, into: Rows, obser
     observer.finished(copied, "reused")
 
 
+@dataclasses.dataclass(eq=False)
 class _Job:
-    """The trainings of one optimizer on one task that wait."""
+    """One optimizer on one task: trainings that wait, or that another process does, and devices at work."""
 
-    def __init__(self, task: str, optimizer: Optimizer):
-        self.task, self.optimizer = task, optimizer
-        self.waiting: collections.deque[Wanted] = collections.deque()
-        self.elsewhere: list[Wanted] = []
-        self.devices = 0  # that have its program
+    task: str
+    optimizer: Optimizer
+    waiting: collections.deque[Wanted]
+    elsewhere: list[Wanted] = dataclasses.field(default_factory=list)
+    devices: int = 0
 
     @property
     def words(self) -> str:
@@ -164,7 +161,7 @@ class _Board:
         asked: Sweep,
         tasks: Tasks,
         rows: Rows,
-        waiting: Iterable[Wanted],
+        waiting: Sequence[Wanted],
         observer: Observer,
         stopped: Callable[[], bool],
     ):
@@ -172,15 +169,14 @@ class _Board:
         self._asked, self._tasks, self._rows = asked, tasks, rows
         self._observer, self._stopped = observer, stopped
         self._lock = threading.Lock()
-        jobs: dict[tuple[str, str], _Job] = {}
+        groups = collections.defaultdict(collections.deque)
         for one in waiting:
-            at = (one.task, one.optimizer)
-            jobs.setdefault(at, _Job(one.task, asked.optimizers[one.optimizer])).waiting.append(one)
-        self._jobs = list(jobs.values())
+            groups[one.task, one.optimizer].append(one)
+        self._jobs = [_Job(task, asked.optimizers[label], own) for (task, label), own in groups.items()]
 
     def work(self, number: int, device: Any) -> None:
         """What the thread of a device does, until nothing is left."""
-        while not self._stopped() and (job := self._next()) is not None:
+        while (job := self._next()) is not None:
             try:
                 self._do(number, device, job)
             except StopRequestedError:
@@ -200,8 +196,7 @@ class _Board:
         """A job that no device works on, else the one with most left."""
         while not self._stopped():
             with self._lock:
-                ready = [job for job in self._jobs if job.waiting]
-                if ready:
+                if ready := [job for job in self._jobs if job.waiting]:
                     job = max(ready, key=lambda job: (not job.devices, job.devices and len(job.waiting)))
                     job.devices += 1
                     return job
@@ -216,34 +211,30 @@ class _Board:
 
     def _do(self, number: int, device: Any, job: _Job) -> None:
         """Train batches of a job until none waits."""
-        program: Program | None = None
+        request, task, program = self._asked.request, None, None
+        # The most trainings of a call, before its program is compiled.
+        size = request.batch or (1 if device.platform == "cpu" else max(1, len(job.waiting)))
         while not self._stopped():
             with contextlib.ExitStack() as locks:
-                batch = self._take(job, program.size if program else self._most(device, job), locks)
+                batch = self._take(job, size, locks)
                 if not batch:
                     return
-                task = self._tasks.load(job.task)
-                if program is None:
+                if task is None or program is None:
+                    task = self._tasks.load(job.task)
                     self._observer.compiling(number, job.task, job.optimizer.label)
-                    program = self._compile(job, task, device, len(batch) + len(job.waiting))
-                    self._put_back(job, batch, program.size)
-                trainings = [one for one, _ in batch]
+                    key, count = jax.random.key(request.seed), len(batch) + len(job.waiting)
+                    plan = request.plan
+                    program = fitting_program(job.optimizer, task, plan, key, count, device, request.batch)
+                    size = program.size
+                    for one, held in reversed(batch[size:]):  # those that do not fit
+                        held.release()
+                        with self._lock:
+                            job.waiting.appendleft(one)
+                trainings = [one for one, _ in batch[:size]]
                 measured = self._train(program, job, trainings, number)
-                self._keep(_made(self._asked, job.optimizer, task, program, trainings, measured), job)
+                self._keep(made(self._asked, trainings, task, program, measured), job)
                 for one in trainings:
-                    unlock(self._asked.request.folder, one.key)
-
-    def _most(self, device: Any, job: _Job) -> int:
-        """The most trainings that a call may have before its program is compiled."""
-        return self._asked.request.batch or (1 if device.platform == "cpu" else max(1, len(job.waiting)))
-
-    def _put_back(self, job: _Job, batch: list[tuple[Wanted, FileLock]], size: int) -> None:
-        """Give up the trainings of a batch that do not fit."""
-        for one, held in reversed(batch[size:]):
-            held.release()
-            with self._lock:
-                job.waiting.appendleft(one)
-        del batch[size:]
+                    unlock(request.folder, one.key)
 
     def _take(self, job: _Job, count: int, locks: contextlib.ExitStack) -> list[tuple[Wanted, FileLock]]:
         """Up to ``count`` trainings of a job that nobody has done or is doing, with their locks."""
@@ -275,18 +266,11 @@ class _Board:
         held.release()
         return True
 
-    def _compile(self, job: _Job, task: Task, device: Any, count: int) -> Program:
-        request = self._asked.request
-        key = jax.random.key(request.seed)
-        return fitting_program(job.optimizer, task, request.plan, key, count, device, request.batch)
-
     def _train(self, program: Program, job: _Job, batch: Sequence[Wanted], number: int) -> Measured:
-        def advanced(fraction: float) -> None:
-            self._observer.advanced(number, job.task, job.optimizer.label, fraction)
-
+        advanced = functools.partial(self._observer.advanced, number, job.task, job.optimizer.label)
         advanced(0.0)
-        settings, seeds = [one.setting for one in batch], [one.seed for one in batch]
         with advised(program.size):
+            settings, seeds = [one.setting for one in batch], [one.seed for one in batch]
             return program.run(settings, seeds, advanced, self._stopped)
 
     def _keep(self, rows: list[Training], job: _Job) -> None:
@@ -298,60 +282,3 @@ class _Board:
             except OSError as error:
                 self._observer.log(f"{share} gets no copy of {job.words} ({error})")
         self._observer.finished(rows, "done")
-
-
-@functools.cache
-def _made_with() -> dict[str, Any]:
-    """Versions, revision and numerics of this process."""
-    made = provenance()
-    git = made["git"] or {}
-    return {
-        "versions": {name: version or "" for name, version in made["versions"].items()},
-        "revision": (git.get("revision") or "") + ("+" if git.get("dirty") else ""),
-        "numerics": numerics(),
-    }
-
-
-def _made(
-    asked: Sweep,
-    optimizer: Optimizer,
-    task: Task,
-    program: Program,
-    batch: Sequence[Wanted],
-    measured: Measured,
-) -> list[Training]:
-    """The rows of a finished batch."""
-    request = asked.request
-    facts: dict[str, Any] = {
-        "spec": optimizer.spec,
-        "learned": optimizer.learned,
-        "steps": request.steps,
-        "evaluation_steps": request.plan.steps,
-        "evaluation_batches": request.eval_batches,
-        "random_seed": request.seed,
-        "loss_unit": task.loss_unit,
-        "corpus": task.corpus,
-        "vocabulary": task.vocabulary,
-        "task_digest": asked.digests[batch[0].task],
-        "optimizer_digest": optimizer.digest,
-        "parameters": program.parameters,
-        "state_bytes": program.state_bytes,
-        "step_seconds": measured.step_seconds,
-        "seconds": measured.seconds,
-        "compile_seconds": program.compile_seconds,
-        "trainings_at_once": program.size,
-        "device": str(program.device.device_kind),
-        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
-    }
-    return [
-        Training(
-            **one._asdict(),
-            loss=measured.loss[i],
-            eta=None if measured.eta is None else measured.eta[i],
-            final_loss=float(measured.final_loss[i]),
-            evaluations={name: values[i] for name, values in measured.evaluations.items()},
-            **facts,
-            **_made_with(),
-        )
-        for i, one in enumerate(batch)
-    ]

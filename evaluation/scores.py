@@ -8,6 +8,7 @@ the best Adam scored against its own mean.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from celo.meta.full_training import smooth
 
 REFERENCE = "adam"
 NOISE = "Adam* (noise reference)"
+VELO = "velo_speedup"
 _TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -41,15 +43,17 @@ class Result(NamedTuple):
 
         A better value may lie outside the grid. None for a random search, and for fewer than three values.
         """
-        tried = [runs.setting for runs in self.settings]
-        values = {
-            name: {one.get(name) for one in tried} for name in sorted({n for one in tried for n in one})
-        }
-        varied = [name for name in values if len(values[name]) > 1]
-        if len(varied) != 1 or len(values[varied[0]]) < 3 or None in values[varied[0]]:
+        names = {name for runs in self.settings for name in runs.setting}
+        tried = {name: {runs.setting.get(name) for runs in self.settings} for name in names}
+        varied = {name: values for name, values in tried.items() if len(values) > 1}
+        if len(varied) != 1:
             return None
-        grid, value = [one[varied[0]] for one in tried], self.runs.setting[varied[0]]
-        return (varied[0], value) if value in (min(grid), max(grid)) else None
+        ((name, values),) = varied.items()
+        found = sorted(value for value in values if value is not None)
+        if len(found) < max(3, len(values)):
+            return None
+        value = self.runs.setting[name]
+        return (name, value) if value in (found[0], found[-1]) else None
 
 
 def best_rows(results: Mapping[str, Mapping[str, Result]], task: str) -> list[Training]:
@@ -58,11 +62,10 @@ def best_rows(results: Mapping[str, Mapping[str, Result]], task: str) -> list[Tr
 
 
 def choose(rows: Sequence[Training]) -> Result:
-    """Choose the setting with the lowest final loss, mean over seeds, after the fact.
+    """Choose the setting that diverged on the fewest seeds, then with the lowest mean over the others.
 
-    A diverged seed disqualifies a setting. Where every setting diverged on some seed, the one that diverged
-    on the fewest wins, then the lowest mean over the other seeds. Ties go to the first. ``rows`` are all
-    trainings of an optimizer on a task, settings in order, each with the same seeds.
+    ``rows`` are all trainings of an optimizer on a task, settings in order, each with the same seeds. Ties go
+    to the first setting.
 
     Source: the tuning of baselines in Moudgil et al. 2025 (arXiv 2501.12670), section 5.
     """
@@ -70,12 +73,12 @@ def choose(rows: Sequence[Training]) -> Result:
     for row in rows:
         by_setting.setdefault(tuple(sorted(row.setting.items())), []).append(row)
     settings = tuple(Runs(tuple(sorted(own, key=lambda row: row.seed))) for own in by_setting.values())
-    diverged = np.array([runs.diverged.sum() for runs in settings])
-    means = []
-    for runs in settings:
-        finite = runs.final_loss[~runs.diverged].astype(np.float64)
-        means.append(finite.sum() / finite.size if finite.size else np.inf)
-    return Result(settings, int(np.lexsort((np.array(means), diverged))[0]))
+
+    def rank(i: int) -> tuple[int, float]:
+        finite = settings[i].final_loss[~settings[i].diverged].astype(np.float64)
+        return int(settings[i].diverged.sum()), float(finite.mean()) if finite.size else math.inf
+
+    return Result(settings, min(range(len(settings)), key=rank))
 
 
 class Reference(NamedTuple):
@@ -87,18 +90,15 @@ class Reference(NamedTuple):
 
 def reference(adam: Runs) -> Reference:
     """What the best Adam reaches; ``adam`` has no diverged seed and no negative loss."""
-    return Reference(
-        float(adam.final_loss.astype(np.float64).mean()), float(smooth(adam.loss)[..., -1].mean())
-    )
+    loss = adam.final_loss.mean(dtype=np.float64)
+    return Reference(float(loss), float(smooth(adam.loss)[..., -1].mean()))
 
 
 def final_loss_score(runs: Runs, best: Reference) -> np.ndarray:
     """``s = L_Adam* / L_opt`` of each training; (S,) float64, 0 where it diverged.
 
-    A loss of exactly zero counts as the smallest positive float32, so that scores stay finite.
-
-    Raises:
-        ValueError: a loss is negative, and a ratio of losses means nothing.
+    A loss of exactly zero counts as the smallest positive float32, so that scores stay finite. ValueError for
+    a negative loss: a ratio of losses means nothing.
 
     Source: Moudgil et al. 2025 (arXiv 2501.12670), section 5.
     """
@@ -112,13 +112,13 @@ def final_loss_score(runs: Runs, best: Reference) -> np.ndarray:
 class Score(NamedTuple):
     """A way to score trainings: its name in files, in headings, and its meaning in a sentence.
 
-    ``of`` gives the scores (S,) of trainings on a task; None for VeLO's, which reads envelopes.
+    ``of`` gives the scores (S,) of trainings on a task; VeLO's alone reads the envelope.
     """
 
     name: str
     title: str
     meaning: str
-    of: Callable[[Runs, Reference], np.ndarray] | None
+    of: Callable[[Runs, Reference, Envelope | None], np.ndarray]
 
 
 SCORES = (
@@ -126,28 +126,28 @@ SCORES = (
         "final_loss",
         "Final-loss score",
         "Mean final loss of the best Adam divided by the training's own; above 1 beats the best Adam.",
-        final_loss_score,
+        lambda runs, best, envelope: final_loss_score(runs, best),
     ),
     Score(
         "speedup",
         "Speedup, first crossing",
         "Steps of the whole training divided by the steps after which the smoothed loss is first at or below "
         "the best Adam's final smoothed loss, as in the Celo paper. One dip by noise is enough: it flatters.",
-        lambda runs, best: np.where(runs.diverged, 0.0, first_crossing(runs.loss, best.target)),
+        lambda runs, best, envelope: np.where(runs.diverged, 0.0, first_crossing(runs.loss, best.target)),
     ),
     Score(
         "sustained_speedup",
         "Speedup, sustained",
         "The same, with the step from which the smoothed loss stays at or below that target to the end. "
         "A training that ends above the target, be it by noise, scores 0.",
-        lambda runs, best: np.where(runs.diverged, 0.0, sustained(runs.loss, best.target)),
+        lambda runs, best, envelope: np.where(runs.diverged, 0.0, sustained(runs.loss, best.target)),
     ),
     Score(
-        "velo_speedup",
+        VELO,
         "VeLO's speedup",
         "Steps that tuned Adam needs to reach the training's final loss, by the envelope of Adam's curves, "
         "divided by the training's own number of steps, as VeLO's authors measure it.",
-        None,
+        lambda runs, best, envelope: velo_speedup(runs.final_loss, runs.diverged, runs.steps, envelope),
     ),
 )
 
@@ -202,15 +202,18 @@ class ScoreTable:
 
     def tasks_of(self, name: str) -> tuple[str, ...]:
         """The tasks of a score, the columns: `tasks`, but for those VeLO's speedup leaves out."""
-        if name != "velo_speedup":
-            return self.tasks
-        return tuple(task for task in self.tasks if task not in self.no_envelope)
+        return tuple(task for task in self.tasks if name != VELO or task not in self.no_envelope)
 
     def scores(self, name: str) -> dict[str, np.ndarray]:
         """By label the (S, tasks) scores of the best setting, float64, columns as `tasks_of`."""
-        score = next(one for one in SCORES if one.name == name)
+        of = next(one.of for one in SCORES if one.name == name)
+
+        def column(runs: Runs, task: str) -> np.ndarray:
+            return of(runs, self.references[task], (self.envelopes or {}).get(task))
+
+        tasks = self.tasks_of(name)
         return {
-            label: np.stack([self._of(score, task, own[task].runs) for task in self.tasks_of(name)], axis=1)
+            label: np.stack([column(own[task].runs, task) for task in tasks], axis=1)
             for label, own in self.results.items()
         }
 
@@ -237,11 +240,6 @@ class ScoreTable:
             return 0
         return sum(one.mean_final_loss > runs.mean_final_loss for one in adam.settings)
 
-    def _of(self, score: Score, task: str, runs: Runs) -> np.ndarray:
-        if score.of is None:
-            return velo_speedup(runs.final_loss, runs.diverged, runs.steps, (self.envelopes or {})[task])
-        return score.of(runs, self.references[task])
-
 
 def score_table(
     rows: Sequence[Training],
@@ -264,11 +262,12 @@ def score_table(
         asked = "; ".join(pair.words for pair in requested.pairs)
         raise ValueError(f"there is no finished training to report on; requested: {asked or 'nothing'}")
     tasks = tuple(dict.fromkeys(pair.task for pair in requested.pairs))
-    labels = tuple(dict.fromkeys((REFERENCE, *(pair.optimizer for pair in requested.pairs))))
-    results: dict[str, dict[str, Result]] = {NOISE if one == REFERENCE else one: {} for one in labels}
-    for (task, label), own in found.items():
-        if len(own) == requested.count(label):
-            results[NOISE if label == REFERENCE else label][task] = choose(own)
+    results: dict[str, dict[str, Result]] = {NOISE: {}}
+    for pair in requested.pairs:
+        own = results.setdefault(NOISE if pair.optimizer == REFERENCE else pair.optimizer, {})
+        finished_rows = found.get(pair[:2], [])
+        if len(finished_rows) == requested.count(pair.optimizer):
+            own[pair.task] = choose(finished_rows)
     mixed = _mixed(requested)
     finished = [t for t in tasks if t not in mixed and all(t in own for own in results.values())]
     reasons = {task: _unscorable(task, results) for task in tasks}
@@ -285,10 +284,9 @@ def score_table(
         if (reason := without_envelope(best_rows(results, task), (envelopes or {}).get(task)))
     }
     velo = envelopes is not None and len(no_envelope) < len(scored)
-    kinds = tuple(one for one in SCORES if scored and (one.of or velo))
-    missing = requested.missing(rows)
+    kinds = tuple(one for one in SCORES if scored and (one.name != VELO or velo))
     facts = (mixed, refused, references, kinds, envelopes, no_envelope)
-    return ScoreTable(requested, results, scored, missing, *facts)
+    return ScoreTable(requested, results, scored, requested.missing(rows), *facts)
 
 
 def _lowest(runs: Runs) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -14,47 +13,35 @@ LOCKS = "locks"
 
 
 class Rows:
-    """The keys of the rows in a folder of results; every file is read once, unless it changes."""
+    """Where the rows of a folder of results are; every file is read once, unless it changes."""
 
     def __init__(self, folder: Path, log: Callable[[str], None]):
         self.folder, self._log = folder, log
-        self._seen: dict[tuple[Path, int, int], dict[tuple[str, str], Path]] = {}
+        self._read: dict[Path, tuple[int, int]] = {}
+        self._places: dict[tuple[str, str], Path] = {}
         self._lock = threading.Lock()
 
     def refresh(self) -> Collection[tuple[str, str]]:
         """Key and label of every row."""
         with self._lock:
-            return {pair for known in self._known() for pair in known}
+            for path in files(self.folder):
+                state = path.stat()
+                if self._read.get(path) != (at := (state.st_mtime_ns, state.st_size)):
+                    self._places |= {(row.key, row.optimizer): path for row in read_file(path, self._log)}
+                    self._read[path] = at
+            return set(self._places)
 
     def find(self, key: str) -> tuple[list[str], Training | None]:
         """The labels that have a row with this key, and one of these rows."""
-        with self._lock:
-            places = {
-                label: path for known in self._known() for (k, label), path in known.items() if k == key
-            }
-        for path in places.values():
-            for row in read_file(path, self._log):
-                if row.key == key:
-                    return list(places), row
-        return [], None
+        labels = [label for own, label in self.refresh() if own == key]
+        rows = (row for label in labels for row in read_file(self._places[key, label], self._log))
+        return labels, next((row for row in rows if row.key == key), None)
 
     def with_keys(self, keys: Collection[str], tasks: Collection[str]) -> Iterable[list[Training]]:
         """The rows of each file whose keys are among those given."""
         for path in files(self.folder, tasks):
             if found := [row for row in read_file(path, self._log) if row.key in keys]:
                 yield found
-
-    def _known(self) -> list[dict[tuple[str, str], Path]]:
-        now: dict[tuple[Path, int, int], dict[tuple[str, str], Path]] = {}
-        for path in files(self.folder):
-            with contextlib.suppress(FileNotFoundError):
-                state = path.stat()
-                at = (path, state.st_mtime_ns, state.st_size)
-                now[at] = self._seen.get(at) or {
-                    (row.key, row.optimizer): path for row in read_file(path, self._log)
-                }
-        self._seen = now
-        return list(now.values())
 
 
 def lock(folder: Path, name: str, wait: bool = False) -> FileLock:

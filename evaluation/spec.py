@@ -57,28 +57,6 @@ def split_rate(text: str, what: str) -> tuple[str, float | None]:
     return name, number
 
 
-def anywhere(text: str) -> str:
-    """The text with the path of a checkpoint made absolute, so that it means the same in any folder.
-
-    A file without a label whose relative path holds a colon stays as it is: no label can hold the colon.
-
-    Example:
-        >>> anywhere("adam@1e-3"), anywhere("mine:celo"), anywhere("mine:hf://amoudgl/celo")
-        ('adam@1e-3', 'mine:celo', 'mine:hf://amoudgl/celo')
-    """
-    own, what = split_label(text)
-    if what in HAND_DESIGNED or what.startswith(f"{SEARCH}:"):
-        return text
-    label, place = label_and_place(what)
-    if place in packaged() or not is_file(place):
-        return text
-    absolute = os.path.abspath(os.path.expanduser(place))
-    if own:
-        return f"{own}={absolute}"
-    alone = place == what
-    return text if alone and (":" in text or place == absolute) else f"{label}:{absolute}"
-
-
 def is_file(place: str) -> bool:
     """Whether there is a file, ``~`` for the home folder."""
     return os.path.isfile(os.path.expanduser(place))

@@ -30,14 +30,9 @@ def first_crossing(losses: np.typing.ArrayLike, target: float) -> np.ndarray:
 
 
 def sustained(losses: np.typing.ArrayLike, target: float) -> np.ndarray:
-    """Speedup ``T / T_opt``, ``T_opt = min{t : s_u <= target for all u >= t}``.
+    """Speedup ``T / T_opt``, ``T_opt = min{t : s_u <= target for all u >= t}``; see `first_crossing`.
 
-    Args:
-        losses: (..., T) losses as trained, not smoothed.
-        target: smoothed loss to reach.
-
-    Returns:
-        (...,) float64 speedups, at most those of `first_crossing`; 0 where the curve ends above the target.
+    It is never above that of the first crossing, and 0 where the curve ends above the target.
 
     Example:
         >>> curve = [1.0, 9.0, 0.0, 0.0, 0.0]  # smoothed: 1, 1.8, 1.62, 1.458, 1.3122
@@ -81,11 +76,12 @@ def baseline_steps(envelope: Envelope, losses: np.typing.ArrayLike) -> np.ndarra
 
 
 def velo_speedup(
-    final_loss: np.ndarray, diverged: np.ndarray, num_steps: int, envelope: Envelope
+    final_loss: np.ndarray, diverged: np.ndarray, num_steps: int, envelope: Envelope | None
 ) -> np.ndarray:
     """Steps that tuned Adam needs to reach each final loss (S,), over the training's own number of steps.
 
-    Returns:
-        (S,) float64, at most the envelope's horizon over ``num_steps``; 0 where ``diverged`` (S,).
+    (S,) float64, at most the envelope's horizon over ``num_steps``; 0 where ``diverged`` (S,).
     """
+    if envelope is None:
+        raise ValueError("VeLO's speedup needs an envelope of Adam")
     return baseline_steps(envelope, np.where(diverged, np.nan, final_loss)) / num_steps

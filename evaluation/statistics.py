@@ -72,20 +72,16 @@ def summarise(table: ScoreTable, reps: int = 2000, seed: int = 0) -> tuple[Summa
     """Aggregate every kind of score, with intervals of ``reps`` bootstrap resamples.
 
     Every interval is drawn from the seed anew, so it does not depend on the other optimizers.
-
-    Raises:
-        ValueError: reps is below 1.
     """
-
-    def summary(kind: Score) -> Summary:
+    found = []
+    for kind in table.kinds:
         scores = table.scores(kind.name)
         grid, noise = thresholds(scores), scores[NOISE]
-        found = {label: aggregates(own, reps, seed) for label, own in scores.items()}
+        numbers = {label: aggregates(own, reps, seed) for label, own in scores.items()}
         better = {label: probability_of_improvement(own, noise, reps, seed) for label, own in scores.items()}
         curves = {label: performance_profile(own, grid, reps, seed) for label, own in scores.items()}
-        return Summary(kind, table.tasks_of(kind.name), scores, found, better, curves)
-
-    return tuple(map(summary, table.kinds))
+        found.append(Summary(kind, table.tasks_of(kind.name), scores, numbers, better, curves))
+    return tuple(found)
 
 
 def thresholds(scores: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -136,9 +132,7 @@ def aggregates(scores: np.ndarray, reps: int = 2000, seed: int = 0) -> dict[str,
 def performance_profile(
     scores: np.ndarray, thresholds: np.ndarray, reps: int = 2000, seed: int = 0
 ) -> Profile:
-    """The share of all runs whose score is above each threshold, with a pointwise 95% band.
-
-    Arguments are as for `aggregates`; ``thresholds`` are (n,) scores.
+    """The share of all runs with a score above each of (n,) thresholds, with a pointwise 95% band.
 
     Source: Agarwal et al. 2021 (arXiv 2108.13264), section 4.2.
     """
@@ -157,8 +151,7 @@ def probability_of_improvement(
 ) -> Estimate:
     """``P(X > Y) + P(X = Y) / 2`` for a run each of two optimizers on the same task, mean over tasks.
 
-    Arguments are as for `aggregates`: ``scores`` are of X, ``others`` (S', tasks) of Y, resampled
-    independently.
+    ``scores`` are of X, ``others`` (S', tasks) of Y, resampled independently; see `aggregates`.
 
     Source: Agarwal et al. 2021 (arXiv 2108.13264), section 4.3.
     """

@@ -65,14 +65,11 @@ def suites() -> Mapping[str, tuple[str, ...]]:
 
 
 def tasks_of(suite: str | None, names: Sequence[str] = ()) -> tuple[str, ...]:
-    """The tasks of a suite or of a list of names.
+    """The tasks of a suite, or of a list of names, in order and each once.
 
     Args:
         suite: name of a suite, or names of tasks separated by commas; None if names are given.
         names: names of tasks, or ``module:object`` for a user's own; empty if a suite is given.
-
-    Returns:
-        The names in order, each once.
 
     Raises:
         ValueError: an unknown suite or task, with the nearest names; both or neither given; or a suite with

@@ -16,9 +16,9 @@ import jax
 from celo._core.names import unknown_name
 from celo.evaluation.grids import GRIDS
 from celo.evaluation.optimizers import Optimizer, parse, source_digest
+from celo.evaluation.plan import EvaluatedTraining
 from celo.evaluation.requested import Meaning, Pair, Requested, check_folder
 from celo.evaluation.results import PROTOCOL, ROWS
-from celo.evaluation.training import EvaluatedTraining
 from celo.meta.data.cache import cache_folder
 from celo.meta.data.catalog import TEXT_DATASETS
 from celo.meta.data.errors import DatasetNotFoundError
@@ -196,13 +196,10 @@ class Sweep:
 def sweep(request: Request, tasks: Tasks | None = None, device: str | None = None) -> Sweep:
     """Load the optimizers of a request and digest the data of its tasks.
 
-    Args:
-        request: what is requested.
-        tasks: of the request, to load them once.
-        device: kind of device that trains; None = this process's.
+    ``tasks`` are the request's, to load them once; ``device`` is the kind that trains, None = this process's.
 
     Raises:
-        ValueError: an unknown optimizer, equal or refused labels, a damaged checkpoint.
+        ValueError: an unknown optimizer, equal or refused labels, a damaged checkpoint; or as `check_folder`.
         FileNotFoundError: no such checkpoint.
         DatasetNotFoundError: data are missing; with ``skip_missing_data``, only where no task is left.
     """

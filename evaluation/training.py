@@ -1,18 +1,17 @@
-"""One compiled program: a batch of trainings of one optimizer on one task, evaluated along the way.
+"""One compiled program: a batch of trainings of one optimizer on one task, as many as fit the memory.
 
-`celo.meta.full_training.train` is one call from the first step to the last. `EvaluatedTraining` takes the
-same steps from one evaluation to the next, any number per call, so that a program reports its progress and
-stops between calls. The bounds of a call are traced: one program serves all calls, settings and seeds.
+Between calls to the device a program reports its progress and can be stopped.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
+import datetime
+import functools
 import itertools
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,164 +21,16 @@ import optax
 from jax import Array
 from jax.sharding import SingleDeviceSharding
 
-from celo.baselines import eval_params
 from celo.evaluation.optimizers import Optimizer
-from celo.evaluation.results import SPLITS
+from celo.evaluation.plan import EvaluatedTraining, Progress
+from celo.evaluation.results import Training
+from celo.evaluation.sweep import Sweep, Wanted, numerics
 from celo.meta.compile import jit
-from celo.meta.full_training import Position, begin, check_num_steps, draw_samples, evaluate, take_step
+from celo.meta.runs.provenance import provenance
 from celo.meta.tasks.base import Task
 
 PyTree = Any
-_CALLS = 20  # per batch: between them a program reports its progress, and can be stopped
-
-
-class Progress(NamedTuple):
-    """The state of a training and what was measured so far; E evaluations, T steps.
-
-    Attributes:
-        position: parameters and states.
-        loss: (T,) float32 training loss of each step's batch, before that step; 0 for steps not taken yet.
-        eta: (T,) float32 step size, see `celo.meta.step_size.step_size`.
-        evaluations: by ``{split}_loss``, and ``{split}_accuracy`` where the task has one, (E,) float32.
-    """
-
-    position: Position
-    loss: Array
-    eta: Array
-    evaluations: dict[str, Array]
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluatedTraining:
-    """The plan of a training: evaluations before step 0, every ``every`` steps, and after the last.
-
-    The key of a training decides initial parameters, batches and the batches of evaluations; equal keys give
-    every optimizer the same problem. Loss curve and final loss are those of `celo.meta.full_training.train`
-    and `evaluate_end` with the two halves of that key.
-
-    Attributes:
-        num_steps: T, number of steps.
-        every: steps from one evaluation to the next.
-        batches: batches per evaluation and split.
-
-    Example:
-        >>> from celo.baselines import hand_designed
-        >>> from celo.meta.tasks import Quadratic
-        >>> plan, task, key = EvaluatedTraining(3, every=2), Quadratic.of([1.0]), jax.random.key(0)
-        >>> sgd = hand_designed("sgd", 0.5)
-        >>> progress = plan.begin(task, sgd, key)
-        >>> progress = plan.advance(task, sgd, key, progress, 0, plan.evaluations)
-        >>> (progress.loss / progress.loss[0]).tolist()
-        [1.0, 0.25, 0.0625]
-        >>> plan.steps.tolist()
-        [0, 2, 3]
-    """
-
-    num_steps: int
-    every: int = 10
-    batches: int = 5
-
-    def __post_init__(self) -> None:
-        """Checks the numbers."""
-        check_num_steps(self.num_steps)
-        for name in ("every", "batches"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1")
-        object.__setattr__(self, "every", min(self.every, self.num_steps))
-
-    @property
-    def steps(self) -> np.ndarray:
-        """(E,) int64 steps taken before each evaluation."""
-        return np.append(np.arange(0, self.num_steps, self.every), self.num_steps)
-
-    @property
-    def evaluations(self) -> int:
-        """E, the number of evaluations."""
-        return len(self.steps)
-
-    def begin(self, task: Task, optimizer: optax.GradientTransformation, key: Array) -> Progress:
-        """The training of a key before its first step and evaluation."""
-        key_init = jax.random.split(_keys(key)[0], 3)[0]
-        position = begin(task, optimizer, key_init)
-        names = jax.eval_shape(partial(self._evaluate, task), position, key)
-        empty = {name: jnp.zeros(self.evaluations, jnp.float32) for name in names}
-        zeros = jnp.zeros(self.num_steps, jnp.float32)
-        return Progress(position, zeros, zeros, empty)
-
-    def advance(
-        self,
-        task: Task,
-        optimizer: optax.GradientTransformation,
-        key: Array,
-        progress: Progress,
-        first: int | Array,
-        last: int | Array,
-    ) -> Progress:
-        """Make evaluations ``first`` to ``last - 1``, each with the steps up to the next; both may be traced.
-
-        ``progress`` is the training before evaluation ``first``; the result, before evaluation ``last``.
-        """
-        _, key_batch, key_loss = jax.random.split(_keys(key)[0], 3)
-        batch_keys = jax.random.split(key_batch, self.num_steps)
-        loss_keys = jax.random.split(key_loss, self.num_steps)
-
-        def block(i: Array, progress: Progress) -> Progress:
-            found = self._evaluate(task, progress.position, jax.random.fold_in(_keys(key)[2], i))
-            kept = {name: values.at[i].set(found[name]) for name, values in progress.evaluations.items()}
-            start = i * self.every
-            # In one call for the block: random bits cost mostly their number of calls.
-            steps = jnp.minimum(start + jnp.arange(self.every), self.num_steps - 1)
-            samples = jax.vmap(lambda k: task.sample(k, "train"))(batch_keys[steps])
-
-            def step(t: Array, progress: Progress) -> Progress:
-                sample = jax.tree.map(lambda x: x[t - start], samples)
-                taken = take_step(task, optimizer, progress.position, sample, loss_keys[t])
-                position, (loss, eta) = taken
-                return Progress(
-                    position, progress.loss.at[t].set(loss), progress.eta.at[t].set(eta), progress.evaluations
-                )
-
-            stop = jnp.minimum(start + self.every, self.num_steps)
-            return jax.lax.fori_loop(start, stop, step, progress._replace(evaluations=kept))
-
-        return jax.lax.fori_loop(jnp.asarray(first, jnp.int32), jnp.asarray(last, jnp.int32), block, progress)
-
-    def final_loss(self, task: Task, key: Array, progress: Progress) -> Array:
-        """() float32 mean training loss of ten batches after the last step."""
-        params, model_state, opt_state = progress.position
-        return evaluate(task, eval_params(opt_state, params), model_state, _keys(key)[1])[0]
-
-    def _evaluate(self, task: Task, position: Position, key: Array) -> dict[str, Array]:
-        """Mean loss and accuracy on each split, the model compiled once for all of them."""
-        params = eval_params(position.opt_state, position.params)
-        drawn = [
-            (draw_samples(task, half[0], split, self.batches), jax.random.split(half[1], self.batches))
-            for split, half in zip(
-                SPLITS, map(jax.random.split, jax.random.split(key, len(SPLITS))), strict=True
-            )
-        ]
-        gathers = [partial(task.gather, split) for split in SPLITS]
-
-        def one(drawn: tuple[Array, tuple[PyTree, Array]]) -> dict[str, Array]:
-            which, (sample, key) = drawn
-            batch = jax.lax.switch(which, gathers, sample)
-            loss, _, aux = task.loss(params, position.model_state, key, batch)
-            return {"loss": loss} | {name: aux[name] for name in ("accuracy",) if name in aux}
-
-        which = jnp.repeat(jnp.arange(len(SPLITS)), self.batches)
-        found = jax.lax.map(one, (which, jax.tree.map(lambda *parts: jnp.concatenate(parts), *drawn)))
-        return {
-            f"{split}_{name}": jnp.mean(values[i * self.batches : (i + 1) * self.batches])
-            for name, values in found.items()
-            for i, split in enumerate(SPLITS)
-        }
-
-
-def _keys(key: Array) -> tuple[Array, Array, Array]:
-    """Keys of the training, of its final loss, and of the evaluations along the way."""
-    key_train, key_end = jax.random.split(key)
-    return key_train, key_end, jax.random.fold_in(key, 2)
+_CALLS = 20  # per batch
 
 
 class Measured(NamedTuple):
@@ -255,15 +106,11 @@ class Program:
     @property
     def bytes(self) -> int:
         """Memory of a call: data of the task, all trainings, and temporaries; 0 if not known."""
-        analysis = self._advance.memory_analysis()
-        if analysis is None:
+        sizes: Any = self._advance.memory_analysis()
+        if sizes is None:
             return 0
-        return int(
-            analysis.argument_size_in_bytes
-            + analysis.output_size_in_bytes
-            + analysis.temp_size_in_bytes
-            - analysis.alias_size_in_bytes
-        )
+        moved = sizes.argument_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+        return int(moved + sizes.temp_size_in_bytes)
 
     @property
     def shared_bytes(self) -> int:
@@ -283,10 +130,7 @@ class Program:
             settings: hyperparameters of each training, 1 to ``size`` of them.
             seeds: number of the seed of each.
             advanced: gets the fraction done, in (0, 1], after every call to the device.
-            stopped: asked after every such call; true to stop.
-
-        Raises:
-            StopRequestedError: ``stopped`` returned true.
+            stopped: asked after every such call; true to stop, with a StopRequestedError.
         """
         started = time.perf_counter()
         arguments = self._arguments(settings, seeds)
@@ -323,11 +167,9 @@ class Program:
         """Task, theta, hyperparameters (size,) and keys (size,)."""
         rows = [*settings, *[settings[-1]] * (self.size - len(settings))]
         numbers = [*seeds, *[seeds[-1]] * (self.size - len(seeds))]
-        hyperparameters = {
-            name: np.asarray([row[name] for row in rows], np.float32) for name in sorted(rows[0])
-        }
+        values = {name: np.asarray([row[name] for row in rows], np.float32) for name in sorted(rows[0])}
         keys = jax.vmap(jax.random.fold_in, (None, 0))(self._key, jnp.asarray(numbers, jnp.uint32))
-        return *self._shared, *jax.device_put((hyperparameters, keys), self.device)
+        return *self._shared, *jax.device_put((values, keys), self.device)
 
 
 def _mapped(function: Callable[..., Any], axes: str, size: int) -> Callable[..., Any]:
@@ -336,10 +178,122 @@ def _mapped(function: Callable[..., Any], axes: str, size: int) -> Callable[...,
         return jax.vmap(function, tuple(0 if axis == "x" else None for axis in axes), axis_size=size)
 
     def of_one(*args: Any) -> Any:
-        bare = [
-            jax.tree.map(lambda x: x[0], arg) if axis == "x" else arg
-            for arg, axis in zip(args, axes, strict=True)
-        ]
+        pairs = zip(args, axes, strict=True)
+        bare = [jax.tree.map(lambda x: x[0], arg) if axis == "x" else arg for arg, axis in pairs]
         return jax.tree.map(lambda x: x[None], function(*bare))
 
     return of_one
+
+
+def fitting_program(
+    optimizer: Optimizer,
+    task: Task,
+    plan: EvaluatedTraining,
+    key: Array,
+    count: int,
+    device: Any,
+    batch: int = 0,
+) -> Program:
+    """Compile the `Program` for ``count`` trainings: in equal batches of at most ``batch``.
+
+    A ``batch`` of 0 is one on a CPU, elsewhere as many as 0.8 of the free memory holds, by the compiled
+    program's memory analysis.
+
+    Raises:
+        MemoryError: XLA runs out of memory while it compiles, or one training does not fit.
+    """
+    size = _equal(count, batch or (1 if device.platform == "cpu" else count))
+    with advised(size):
+        program = Program(optimizer, task, plan, key, size, device)
+    free = None if batch or device.platform == "cpu" else _free_bytes(device)
+    if free is None or program.bytes <= free:
+        return program
+    each = max(1.0, (program.bytes - program.shared_bytes) / size)
+    fits = int((free - program.shared_bytes) / each)
+    if fits < 1:
+        raise MemoryError(
+            f"one training takes {(program.shared_bytes + each) / 2**30:.2f} GiB, more than the "
+            f"{free / 2**30:.2f} GiB free on {device}; {_advice(1)}"
+        )
+    del program  # before its successor takes memory
+    size = _equal(count, fits)
+    with advised(size):
+        return Program(optimizer, task, plan, key, size, device)
+
+
+@contextlib.contextmanager
+def advised(size: int) -> Iterator[None]:
+    """Raise JAX's error that memory ran out with ``size`` trainings at once as a MemoryError with advice."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise MemoryError(f"{size} training(s) at once do not fit; {_advice(size)}") from error
+
+
+def _advice(size: int) -> str:
+    return f"pass --batch {size // 2}" if size > 1 else "use a device with more memory or a smaller task"
+
+
+def _free_bytes(device: Any) -> int | None:
+    """0.8 of the free memory of a device; None where it does not say."""
+    stats = device.memory_stats() or {}
+    if "bytes_limit" not in stats:
+        return None
+    return int(0.8 * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
+
+
+def _equal(count: int, most: int) -> int:
+    """Size of equal batches of at most ``most``: 14 of at most 10 go in batches of 7."""
+    batches = math.ceil(count / max(1, most))
+    return math.ceil(count / batches)
+
+
+@functools.cache
+def _made_with() -> dict[str, Any]:
+    """Versions, revision and numerics of this process."""
+    found = provenance()
+    git = found["git"] or {}
+    versions = {name: version or "" for name, version in found["versions"].items()}
+    revision = (git.get("revision") or "") + ("+" if git.get("dirty") else "")
+    return {"versions": versions, "revision": revision, "numerics": numerics()}
+
+
+def made(
+    asked: Sweep, batch: Sequence[Wanted], task: Task, program: Program, measured: Measured
+) -> list[Training]:
+    """The rows of a finished batch."""
+    request, optimizer = asked.request, asked.optimizers[batch[0].optimizer]
+    facts = _made_with() | {
+        "spec": optimizer.spec,
+        "learned": optimizer.learned,
+        "steps": request.steps,
+        "evaluation_steps": request.plan.steps,
+        "evaluation_batches": request.eval_batches,
+        "random_seed": request.seed,
+        "loss_unit": task.loss_unit,
+        "corpus": task.corpus,
+        "vocabulary": task.vocabulary,
+        "task_digest": asked.digests[batch[0].task],
+        "optimizer_digest": optimizer.digest,
+        "parameters": program.parameters,
+        "state_bytes": program.state_bytes,
+        "step_seconds": measured.step_seconds,
+        "seconds": measured.seconds,
+        "compile_seconds": program.compile_seconds,
+        "trainings_at_once": program.size,
+        "device": str(program.device.device_kind),
+        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
+    }
+    return [
+        Training(
+            **one._asdict(),
+            loss=measured.loss[i],
+            eta=None if measured.eta is None else measured.eta[i],
+            final_loss=float(measured.final_loss[i]),
+            evaluations={name: values[i] for name, values in measured.evaluations.items()},
+            **facts,
+        )
+        for i, one in enumerate(batch)
+    ]

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
+from celo.meta.runs.files import check_folder, foreign
 from celo.scripts import checks
 from celo.scripts.evaluate import SUITES
 
@@ -81,7 +82,11 @@ class Ablate:
         """Checks the seeds and the folder."""
         if not self.meta_seeds or len(set(self.meta_seeds)) < len(self.meta_seeds):
             raise ValueError(f"meta_seeds is {self.meta_seeds}; expected one or more, all different")
-        checks.output_folder(self.out, "meta", "results", "table.md")
+        check_folder(self.out)
+        found = foreign(self.out) if self.out.is_dir() else []
+        files = [name for name in found if (self.out / name).is_file()]
+        if files and not {"meta", "results", "table.md"} & {*found}:
+            raise ValueError(f"{self.out} holds other files, such as {files[0]}; expected a new folder")
 
     def base(self, optimizer: str) -> Recipe:
         """The recipe an optimizer starts from."""
@@ -108,15 +113,39 @@ class Ablate:
         from celo.evaluation.suites import tasks_of
         from celo.evaluation.sweep import Request, default_share
 
-        return Request(
-            self.out.absolute() / "results",
-            tasks_of(self.suite or (None if self.tasks else "quick"), self.tasks),
-            ("adam", *learned),
-            self.steps,
-            self.seeds,
-            data_dir=self.data_dir,
-            share=default_share(),
-        )
+        tasks = tasks_of(self.suite or (None if self.tasks else "quick"), self.tasks)
+        sizes, more = (self.steps, self.seeds), {"data_dir": self.data_dir, "share": default_share()}
+        return Request(self.out.absolute() / "results", tasks, ("adam", *learned), *sizes, **more)
+
+    def run(self) -> int:
+        """Runs the grid.
+
+        Returns:
+            0 = the whole table is written; 1 = something is left to do, as after a signal in meta-training;
+            128 + n = signal n in the evaluation.
+        """
+        from celo.evaluation.sweep import sweep
+        from celo.scripts.devices import Devices, core_count, set_up
+
+        trials, request = self.trials(), self.request()
+        if self.plan:
+            print(plan(self, trials, self.host_devices or core_count()))
+            return 0
+        from celo.scripts import pipeline
+
+        set_up(Devices(self.host_devices))
+        sweep(request)  # now, so that bad data do not show up after hours
+        thetas, stopped = train(self, trials)
+        if stopped:
+            print("stopped by a signal; the same command resumes")
+            return 1
+        request = self.request(*[f"{label}:{path.absolute()}" for label, path in thetas.items()])
+        code = pipeline.train(request)[1]
+        if code > 1:
+            print("the same command writes the table")
+            return code
+        report(self, request)
+        return code or int(len(thetas) < len(trials))
 
 
 def train(command: Ablate, trials: Sequence[Trial]) -> tuple[dict[str, Path], bool]:
@@ -126,9 +155,6 @@ def train(command: Ablate, trials: Sequence[Trial]) -> tuple[dict[str, Path], bo
 
     Returns:
         Theta of every finished trial by its label, and whether a signal stopped the work.
-
-    Raises:
-        ValueError: a folder holds a run of another recipe.
     """
     from celo.meta.trainer import THETA_FILE, Settings, meta_train
 
@@ -171,8 +197,8 @@ def report(command: Ablate, request: Request) -> None:
     print(f"{table(found).text()}\n\nAll scores: {page}")
 
 
-def plan(command: Ablate, cores: int) -> str:
-    """A table of the selected rows: what they change, meta-iterations, estimated hours, the paper's score.
+def plan(command: Ablate, trials: Sequence[Trial], cores: int) -> str:
+    """A table of trials: what they change, meta-iterations, estimated hours, the paper's score.
 
     Hours are those of a run that has already measured its speed in ``out``, else estimated from the number of
     inner steps, which is right within a factor of about two; evaluations and compilation do not count.
@@ -180,7 +206,6 @@ def plan(command: Ablate, cores: int) -> str:
     from celo.ablations.grid import TABLES
     from celo.evaluation.report.table import Table
 
-    trials = command.trials()
     hours = [estimated_hours(one.recipe, command.out / "meta" / one.label, cores) for one in trials]
     lines = []
     for one, each in zip(trials, hours, strict=True):
@@ -196,10 +221,9 @@ def estimated_hours(recipe: Recipe, folder: Path, cores: int) -> float:
     """Hours of a meta-training: by the speed its run folder holds, else by the number of inner steps."""
     from celo.meta.runs.metrics import read_metrics
 
-    file = folder / "metrics.jsonl"
+    file, seconds = folder / "metrics.jsonl", 0.0
     rows = read_metrics(file) if file.is_file() else []
     measured = [row["seconds_per_meta_iteration"] for row in rows if "seconds_per_meta_iteration" in row]
-    seconds = 0.0
     for number, stage in enumerate(recipe.stages):
         length = stage.horizon_high if stage.estimator == "full_es" else stage.truncation
         steps = 2 * stage.problems * length * len(recipe.families(number))
@@ -208,39 +232,7 @@ def estimated_hours(recipe: Recipe, folder: Path, cores: int) -> float:
     return seconds / 3600
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command.
-
-    Returns:
-        0 = the whole table is written; 1 = something is left to do, as after a signal in meta-training;
-        128 + n = signal n in the evaluation.
-    """
-    with checks.exit_with():
-        command = checks.parse(Ablate, argv, "celo ablate", __doc__)
-        from celo.scripts.devices import Devices, core_count, set_up
-
-        trials, request = command.trials(), command.request()
-        if command.plan:
-            print(plan(command, command.host_devices or core_count()))
-            return 0
-        from celo.scripts import pipeline
-
-        set_up(Devices(command.host_devices))
-        pipeline.check(request)  # now, so that bad data do not show up after hours
-        thetas, stopped = train(command, trials)
-        if stopped:
-            print("stopped by a signal; the same command resumes")
-            return 1
-        learned = [f"{label}:{path.absolute()}" for label, path in thetas.items()]
-        request = command.request(*learned)
-        outcome, stop = pipeline.train(request)
-        code = pipeline.conclude(outcome, stop)
-        if stop.requested:
-            print("the same command writes the table")
-            return stop.exit_code
-        report(command, request)
-        return code or int(len(thetas) < len(trials))
-
+main = checks.program(Ablate, "celo ablate", __doc__)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,7 +1,7 @@
 """Checks of a command line, made before a command does anything, and how a command ends when one fails.
 
 `parse` makes all of them. What a name means (a task, an optimizer, a checkpoint) is checked by the package
-that knows it, also before anything is trained or written.
+that knows it, also before anything is trained or written. `program` makes the ``main`` of a command.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import shlex
 import sys
 import typing
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
+
+from celo.meta.runs.files import check_folder
 
 Command = TypeVar("Command")
 
@@ -49,16 +51,21 @@ RANGES: dict[str, tuple[float, float]] = {
 LARGEST = 2**53  # of numbers without an entry
 
 # RuntimeError covers RecursionError and the error of JAX for a device with too little memory.
-_EXPECTED = (
-    ValueError,
-    TypeError,
-    OSError,
-    RuntimeError,
-    ImportError,
-    MemoryError,
-    OverflowError,
-    SystemError,
-)
+_EXPECTED = (ValueError, TypeError, OSError, RuntimeError, ImportError, MemoryError)
+_EXPECTED += (OverflowError, SystemError)
+
+
+def program(command: Any, prog: str, description: str | None, *more: Any, **named: Any) -> Callable[..., int]:
+    """The ``main(argv=None)`` of a command: `parse` into its dataclass, and call the method ``run`` of that.
+
+    ``run`` returns the exit code, where None is 0. The arguments are those of `parse` without ``argv``.
+    """
+
+    def main(argv: list[str] | None = None) -> int:
+        with exit_with():
+            return parse(command, argv, prog, description, *more, **named).run() or 0
+
+    return main
 
 
 @contextlib.contextmanager
@@ -89,7 +96,7 @@ def parse(
     folders: Sequence[str] = (),
     gone: Mapping[str, str] = {},
 ) -> Command:
-    """Parses a command line into a dataclass, and checks it.
+    """Parse a command line into a dataclass, and check it.
 
     Args:
         command: the dataclass, or a union of subcommands; a method ``check`` of it is called last.
@@ -111,7 +118,7 @@ def parse(
     numbers(found)
     for name in folders:
         if (path := getattr(found, name)) is not None:
-            output_folder(path)
+            check_folder(Path(path))
     if (check := getattr(found, "check", None)) is not None:
         check()
     return found
@@ -129,9 +136,8 @@ def _may_be_empty(command: Any) -> set[str]:
 def arguments(argv: Sequence[str] | None, may_be_empty: Collection[str] = ()) -> list[str]:
     """Returns the arguments of a command line; None = those of the process.
 
-    Raises:
-        ValueError: one is too long, not text, holds a line break or another control character, or is empty
-            and not the value of a field that may be.
+    ValueError if one is too long, not text, holds a line break or another control character, or is empty and
+    not the value of a field that may be.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     for before, argument in zip(["", *argv], argv, strict=False):
@@ -150,11 +156,7 @@ def arguments(argv: Sequence[str] | None, may_be_empty: Collection[str] = ()) ->
 
 
 def one_line(text: str) -> str:
-    """Returns a text that stays one line wherever it is printed.
-
-    Raises:
-        ValueError: it holds a line break, another control character or a byte that is not UTF-8.
-    """
+    """Returns a text; ValueError if it holds a control character, such as a line break, or is not UTF-8."""
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
         raise ValueError(f"{text!r} holds a line break or another control character; expected plain text")
     return text
@@ -166,11 +168,7 @@ def command_line(words: Sequence[str]) -> str:
 
 
 def numbers(command: Any) -> None:
-    """Checks every number of a dataclass against `RANGES`.
-
-    Raises:
-        ValueError: with the field, its value and what was expected.
-    """
+    """Checks every number of a dataclass against `RANGES`; ValueError with the field and its value."""
     for field in dataclasses.fields(command):
         value = getattr(command, field.name)
         for number in value if isinstance(value, tuple) else (value,):
@@ -184,11 +182,7 @@ def numbers(command: Any) -> None:
 
 
 def output_file(path: str | Path) -> None:
-    """Checks that a file can be written; an empty name means no file.
-
-    Raises:
-        OSError: its folder is missing or not writable, or the path is a folder.
-    """
+    """Checks that a file can be written, OSError if not; an empty name means no file."""
     if not str(path):
         return
     place = Path(path).absolute()
@@ -196,36 +190,4 @@ def output_file(path: str | Path) -> None:
         raise IsADirectoryError(f"{path} is a folder; expected the file to write")
     if not place.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {place.parent} for {place.name}")
-    _writable(place.parent, path)
-
-
-def output_folder(path: str | Path, *ours: str) -> None:
-    """Checks that a folder exists or can be made, and creates nothing.
-
-    Args:
-        path: the folder.
-        *ours: names that mark a folder as written by this command. If any are given, a folder that holds
-            files but none of these names is refused, so that results never mix with other files.
-
-    Raises:
-        OSError: the path or one of its parents is a file, or is not writable.
-        ValueError: the folder holds other files.
-    """
-    place = Path(path).absolute()
-    existing = next(folder for folder in (place, *place.parents) if os.path.lexists(folder))
-    if not existing.is_dir():
-        raise NotADirectoryError(f"{existing} is not a folder, so {path} cannot be one")
-    _writable(existing, path)
-    if ours and existing == place:
-        found = [entry.name for entry in place.iterdir()]
-        foreign = [name for name in found if not name.startswith(".") and (place / name).is_file()]
-        if foreign and not set(ours) & set(found):
-            raise ValueError(
-                f"{path} holds other files, such as {min(foreign)}; expected a new or an empty folder, or "
-                "one of this command"
-            )
-
-
-def _writable(folder: Path, path: str | Path) -> None:
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(f"the folder {folder} is not writable, so {path} cannot be written")
+    check_folder(place.parent)

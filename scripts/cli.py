@@ -54,14 +54,10 @@ def usage() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one subcommand.
+    """Run one subcommand; ``argv`` is the command line without the program's name, None = the process's.
 
-    Args:
-        argv: the command line without the program's name; ``sys.argv[1:]`` if None.
-
-    Returns:
-        The exit status: what the program returned (None counts as 0), 2 for a bad command line, 1 when a
-        package of an extra is missing.
+    Returns the exit status: what the program returned (None counts as 0), 2 for a bad command line, 1 when a
+    package of an extra is missing.
     """
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments:

@@ -10,14 +10,11 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import tyro
 
 from celo.scripts import checks
-
-if TYPE_CHECKING:
-    from celo.evaluation.sweep import Request
 
 TITLE = "Learned optimizers against Adam at its best learning rate"
 
@@ -55,34 +52,22 @@ class Compare:
         """Where the report goes."""
         return self.out or (self.run_dir or Path()) / "report"
 
-    def request(self) -> Request:
-        """The evaluation of Adam and the checkpoints."""
-        from celo.scripts.pipeline import report_request
-
-        sizes = (self.steps, self.seeds, self.seed)
-        more = {"batch": self.batch, "data_dir": self.data_dir}
-        return report_request(self.folder, self.tasks, self.checkpoints, *sizes, **more)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; 0 = the report is written."""
-    with checks.exit_with():
-        command = checks.parse(Compare, argv, "celo compare", __doc__, ("folder",))
+    def run(self) -> int:
+        """Trains Adam and the checkpoints and writes the report; 0 = it is written."""
         from celo.meta.runs.metrics import read_metrics
         from celo.scripts import pipeline
         from celo.scripts.devices import Devices, set_up
 
-        set_up(Devices(command.host_devices))
-        metrics = [] if command.run_dir is None else read_metrics(command.run_dir / "metrics.jsonl")
-        request = command.request()
-        outcome, stop = pipeline.train(request)
-        if code := pipeline.conclude(outcome, stop):
-            return code
-        shown: dict[str, Any] = {"title": TITLE, "page_file": "index.html", "metrics": metrics}
-        _, page = pipeline.show(request.folder, pipeline.of_request(request), command.folder, **shown)
-    print(f"Report with figures: {page}")
-    return 0
+        set_up(Devices(self.host_devices))
+        metrics = [] if self.run_dir is None else read_metrics(self.run_dir / "metrics.jsonl")
+        sizes = (self.steps, self.seeds, self.seed)
+        more = {"batch": self.batch, "data_dir": self.data_dir}
+        request = pipeline.report_request(self.folder, self.tasks, self.checkpoints, *sizes, **more)
+        code = pipeline.train(request)[1]
+        return code or pipeline.show_page(request, self.folder, TITLE, metrics)
 
+
+main = checks.program(Compare, "celo compare", __doc__, ("folder",))
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -58,8 +58,8 @@ class Convert:
         if self.out.exists() and not self.force:
             raise FileExistsError(f"{self.out} exists; give --force to overwrite it")
 
-    def run(self) -> str:
-        """Converts, and returns a line about it."""
+    def run(self) -> None:
+        """Converts, and prints a line about it."""
         from celo import checkpoint, interop
         from celo._core import names
         from celo._core.files import write_atomically
@@ -70,15 +70,12 @@ class Convert:
             write_atomically(self.out, interop.encode(found.name, found.theta, **found.config))
         else:
             checkpoint.save(self.out, found.name, found.config, found.theta, self.provenance(found))
-        return f"{self.out}: {found.learned}, from {self.source} (SHA-256 {found.sha256})"
+        print(f"{self.out}: {found.learned}, from {self.source} (SHA-256 {found.sha256})")
 
     def provenance(self, found: Loaded) -> dict[str, Any]:
         """The origin of the numbers; it does not depend on the time or place of the conversion."""
-        origin: dict[str, Any] = {
-            "command": "celo convert",
-            "source": self.source,
-            "source_sha256": found.sha256,
-        }
+        origin: dict[str, Any] = {"command": "celo convert"}
+        origin |= {"source": self.source, "source_sha256": found.sha256}
         if found.revision:
             origin["source_revision"] = found.revision
         if found.header is not None:
@@ -88,12 +85,7 @@ class Convert:
         return origin
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; 0 = the file is written."""
-    with checks.exit_with():
-        print(checks.parse(Convert, argv, "celo convert", __doc__).run())
-    return 0
-
+main = checks.program(Convert, "celo convert", __doc__)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,7 +11,7 @@ import dataclasses
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from celo.scripts import checks
 
@@ -52,38 +52,35 @@ class Demo:
         sizes = (self.steps, self.seeds)
         return report_request(self.out, tasks_of("quick"), learned, *sizes, data_dir=self.data_dir)
 
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; 0 = the report is written, or a signal stopped it and a checkpoint is written."""
-    start = time.perf_counter()
-    with checks.exit_with():
-        command = checks.parse(Demo, argv, "celo demo", __doc__, ("run_dir", "out"))
+    def run(self) -> int:
+        """Runs it all; 0 = the report is written, or a signal stopped it and a checkpoint is written."""
+        from celo.evaluation.sweep import sweep
         from celo.meta.presets import preset
         from celo.meta.runs.metrics import read_metrics
         from celo.meta.trainer import THETA_FILE, Settings, meta_train
         from celo.scripts import pipeline
         from celo.scripts.devices import Devices, set_up
 
-        set_up(Devices(command.host_devices))
-        recipe, data_dir = preset(command.preset), command.data_dir and str(command.data_dir)
-        pipeline.check(command.request())  # now, so that missing data do not show up after minutes
-        print(f"1. Meta-training on {', '.join(recipe.tasks)}, in {command.run_dir}", flush=True)
-        result = meta_train(recipe, command.run_dir, Settings(data_dir=data_dir))
+        start = time.perf_counter()
+        set_up(Devices(self.host_devices))
+        recipe, data_dir = preset(self.preset), self.data_dir and str(self.data_dir)
+        sweep(self.request())  # now, so that missing data do not show up after minutes
+        print(f"1. Meta-training on {', '.join(recipe.tasks)}, in {self.run_dir}", flush=True)
+        result = meta_train(recipe, self.run_dir, Settings(data_dir=data_dir))
         if not result.finished:
             print(f"stopped by a signal; a checkpoint is in {result.path}, the same command resumes from it")
             return 0
         print("2. Training problems it has not seen, with it and with Adam", flush=True)
-        request = command.request(f"{LABEL}:{result.path.absolute() / THETA_FILE}")
-        outcome, stop = pipeline.train(request)
-        if code := pipeline.conclude(outcome, stop):
+        request = self.request(f"{LABEL}:{result.path.absolute() / THETA_FILE}")
+        if code := pipeline.train(request)[1]:
             return code
         print("3. Results", flush=True)
-        metrics = read_metrics(result.path / "metrics.jsonl")
-        shown: dict[str, Any] = {"title": TITLE, "page_file": "index.html", "metrics": metrics}
-        _, page = pipeline.show(request.folder, pipeline.of_request(request), command.out, **shown)
-    print(f"Report with figures: {page}  ({time.perf_counter() - start:.0f} s in all)")
-    return 0
+        pipeline.show_page(request, self.out, TITLE, read_metrics(result.path / "metrics.jsonl"))
+        print(f"{time.perf_counter() - start:.0f} s in all")
+        return 0
 
+
+main = checks.program(Demo, "celo demo", __doc__, ("run_dir", "out"))
 
 if __name__ == "__main__":
     sys.exit(main())

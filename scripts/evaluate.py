@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from celo.meta.runs.files import check_folder
 from celo.scripts import checks
 
 if TYPE_CHECKING:
@@ -99,34 +100,46 @@ class Evaluate:
 
     def check(self) -> None:
         """Checks the folders."""
-        checks.output_folder(self.out, "evaluation.json")
+        check_folder(self.out)
         if self.share_baselines and self.baselines is not None:
-            checks.output_folder(self.baselines)
+            check_folder(self.baselines)
+
+    def run(self) -> int:
+        """Trains what is missing; 0 = all is done, 1 = something failed, 128 + n = stopped by signal n."""
+        from celo.evaluation.cluster import jobs, run_on_ray
+        from celo.evaluation.scores import REFERENCE
+        from celo.scripts import pipeline
+        from celo.scripts.devices import Devices, set_up
+
+        request = self.request()
+        set_up(Devices(self.host_devices))
+        if self.print_commands:
+            log = partial(print, file=sys.stderr)
+            print("\n".join(self.command_for(task, text) for task, text in jobs(request, log)))
+            return 0
+        cluster = {"address": self.ray_address, "cpus": self.cpus_per_job, "retries": self.retries}
+        on_ray = partial(run_on_ray, **cluster)
+        outcome, code = pipeline.train(request, on_ray if self.cluster == "ray" else pipeline.run)
+        if not outcome.missing:
+            print(f"All trainings are done: {self.out}. Scores: celo report {self.out}")
+            if self.tracker == "wandb":
+                self.track(request)
+            if REFERENCE not in pipeline.read_requested(request.folder).optimizers:
+                print(
+                    f"Scores are relative to {REFERENCE}, which this folder lacks: run the same command with "
+                    f"--optimizers {REFERENCE}"
+                )
+        return code
 
     def request(self) -> Request:
-        """The evaluation, with paths that mean the same in any working folder.
-
-        Raises:
-            ValueError: an unknown name, or a number out of range.
-        """
+        """The evaluation; ValueError for an unknown name, or a number out of range."""
         from celo.evaluation.suites import tasks_of
         from celo.evaluation.sweep import Request, default_share
 
         names = {field.name for field in dataclasses.fields(Request)} & vars(self).keys() - {"tasks"}
-        same = {name: getattr(self.anywhere(), name) for name in names}
+        same = {name: getattr(self, name) for name in names}
         share = _absolute(self.baselines or default_share()) if self.share_baselines else None
         return Request(_absolute(self.out), tasks_of(self.suite, self.tasks), share=share, **same)
-
-    def anywhere(self) -> Evaluate:
-        """The same command with paths that mean the same in any working folder."""
-        return dataclasses.replace(
-            self,
-            out=_absolute(self.out),
-            data_dir=self.data_dir and _absolute(self.data_dir),
-            reuse=tuple(map(_absolute, self.reuse)),
-            baselines=self.baselines and _absolute(self.baselines),
-            lm_tokenizer=self.lm_tokenizer and _absolute_tokenizer(self.lm_tokenizer),
-        )
 
     def track(self, request: Request) -> None:
         """Logs the finished evaluation to wandb."""
@@ -141,33 +154,20 @@ class Evaluate:
         track(request.folder, table, rows, self.wandb_project, self.wandb_mode, group)
 
     def command_for(self, task: str, optimizer: str) -> str:
-        """A command line, in one line, that trains one optimizer on one task into the same folder."""
-        from celo.evaluation.spec import anywhere
+        """A line for a shell in any folder, which trains one optimizer on one task into the same folder."""
         from celo.meta.data.source import DATA_VARIABLE
 
         data_dir = self.data_dir or os.environ.get(DATA_VARIABLE)
-        alone = dataclasses.replace(
-            self,
-            suite=None,
-            tasks=(task,),
-            optimizers=(anywhere(optimizer),),
-            data_dir=Path(data_dir) if data_dir else None,
-            cluster="none",
-            print_commands=False,
-        )
-        words = _arguments(alone.anywhere())
+        pair: dict[str, Any] = {"suite": None, "tasks": (task,), "optimizers": (optimizer,)}
+        pair |= {"data_dir": Path(data_dir) if data_dir else None, "cluster": "none", "print_commands": False}
+        words = _arguments(dataclasses.replace(self, **pair))
         # -P: a package named celo in the working folder is not imported instead.
-        return checks.command_line([sys.executable, "-P", "-m", "celo.scripts.evaluate", *words])
+        python = [sys.executable, "-P", "-m", "celo.scripts.evaluate", *words]
+        return f"{checks.command_line(['cd', os.getcwd()])} && {checks.command_line(python)}"
 
 
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
-
-
-def _absolute_tokenizer(source: str) -> str:
-    """A tokenizer that means the same in any working folder; what is no file is a name on the hub."""
-    path = _absolute(Path(source))
-    return str(path) if path.is_file() or source.endswith(".json") else source
 
 
 def _arguments(command: Evaluate) -> Iterator[str]:
@@ -184,36 +184,7 @@ def _arguments(command: Evaluate) -> Iterator[str]:
             yield from map(str, value if isinstance(value, tuple) else [value])
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; 0 = everything is done, 1 = something failed, 128 + n = stopped by signal n."""
-    with checks.exit_with():
-        command = checks.parse(Evaluate, argv, "celo evaluate", __doc__, gone=GONE)
-        from celo.evaluation.cluster import jobs, run_on_ray
-        from celo.evaluation.scores import REFERENCE
-        from celo.scripts import pipeline
-        from celo.scripts.devices import Devices, set_up
-
-        request = command.request()
-        set_up(Devices(command.host_devices))
-        if command.print_commands:
-            log = partial(print, file=sys.stderr)
-            print("\n".join(command.command_for(task, text) for task, text in jobs(request, log)))
-            return 0
-        cluster = {"address": command.ray_address, "cpus": command.cpus_per_job, "retries": command.retries}
-        on_ray = partial(run_on_ray, **cluster)
-        outcome, stop = pipeline.train(request, on_ray if command.cluster == "ray" else pipeline.run)
-        code = pipeline.conclude(outcome, stop)
-        if not outcome.missing:
-            print(f"All trainings are done: {command.out}. Scores: celo report {command.out}")
-            if command.tracker == "wandb":
-                command.track(request)
-            if REFERENCE not in pipeline.read_requested(request.folder).optimizers:
-                print(
-                    f"Scores are relative to {REFERENCE}, which this folder lacks: run the same command with "
-                    f"--optimizers {REFERENCE}"
-                )
-        return code
-
+main = checks.program(Evaluate, "celo evaluate", __doc__, gone=GONE)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -24,6 +24,13 @@ class List:
     what: tyro.conf.Positional[Literal["tasks", "optimizers", "presets", "suites"]]
     contains: str = ""
 
+    def run(self) -> None:
+        """Prints the names."""
+        found = [pair for pair in lines(self.what) if self.contains.lower() in pair[0].lower()]
+        width = max((len(name) for name, _ in found), default=0)
+        for name, remark in found:
+            print(f"{name:<{width}}  {remark}".rstrip())
+
 
 def lines(what: str) -> Iterator[tuple[str, str]]:
     """Names with a remark each."""
@@ -50,16 +57,7 @@ def lines(what: str) -> Iterator[tuple[str, str]]:
             yield name, f"{len(tasks)} tasks: {shown}"
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command."""
-    with checks.exit_with():
-        command = checks.parse(List, argv, "celo list", __doc__)
-        found = [pair for pair in lines(command.what) if command.contains.lower() in pair[0].lower()]
-        width = max((len(name) for name, _ in found), default=0)
-        for name, remark in found:
-            print(f"{name:<{width}}  {remark}".rstrip())
-    return 0
-
+main = checks.program(List, "celo list", __doc__)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -54,9 +54,6 @@ def parse(argv: list[str] | None = None) -> tuple[Recipe, MetaTrain]:
     """The recipe and the other options of a command line.
 
     Preset, optimizer and number of stages are read first, as they give the defaults.
-
-    Raises:
-        ValueError: an unknown name or a value out of range.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     first = argparse.ArgumentParser(PROGRAM, f"{PROGRAM} [OPTIONS]", add_help=False, allow_abbrev=False)

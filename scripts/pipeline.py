@@ -15,12 +15,12 @@ from tqdm import tqdm
 from celo.evaluation import report
 from celo.evaluation.envelope import Envelope
 from celo.evaluation.optimizers import parse
-from celo.evaluation.requested import Requested, check_folder, read_requested
+from celo.evaluation.requested import Requested, read_requested
 from celo.evaluation.results import ROWS, Training, read
 from celo.evaluation.runner import Observer, Outcome, run
 from celo.evaluation.scores import REFERENCE, ScoreTable, score_table
 from celo.evaluation.statistics import summarise
-from celo.evaluation.sweep import Request, sweep
+from celo.evaluation.sweep import Request
 from celo.meta.runs.signals import StopRequest, stop_on_signals
 
 Run = Callable[[Request, Observer, Callable[[], bool]], Outcome]
@@ -106,20 +106,11 @@ def _summary(rows: Sequence[Training]) -> str:
     return f"{words}, {diverged} diverged" if diverged else words
 
 
-def check(request: Request) -> None:
-    """Checks a request with its data and its folder, and writes nothing.
-
-    Raises:
-        ValueError: the folder holds results of other settings, or as `celo.evaluation.sweep.sweep`.
-        DatasetNotFoundError: data of its tasks are missing.
-    """
-    check_folder(request.folder, sweep(request).requested, new_labels=request.new_labels)
-
-
-def train(request: Request, how: Run = run) -> tuple[Outcome, StopRequest]:
-    """Trains what a request lacks until it is done or a signal stops it, with progress on the terminal."""
+def train(request: Request, how: Run = run) -> tuple[Outcome, int]:
+    """Trains what a request lacks until it is done or a signal stops it; the exit code is of `conclude`."""
     with stop_on_signals() as stop, Progress(request) as progress:
-        return how(request, progress, lambda: stop.requested), stop
+        outcome = how(request, progress, lambda: stop.requested)
+    return outcome, conclude(outcome, stop)
 
 
 def conclude(outcome: Outcome, stop: StopRequest) -> int:
@@ -188,22 +179,20 @@ def show(
     curves: Mapping[str, Envelope] | None = None,
     **how: Any,
 ) -> tuple[ScoreTable, Path]:
-    """Prints the scores of a folder of results and writes its report.
+    """Print the scores of the requested part of a folder of results, and write its report to ``out``.
 
-    Args:
-        folder: the results.
-        requested: the part of the results to show.
-        out: folder of the report.
-        reps: bootstrap resamples.
-        seed: seed of the resampling.
-        curves: envelopes of Adam by task, for VeLO's speedup.
-        **how: arguments of `celo.evaluation.report.write`, such as the title.
-
-    Returns:
-        The scores, and the page.
+    ``reps`` and ``seed`` are of the bootstrap, ``curves`` envelopes of Adam by task for VeLO's speedup, the
+    others arguments of `celo.evaluation.report.write`. Returns the scores, and the page.
     """
     table = score_table(read(folder, print), requested, curves)
     summaries = summarise(table, reps, seed)
     print(f"\n{report.described(table, summaries)}\n", flush=True)
     resampling = f"{reps:,} resamples, seed {seed}"
     return table, report.write(out, table, summaries, resampling=resampling, **how)
+
+
+def show_page(request: Request, out: Path, title: str, metrics: Sequence[Mapping[str, Any]]) -> int:
+    """`show` for the report of a meta-training, the page of which is index.html; the exit code 0."""
+    shown: dict[str, Any] = {"title": title, "page_file": "index.html", "metrics": metrics}
+    print(f"Report with figures: {show(request.folder, of_request(request), out, **shown)[1]}")
+    return 0

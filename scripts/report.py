@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -42,6 +42,22 @@ class Report:
     reps: int = 2000
     seed: int = 0
 
+    def run(self) -> None:
+        """Prints the scores and writes the report."""
+        from celo._core.names import lookup
+        from celo.evaluation.requested import read_requested
+        from celo.scripts import pipeline
+
+        requested = read_requested(self.folder)
+        for label in self.optimizers:
+            lookup("optimizer", label, requested.optimizers)
+        curves, origin = envelopes(self.envelope) if self.envelope else (None, "")
+        shown = pipeline.restricted(requested, self.optimizers or tuple(requested.optimizers))
+        out, log = self.out or self.folder / "report", lambda line: print(f"  {line}", flush=True)
+        how: dict[str, Any] = {"envelopes": origin, "log": log}
+        _, page = pipeline.show(self.folder, shown, out, self.reps, self.seed, curves, **how)
+        print(f"\nReport: {page}")
+
 
 def envelopes(path: Path) -> tuple[dict[str, Envelope], str]:
     """Envelopes of Adam by task, and in words where they are from.
@@ -67,31 +83,7 @@ def envelopes(path: Path) -> tuple[dict[str, Envelope], str]:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; 0 = the report is written."""
-    with checks.exit_with():
-        command = checks.parse(Report, argv, "celo report", __doc__, ("out",))
-        from celo._core.names import lookup
-        from celo.evaluation.requested import read_requested
-        from celo.scripts import pipeline
-
-        requested = read_requested(command.folder)
-        for label in command.optimizers:
-            lookup("optimizer", label, requested.optimizers)
-        curves, origin = envelopes(command.envelope) if command.envelope else (None, "")
-        _, page = pipeline.show(
-            command.folder,
-            pipeline.restricted(requested, command.optimizers or tuple(requested.optimizers)),
-            command.out or command.folder / "report",
-            command.reps,
-            command.seed,
-            curves,
-            envelopes=origin,
-            log=lambda line: print(f"  {line}", flush=True),
-        )
-        print(f"\nReport: {page}")
-    return 0
-
+main = checks.program(Report, "celo report", __doc__, ("out",))
 
 if __name__ == "__main__":
     sys.exit(main())

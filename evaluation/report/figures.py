@@ -121,10 +121,7 @@ def step_sizes(task: str, etas: Mapping[str, np.ndarray], look: Mapping[str, Loo
 def schedules(label: str, etas: Mapping[str, np.ndarray]) -> Figure:
     """The step sizes eta (S, T), by task, that one optimizer sets over progress t / T, a line per task.
 
-    Lines are medians over seeds, bands reach from the lowest seed to the highest.
-
-    Raises:
-        ValueError: there is no task.
+    Lines are medians over seeds, bands reach from the lowest seed to the highest. ValueError without a task.
     """
     if not etas:
         raise ValueError("schedules need at least one task, got none")
@@ -144,11 +141,7 @@ def schedules(label: str, etas: Mapping[str, np.ndarray]) -> Figure:
 def meta_loss(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Meta-loss over meta-iterations, each stage raw and smoothed, with a marker per meta-validation.
 
-    Args:
-        rows: of a run's ``metrics.jsonl``, as `celo.meta.runs.metrics.read_metrics` reads them.
-
-    Raises:
-        ValueError: no row holds a meta-loss.
+    ``rows`` are those of `celo.meta.runs.metrics.read_metrics`. ValueError if none holds a meta-loss.
     """
     rows = [row for row in rows if "meta_loss" in row]
     if not rows:
@@ -203,13 +196,10 @@ def _stage(axis: Axes, rows: Sequence[Mapping[str, Any]], name: str, start: int)
 def _line(
     axis: Axes, values: np.ndarray, look: Look, scale: float = 1.0, label: str | None = None
 ) -> tuple[float, Look]:
-    """Draws the median over seeds of (S, T) values and a band from the lowest seed to the highest.
+    """Draw the median over seeds of (S, T) values and a band from the lowest seed to the highest.
 
     A seed that is not finite counts as infinitely high: the median ends where half of the seeds are not
-    finite, the band where one is not.
-
-    Returns:
-        Where the line ends, at its last finite point, and the look of its name.
+    finite, the band where one is not. Returns where the line ends, and the look of its name.
     """
     values = _finite(values)
     kept, middle = style.thin(values.shape[-1]), np.median(values, axis=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import itertools
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +18,7 @@ from matplotlib.figure import Figure
 from celo.evaluation.report import figures, style, tables
 from celo.evaluation.report.escape import file_name, markdown_text, plain
 from celo.evaluation.report.table import Cell, Table
-from celo.evaluation.scores import NOISE, ScoreTable
+from celo.evaluation.scores import NOISE, VELO, ScoreTable
 from celo.evaluation.statistics import Summary
 from celo.meta.runs.files import json_bytes, json_ready
 
@@ -53,9 +55,6 @@ class Section(NamedTuple):
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
 
-Draw = Callable[[str, Figure, str], Picture]
-
-
 def sections(
     table: ScoreTable,
     summaries: Sequence[Summary],
@@ -70,113 +69,107 @@ def sections(
     ``frames`` are ``runs`` and ``times`` of `celo.evaluation.report.records`; ``facts`` fill the fixed text:
     ``resampling``, ``envelopes``. The other arguments are as for `celo.evaluation.report.write`.
     """
-    prose = tomllib.loads((_HERE / "prose.toml").read_text(encoding="utf-8"))
-    kinds = table.requested.optimizers
-    look = style.looks({label: label != NOISE and kinds[label].learned for label in table.labels})
+    page = _Page(table, summaries, folder)
+    log("figures of the scores")
+    made = [page.scores(facts)] if summaries else []
+    log("training curves")
+    made += [page.tasks(), Section("Training curves", page.prose["curves"], pictures=page.curves())]
+    if pictures := page.schedules():
+        made.append(Section("Learned schedules", page.prose["schedules"], pictures=pictures))
+    if metrics:
+        picture = page.draw("meta_loss", figures.meta_loss(metrics), "Meta-loss over meta-iterations")
+        made.append(Section("Meta-training", page.prose["meta_training"], pictures=[picture]))
+    failed = tables.diverged(frames["runs"])
+    made.append(Section("Diverged trainings", page.prose["diverged" if failed else "none_diverged"], failed))
+    # What differs when the same is done again comes last.
+    return [*made, *page.origin(frames["times"])]
 
-    def draw(name: str, figure: Figure, caption: str) -> Picture:
-        picture = Picture(folder / file_name(name), caption)
+
+class _Page:
+    """Makes the sections of a score table; its figures go into a folder."""
+
+    def __init__(self, table: ScoreTable, summaries: Sequence[Summary], folder: Path):
+        self.table, self.summaries, self.folder = table, summaries, folder
+        self.prose: dict[str, list[str]] = tomllib.loads((_HERE / "prose.toml").read_text(encoding="utf-8"))
+        kinds = table.requested.optimizers
+        self.look = style.looks({label: label != NOISE and kinds[label].learned for label in table.labels})
+
+    def draw(self, name: str, figure: Figure, caption: str) -> Picture:
+        picture = Picture(self.folder / file_name(name), caption)
         style.save(figure, picture.path)
         return picture
 
-    log("figures of the scores")
-    made = [_scores(table, summaries, prose, facts, look, draw)] if summaries else []
-    log("training curves")
-    curves = Section("Training curves", prose["curves"], pictures=_curves(table, look, draw))
-    made += [_tasks(table, summaries, prose), curves]
-    if pictures := _schedules(table, look, draw):
-        made.append(Section("Learned schedules", prose["schedules"], pictures=pictures))
-    if metrics:
-        picture = draw("meta_loss", figures.meta_loss(metrics), "Meta-loss over meta-iterations")
-        made.append(Section("Meta-training", prose["meta_training"], pictures=[picture]))
-    failed = tables.diverged(frames["runs"])
-    made.append(Section("Diverged trainings", prose["diverged" if failed else "none_diverged"], failed))
-    # What differs when the same is done again comes last.
-    return [*made, *_origin(table, frames["times"], prose)]
+    def scores(self, facts: Mapping[str, str]) -> Section:
+        noise = {one.score.name: one.aggregates[NOISE]["iqm"].value for one in self.summaries}
+        velo = "without_envelopes" if self.table.envelopes is None else "envelopes" if VELO in noise else ""
+        reading = [*self.prose["reading"], *self.prose.get(velo, [])]
+        reading = [text.format(NOISE=NOISE, **noise, **facts) for text in reading]
+        parts, profiles, intervals = [Section("How to read the scores", reading)], [], []
+        for one in self.summaries:
+            name, title = one.score.name, one.score.title
+            parts.append(Section(title, [one.score.meaning], tables.aggregates(self.table, one)))
+            figure = figures.profiles(one, self.look)
+            caption = f"Performance profile of the {title}, with 95% bands"
+            profiles.append(self.draw(f"profile_{name}", figure, caption))
+        for aggregate, one in itertools.product(("iqm", "optimality_gap"), self.summaries):
+            figure = figures.intervals(one, aggregate, self.look)
+            what = f"{tables.TITLES[aggregate]} of the {one.score.title}"
+            caption = f"{what} with 95% intervals, by optimizer"
+            intervals.append(self.draw(f"interval_{one.score.name}_{aggregate}", figure, caption))
+        parts.append(Section("Performance profiles", self.prose["profiles"], pictures=profiles))
+        said = [*tables.findings(self.table), *self.prose["scores"]]
+        overview = tables.overview(self.table, self.summaries)
+        return Section("Scores", said, overview, intervals, sections=parts)
 
+    def tasks(self) -> Section:
+        parts = [Section("Final training loss", self.prose["final_loss"], tables.final_losses(self.table))]
+        for one in self.summaries:
+            title = f"{one.score.title} by task"
+            parts.append(Section(title, self.prose["by_task"], tables.task_scores(one)))
+        if found := tables.corpora(self.table):
+            parts.append(Section("Corpora and tokenizers", self.prose["corpora"], found))
+        return Section("Tasks", self.prose["tasks"], tables.score_table(self.table), sections=parts)
 
-def _scores(
-    table: ScoreTable,
-    summaries: Sequence[Summary],
-    prose: Mapping[str, list[str]],
-    facts: Mapping[str, str],
-    look: Mapping[str, style.Look],
-    draw: Draw,
-) -> Section:
-    noise = {one.score.name: one.aggregates[NOISE]["iqm"].value for one in summaries}
-    velo = "without_envelopes" if table.envelopes is None else "envelopes" if "velo_speedup" in noise else ""
-    reading = [*prose["reading"], *prose.get(velo, [])]
-    parts = [
-        Section("How to read the scores", [text.format(NOISE=NOISE, **noise, **facts) for text in reading])
-    ]
-    parts += [
-        Section(one.score.title, [one.score.meaning], tables.aggregates(table, one)) for one in summaries
-    ]
-    pictures = []
-    for one in summaries:
-        caption = f"Performance profile of the {one.score.title}, with 95% bands"
-        pictures.append(draw(f"profile_{one.score.name}", figures.profiles(one, look), caption))
-    parts.append(Section("Performance profiles", prose["profiles"], pictures=pictures))
-    pictures = []
-    for name in ("iqm", "optimality_gap"):
-        for one in summaries:
-            caption = f"{tables.TITLES[name]} of the {one.score.title} with 95% intervals, by optimizer"
-            figure = figures.intervals(one, name, look)
-            pictures.append(draw(f"interval_{one.score.name}_{name}", figure, caption))
-    said = [*tables.findings(table), *prose["scores"]]
-    return Section("Scores", said, tables.overview(table, summaries), pictures, sections=parts)
+    def curves(self) -> list[Picture]:
+        """Training curves of every task with a finished pair."""
+        made = []
+        for task in self.table.all_tasks:
+            if results := {label: own[task] for label, own in self.table.results.items() if task in own}:
+                best = self.table.references.get(task)
+                figure = figures.training_curves(task, results, best, self.look)
+                made.append(
+                    self.draw(f"curves_{task}", figure, f"Training loss of every optimizer on {task}")
+                )
+        return made
 
+    def schedules(self) -> list[Picture]:
+        """Step sizes by optimizer, then by task, wherever there is a learned scheduler."""
+        by_label, by_task = collections.defaultdict(dict), collections.defaultdict(dict)
+        for label, own in self.table.results.items():
+            for task, result in own.items():
+                eta = result.runs.eta
+                if eta is not None and (eta != 1).any():  # without a scheduler all are 1
+                    by_label[label][task] = by_task[task][label] = eta
+        made = []
+        for label, etas in by_label.items():
+            caption = f"Step sizes that {label} sets on every task"
+            made.append(self.draw(f"schedule_{label}", figures.schedules(label, etas), caption))
+        for task, etas in by_task.items():
+            caption = f"Step sizes of learned schedulers on {task}"
+            made.append(self.draw(f"step_size_{task}", figures.step_sizes(task, etas, self.look), caption))
+        return made
 
-def _tasks(table: ScoreTable, summaries: Sequence[Summary], prose: Mapping[str, list[str]]) -> Section:
-    parts = [Section("Final training loss", prose["final_loss"], tables.final_losses(table))]
-    for one in summaries:
-        parts.append(Section(f"{one.score.title} by task", prose["by_task"], tables.task_scores(one)))
-    if found := tables.corpora(table):
-        parts.append(Section("Corpora and tokenizers", prose["corpora"], found))
-    return Section("Tasks", prose["tasks"], tables.score_table(table), sections=parts)
-
-
-def _curves(table: ScoreTable, look: Mapping[str, style.Look], draw: Draw) -> list[Picture]:
-    """Training curves of every task with a finished pair."""
-    made = []
-    for task in table.all_tasks:
-        if results := {label: own[task] for label, own in table.results.items() if task in own}:
-            figure = figures.training_curves(task, results, table.references.get(task), look)
-            made.append(draw(f"curves_{task}", figure, f"Training loss of every optimizer on {task}"))
-    return made
-
-
-def _schedules(table: ScoreTable, look: Mapping[str, style.Look], draw: Draw) -> list[Picture]:
-    """Step sizes by optimizer, then by task, wherever there is a learned scheduler."""
-    by_label: dict[str, dict[str, Any]] = {}
-    by_task: dict[str, dict[str, Any]] = {}
-    for label, own in table.results.items():
-        for task, result in own.items():
-            eta = result.runs.eta
-            if eta is not None and (eta != 1).any():  # without a scheduler all are 1
-                by_label.setdefault(label, {})[task] = eta
-                by_task.setdefault(task, {})[label] = eta
-    made = []
-    for label, etas in by_label.items():
-        caption = f"Step sizes that {label} sets on every task"
-        made.append(draw(f"schedule_{label}", figures.schedules(label, etas), caption))
-    for task, etas in by_task.items():
-        caption = f"Step sizes of learned schedulers on {task}"
-        made.append(draw(f"step_size_{task}", figures.step_sizes(task, etas, look), caption))
-    return made
-
-
-def _origin(table: ScoreTable, times: pd.DataFrame, prose: Mapping[str, list[str]]) -> list[Section]:
-    """Run time and provenance."""
-    timed, started = tables.run_time(times), table.requested.provenance
-    run_time = Section("Run time", prose["run_time"], timed)
-    if len(timed.rows) > _MOST_ROWS:
-        folded = Section("Every task and optimizer", table=timed, folded=True)
-        run_time = Section("Run time", prose["run_time"], sections=[folded])
-    code = json_bytes(json_ready(started)).decode().rstrip()
-    parts = [Section("The evaluation started with", code=code, folded=True)] if started else []
-    made_with = tables.environments(table)
-    return [run_time, Section("Provenance", prose["provenance"], made_with, sections=parts)]
+    def origin(self, times: pd.DataFrame) -> list[Section]:
+        """Run time and provenance."""
+        timed, started = tables.run_time(times), self.table.requested.provenance
+        run_time = Section("Run time", self.prose["run_time"], timed)
+        if len(timed.rows) > _MOST_ROWS:
+            folded = Section("Every task and optimizer", table=timed, folded=True)
+            run_time = run_time._replace(table=None, sections=[folded])
+        code = json_bytes(json_ready(started)).decode().rstrip()
+        parts = [Section("The evaluation started with", code=code, folded=True)] if started else []
+        made_with = tables.environments(self.table)
+        return [run_time, Section("Provenance", self.prose["provenance"], made_with, sections=parts)]
 
 
 def html_page(title: str, subtitle: str, notes: Sequence[str], parts: Sequence[Section]) -> str:

@@ -37,40 +37,13 @@ MOST_POINTS = 400
 LONGEST_NAME, LONGEST_TITLE = 16, 44
 DASHED = (0, (4, 3))
 
-_STYLE = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": RULE,
-    "axes.facecolor": PAPER,
-    "axes.grid": True,
-    "axes.labelcolor": INK,
-    "axes.labelsize": 9,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 8.5,
-    "axes.titleweight": "bold",
-    "figure.facecolor": PAPER,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "savefig.facecolor": PAPER,
-    "svg.fonttype": "none",  # letters stay text: small files, legible at any size
-    "svg.hashsalt": "celo",
-    "text.color": INK,
-    "text.parse_math": False,  # a dollar sign in a label is a dollar sign
-    "xtick.color": RULE,
-    "xtick.labelsize": 8,
-    "ytick.color": RULE,
-    "ytick.labelsize": 8,
-}
+_SHEET = Path(__file__).with_name("report.mplstyle")
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Applies the house style inside the block, whatever the user's own matplotlib settings are."""
-    settings: dict[Any, Any] = {**mpl.rcParamsDefault, **_STYLE}
+    """Applies `report.mplstyle` inside the block, whatever the user's own matplotlib settings are."""
+    settings: dict[Any, Any] = {**mpl.rc_params_from_file(_SHEET)}
     del settings["backend"]
     with mpl.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
@@ -168,17 +141,9 @@ def label_ends(axis: Axes, ends: Sequence[tuple[float, Look]], size: float = 8.0
     gap = 1.35 * size / (72.0 * 0.72 * figure.get_figheight())
     to_axes = axis.transScale + axis.transLimits
     wanted = [float(to_axes.transform((axis.get_xlim()[1], y))[1]) for y, _ in ends]
+    beside = {"xycoords": "axes fraction", "xytext": (4, 0), "textcoords": "offset points", "va": "center"}
     for (_, look), place in zip(ends, spread(np.clip(wanted, 0.0, 1.0), gap), strict=True):
-        axis.annotate(
-            look.name,
-            (1.0, float(place)),
-            xycoords="axes fraction",
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=size,
-            color=look.colour,
-        )
+        axis.annotate(look.name, (1.0, float(place)), fontsize=size, color=look.colour, **beside)
 
 
 def spread(wanted: np.typing.ArrayLike, gap: float) -> np.ndarray:

@@ -30,15 +30,14 @@ def overview(table: ScoreTable, summaries: Sequence[Summary]) -> Table:
         for label in table.labels
     ]
     titles = (f"{summary.score.title}: IQM" for summary in summaries)
-    return Table(("optimizer", *titles, "diverged", "settings"), tuple(rows))
+    return Table(("optimizer", *titles, "diverged, setting scored", "settings"), tuple(rows))
 
 
 def score_table(table: ScoreTable) -> Table:
     """A row per task and optimizer: the best setting, its final loss, and both ratios to the best Adam's.
 
     The ratio of means is ``L_Adam* / mean(L)``, the mean of ratios the mean over seeds of ``L_Adam* / L``,
-    which is the final-loss score of the task. "Beats" counts Adam's settings whose mean final loss is higher;
-    "diverged" counts trainings at all settings.
+    which is the final-loss score of the task. "Beats" counts Adam's settings whose mean final loss is higher.
     """
     rows = [
         (
@@ -56,7 +55,7 @@ def score_table(table: ScoreTable) -> Table:
         if task in own
     ]
     header = ("task", "optimizer", "setting", "final loss", "test", "ratio of means", "mean of ratios")
-    return Table((*header, "beats", "diverged"), tuple(rows), words=2)
+    return Table((*header, "beats", "diverged, all settings"), tuple(rows), words=2)
 
 
 def aggregates(table: ScoreTable, summary: Summary) -> Table:
@@ -70,7 +69,8 @@ def aggregates(table: ScoreTable, summary: Summary) -> Table:
         )
         for label in table.labels
     ]
-    return Table(("optimizer", *TITLES.values(), "P(better than Adam*)", "diverged"), tuple(rows))
+    header = ("optimizer", *TITLES.values(), "P(better than Adam*)", "diverged, setting scored")
+    return Table(header, tuple(rows))
 
 
 def task_scores(summary: Summary) -> Table:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.interpreters import partial_eval
 
 from celo.baselines import hand_designed
-from celo.evaluation.training import SPLITS, EvaluatedTraining
+from celo.evaluation.plan import SPLITS, EvaluatedTraining
 from celo.meta.full_training import FINAL_BATCHES, begin, evaluate, take_step
 from celo.meta.tasks.base import Task
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from celo.baselines import eval_params, hand_designed
-from celo.evaluation.training import SPLITS, EvaluatedTraining
+from celo.evaluation.plan import SPLITS, EvaluatedTraining
 from celo.meta.compile import jit
 from celo.meta.full_training import FINAL_BATCHES, begin, evaluate, take_step
 from celo.meta.tasks.base import Task

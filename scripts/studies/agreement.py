@@ -40,11 +40,9 @@ class Agreement(NamedTuple):
     """One task at one number of steps.
 
     Attributes:
-        task: name of the task.
-        step: number of steps.
+        task, step: name of the task and number of steps.
         rates: number of learning rates that Adam was trained at.
-        best: learning rate with the lowest smoothed loss at that step.
-        inside: whether it is neither the first nor the last of the rates.
+        best, inside: the rate with the lowest smoothed loss at that step; whether it is no end of the rates.
         own: lowest smoothed loss up to that step, seeds averaged before smoothing.
         per_seed: (S,) smoothed loss of each seed at that step and the best rate.
         published: the published envelope at that step.
@@ -95,8 +93,7 @@ def table(found: Sequence[Agreement], notes: Sequence[str] = ()) -> str:
 def agreement(curves: Curves, envelope: Envelope, step: int) -> Agreement:
     """Compares Adam's curves with a published envelope; both are linear between their points.
 
-    Raises:
-        ValueError: the curves or the envelope do not reach ``step``, or Adam diverged at every rate.
+    ValueError if the curves or the envelope do not reach ``step``, or Adam diverged at every rate.
     """
     task, rates, steps, losses = curves
     reach = min(int(steps[-1]), int(envelope.steps[-1]))
@@ -129,29 +126,27 @@ def is_adam(label: str) -> bool:
 def adam_curves(rows: Iterable[Training]) -> list[Curves]:
     """Adam's curves by task; labels of single rates, ``adam@1e-3``, count as one grid.
 
-    Raises:
-        ValueError: rows of a task differ in data, seeds or evaluations, or read another text than the
-            published task.
+    ValueError if rows of a task differ in data, seeds or evaluations, or read another text than the published
+    task.
     """
-    by_task: dict[str, dict[float, dict[int, Training]]] = {}
+    by_task: dict[str, dict[tuple[float, int], Training]] = {}
     for row in filter(lambda row: is_adam(row.optimizer), rows):
-        of_rate = by_task.setdefault(row.task, {}).setdefault(row.setting["learning_rate"], {})
-        of_rate[row.seed] = row
-    return [_stacked(task, rates) for task, rates in by_task.items()]
+        by_task.setdefault(row.task, {})[row.setting["learning_rate"], row.seed] = row
+    return [_stacked(task, own) for task, own in by_task.items()]
 
 
-def _stacked(task: str, rates: Mapping[float, Mapping[int, Training]]) -> Curves:
-    every = [row for seeds in rates.values() for row in seeds.values()]
-    if len({row.task_digest for row in every}) > 1:
+def _stacked(task: str, rows: Mapping[tuple[float, int], Training]) -> Curves:
+    rates, seeds = (list(dict.fromkeys(values)) for values in zip(*rows, strict=True))
+    first = next(iter(rows.values()))
+    if len({row.task_digest for row in rows.values()}) > 1:
         raise ValueError(f"rows of {task} were trained on different data")
-    if substituted(every[0]) or retokenized(every[0]):
+    if substituted(first) or retokenized(first):
         raise ValueError(f"{task} was trained on another corpus or tokenizer than the published curves")
-    steps, seeds = every[0].evaluation_steps, sorted({row.seed for row in every})
-    same = all(np.array_equal(row.evaluation_steps, steps) for row in every)
-    if not same or any(sorted(found) != seeds for found in rates.values()):
+    steps = {tuple(row.evaluation_steps) for row in rows.values()}
+    if len(steps) > 1 or len(rows) < len(rates) * len(seeds):
         raise ValueError(f"rows of adam on {task} differ in seeds or evaluations")
-    losses = [[found[seed].evaluations["train_loss"] for seed in seeds] for found in rates.values()]
-    return Curves(task, list(rates), np.asarray(steps), np.array(losses))
+    losses = [[rows[rate, seed].evaluations["train_loss"] for seed in sorted(seeds)] for rate in rates]
+    return Curves(task, rates, np.asarray(first.evaluation_steps), np.array(losses))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,21 +168,15 @@ class Command:
     def check(self) -> None:
         """Checks what other commands do not share."""
         if not self.folders or not 0 < self.within < 1:
-            raise ValueError(
-                f"folders is {self.folders} and within {self.within}; expected one or more folders, and a "
-                "number between 0 and 1"
-            )
+            found = f"folders is {self.folders} and within {self.within}"
+            raise ValueError(f"{found}; expected one or more folders, and a number between 0 and 1")
 
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; 0 = all agree, 1 = some do not."""
-    with checks.exit_with():
-        command = checks.parse(Command, argv, "agreement", __doc__)
-        asked = [(read_requested(folder), read(folder, print)) for folder in command.folders]
+    def run(self) -> int:
+        """Prints the table; 0 = all agree, 1 = some do not."""
+        asked = [(read_requested(folder), read(folder, print)) for folder in self.folders]
         wanted = (rows for request, found in asked for rows in request.rows_of(found).values())
-        envelopes, curves = read_envelopes(command.envelope), adam_curves(itertools.chain(*wanted))
-        known = [one for one in curves if one.task in envelopes]
-        found = [agreement(one, envelopes[one.task], command.step) for one in known]
+        envelopes, curves = read_envelopes(self.envelope), adam_curves(itertools.chain(*wanted))
+        found = [agreement(one, envelopes[one.task], self.step) for one in curves if one.task in envelopes]
         if not found:
             raise ValueError("nothing to compare: no row of adam is on a task with a published envelope")
         print(table(found))
@@ -195,14 +184,14 @@ def main(argv: list[str] | None = None) -> int:
             print(f"\nWithout a published envelope: {', '.join(unpublished)}")
         # The best of fewer rates than requested may not be Adam's best.
         missing = (pair for request, rows in asked for pair in request.missing(rows))
-        lacking = [f"{label} on {task}" for task, label in missing if is_adam(label)]
-        if lacking:
+        if lacking := [f"{label} on {task}" for task, label in missing if is_adam(label)]:
             print(f"\nNot finished, so these tasks may differ more than they should: {', '.join(lacking)}")
-        off = [one.task for one in found if abs(one.ratio - 1) > command.within]
-        if off:
-            print(f"\nFurther off than {command.within:.0%}: {', '.join(off)}")
-    return int(bool(off))
+        if off := [one.task for one in found if abs(one.ratio - 1) > self.within]:
+            print(f"\nFurther off than {self.within:.0%}: {', '.join(off)}")
+        return int(bool(off))
 
+
+main = checks.program(Command, "agreement", __doc__)
 
 if __name__ == "__main__":
     sys.exit(main())

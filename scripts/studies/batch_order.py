@@ -10,6 +10,7 @@ before.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -59,19 +60,10 @@ def rows(
 ) -> Rows:
     """The rows of every batch of a training; the rest of a pass that fills no batch is not used.
 
-    Args:
-        order: "replacement", every row drawn from all; "passes", steps pass through shuffled data and
-            evaluations draw with replacement; "one_stream", both take the next batches of the same passes,
-            an evaluation before the steps that follow it.
-        size: number of rows of the data.
-        batch_size: rows of a batch.
-        steps: steps of the training, a multiple of ``every``.
-        generator: source of the random numbers.
-        every: steps from one evaluation to the next.
-        batches: batches of an evaluation.
-
-    Raises:
-        ValueError: a batch is larger than the data, or evaluations do not divide the steps.
+    There are ``batches`` batches of an evaluation every ``every`` steps, which divide the steps. The order is
+    "replacement", every row drawn from all; "passes", steps pass through shuffled data and evaluations draw
+    with replacement; or "one_stream", both take the next batches of the same passes, an evaluation before the
+    steps that follow it. ValueError if a batch is larger than the data, or ``every`` does not divide steps.
     """
     if not 1 <= batch_size <= size:
         raise ValueError(f"batch_size is {batch_size}; expected 1 to {size}, the number of rows")
@@ -80,7 +72,7 @@ def rows(
 
     def taken(count: int, from_stream: bool) -> np.ndarray:
         if from_stream:
-            return np.stack([next(stream) for _ in range(count)])
+            return np.stack(list(itertools.islice(stream, count)))
         return generator.integers(size, size=(count, batch_size))
 
     trained, judged = [], [taken(batches, order == "one_stream")]
@@ -108,17 +100,16 @@ def losses_on(task: Task, optimizer: optax.GradientTransformation, key: Array, d
     The samples of the task must be row numbers, as of those on images. The key decides the initial parameters
     and the keys of the losses.
     """
-    key_init, *keys = jax.random.split(key, 3)
-    key_steps, key_judged = (
-        jax.random.split(each, rows.shape[:2]) for each, rows in zip(keys, drawn, strict=True)
-    )
+    key_init, key_steps, key_judged = jax.random.split(key, 3)
+    key_steps = jax.random.split(key_steps, drawn.trained.shape[:2])
+    key_judged = jax.random.split(key_judged, drawn.judged.shape[:2])
 
     def judge(position: Position, rows: Array, keys: Array) -> Array:
         params = eval_params(position.opt_state, position.params)
         return evaluate_on(task, params, position.model_state, "train", rows, keys)[0]
 
-    def step(position: Position, given: Any) -> tuple[Position, None]:
-        return take_step(task, optimizer, position, *given)[0], None
+    def step(position: Position, given: Any) -> tuple[Position, Any]:
+        return take_step(task, optimizer, position, *given)
 
     def block(position: Position, given: Any) -> tuple[Position, Array]:
         trained, judged = given
@@ -126,16 +117,11 @@ def losses_on(task: Task, optimizer: optax.GradientTransformation, key: Array, d
 
     given = ((drawn.trained, key_steps), (drawn.judged[:-1], key_judged[:-1]))
     position, found = jax.lax.scan(block, begin(task, optimizer, key_init), given)
-    last = judge(position, jnp.asarray(drawn.judged[-1]), key_judged[-1])
-    return jnp.append(found, last)
+    return jnp.append(found, judge(position, jnp.asarray(drawn.judged[-1]), key_judged[-1]))
 
 
 def adam_curves(task: Task, rates: Sequence[float], seeds: int, steps: int, order: Order) -> Curves:
-    """Trains a task with Adam at some learning rates and seeds.
-
-    Raises:
-        ValueError: the task is not on images; or as `rows`.
-    """
+    """Trains a task on images with Adam at some learning rates and seeds; ValueError for another task."""
     if not isinstance(task, ImageBatches):
         raise ValueError(f"{task.name} is not on images, so its rows have no other order")
 
@@ -177,26 +163,24 @@ class Command:
         if not self.learning_rates or not all(rate > 0 for rate in self.learning_rates):
             raise ValueError(f"learning_rates is {self.learning_rates}; expected positive numbers")
 
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command."""
-    with checks.exit_with():
-        command = checks.parse(Command, argv, "batch_order", __doc__)
+    def run(self) -> None:
+        """Trains everything and prints the table."""
         set_up(Devices(host_devices=1))
-        envelopes = read_envelopes(command.envelope)
-        if unknown := [name for name in command.tasks if name not in envelopes]:
+        envelopes = read_envelopes(self.envelope)
+        if unknown := [name for name in self.tasks if name not in envelopes]:
             raise ValueError(f"there is no published envelope of {', '.join(unknown)}")
         found, words = [], []
-        for name in command.tasks:
-            task = make(name, command.data_dir)
+        for name in self.tasks:
+            task = make(name, self.data_dir)
             for order in ORDERS:
-                curves = adam_curves(task, command.learning_rates, command.seeds, command.steps, order)
-                found.append(agreement(curves, envelopes[name], command.steps))
+                curves = adam_curves(task, self.learning_rates, self.seeds, self.steps, order)
+                found.append(agreement(curves, envelopes[name], self.steps))
                 words.append(ORDERS[order])
                 print(f"{name}, {words[-1]}: {found[-1].ratio:.3f}", file=sys.stderr, flush=True)
         print(table(found, words))
-    return 0
 
+
+main = checks.program(Command, "batch_order", __doc__)
 
 if __name__ == "__main__":
     sys.exit(main())

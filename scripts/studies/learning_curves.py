@@ -148,7 +148,21 @@ class LearningCurves:
         chosen = self.optimizers or tuple(LEARNED)
         return [(name, number) for name in chosen for number in (1, 2) if number == 1 or name in staged]
 
-    def run(self) -> list[LearningCurve] | None:
+    def run(self) -> int:
+        """Writes figure and table; 0 = done, or stopped by a signal; 1 = a meta-loss was not finite."""
+        set_up(Devices(self.host_devices))
+        curves = self.trained()
+        if curves is None:
+            print("stopped by a signal; the same command resumes")
+            return 0
+        self.out.mkdir(parents=True, exist_ok=True)
+        style.save(figure(curves), self.out / "learning_curves")
+        print(table(curves))
+        if broken := [curve.label for curve in curves if not np.isfinite(curve.losses).all()]:
+            print(f"error: a meta-loss of {', '.join(broken)} is not finite", file=sys.stderr)
+        return int(bool(broken))
+
+    def trained(self) -> list[LearningCurve] | None:
         """Trains what is not trained yet; None if a signal stopped it."""
         curves = []
         for optimizer, number in self.stages():
@@ -191,22 +205,7 @@ def settings(recipe: Recipe) -> str:
     return ", ".join([f"rate {stage.learning_rate:g}", *recipe.options, *differing])
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; 0 = done, or stopped by a signal; 1 = a meta-loss was not finite."""
-    with checks.exit_with():
-        command = checks.parse(LearningCurves, argv, "learning_curves", __doc__, ("run_dir", "out"))
-        set_up(Devices(command.host_devices))
-        curves = command.run()
-        if curves is None:
-            print("stopped by a signal; the same command resumes")
-            return 0
-        command.out.mkdir(parents=True, exist_ok=True)
-        style.save(figure(curves), command.out / "learning_curves")
-    print(table(curves))
-    if broken := [curve.label for curve in curves if not np.isfinite(curve.losses).all()]:
-        print(f"error: a meta-loss of {', '.join(broken)} is not finite", file=sys.stderr)
-    return int(bool(broken))
-
+main = checks.program(LearningCurves, "learning_curves", __doc__, ("run_dir", "out"))
 
 if __name__ == "__main__":
     sys.exit(main())

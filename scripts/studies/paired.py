@@ -33,14 +33,11 @@ class Difference(NamedTuple):
 def meta_losses(
     learned: LearnedOptimizer, stage: Stage, thetas: Sequence[PyTree], task: Any, key: Array, problems: int
 ) -> np.ndarray:
-    """The meta-loss of several meta-parameters on the same problems, each trained from first step to last.
+    """(problems, thetas) mean losses of meta-parameters on the same problems, from first step to last.
 
     Problems are drawn as in a stage of meta-training: initial parameters, augmentation, horizon and batches,
-    the same for all meta-parameters. The meta-loss of a truncated unroll also depends on the age of the
-    problems and falls at the start of meta-training even if theta does not change; this one does not.
-
-    Returns (problems, thetas) mean normalised losses over the steps of the training. ValueError if
-    meta-parameters do not fit, or there is no problem.
+    the same for all meta-parameters; losses are normalised. The meta-loss of a truncated unroll also depends
+    on the age of the problems and falls at the start of meta-training even if theta does not change.
     """
     if problems < 1:
         raise ValueError(f"problems is {problems}; expected at least 1")

@@ -43,16 +43,22 @@ class Render:
     root: Path = Path(__file__).resolve().parents[2]
     check_only: Annotated[bool, tyro.conf.arg(name="check")] = False
 
+    def run(self) -> int:
+        """Renders or compares all pages; 0 = they agree with the results, 1 = with --check, some do not."""
+        pages = [self.root / "README.md", *sorted((self.root / "docs").glob("*.md"))]
+        wanted = {path: page(path.read_text(), self.root / "docs" / "results") for path in pages}
+        stale = [path for path in pages if wanted[path] != path.read_text()]
+        for path in stale:
+            if not self.check_only:
+                write_atomically(path, wanted[path].encode())
+            print(f"{'differs from the results' if self.check_only else 'rendered'}: {path}")
+        return int(bool(stale) and self.check_only)
+
 
 def rendered(name: str, results: Path) -> str:
-    """The text that a block's name means.
+    """The text that a block's name, FILE[:PLACE[:FORMAT]], means; ``results`` is the folder of the files.
 
-    Args:
-        name: FILE[:PLACE[:FORMAT]].
-        results: folder of the files.
-
-    Raises:
-        ValueError: the file or the place in it does not exist, or is not a table or a value.
+    ValueError if the file or the place in it does not exist, or is not a table or a value.
     """
     file, _, rest = name.partition(":")
     place, _, form = rest.partition(":")
@@ -84,33 +90,13 @@ def _table(rows: list[dict[str, Any]], columns: list[str]) -> str:
 
 
 def page(text: str, results: Path) -> str:
-    """A page with all its blocks rendered.
-
-    Raises:
-        ValueError: a block has no end, or as `rendered`.
-
-    Example:
-        >>> page("No blocks.", Path("docs/results"))
-        'No blocks.'
-    """
+    """A page with all its blocks rendered; ValueError as `rendered`, or if a block has no end."""
     if len(OPENING.findall(text)) != len(BLOCK.findall(text)):
         raise ValueError("a block has no <!-- end -->")
     return BLOCK.sub(lambda block: block[1] + rendered(block[2], results) + block[4], text)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; 0 = all pages agree with the results, 1 = with --check, some do not."""
-    with checks.exit_with():
-        command = checks.parse(Render, argv, "render", __doc__)
-        pages = [command.root / "README.md", *sorted((command.root / "docs").glob("*.md"))]
-        wanted = {path: page(path.read_text(), command.root / "docs" / "results") for path in pages}
-        stale = [path for path in pages if wanted[path] != path.read_text()]
-        for path in stale:
-            if not command.check_only:
-                write_atomically(path, wanted[path].encode())
-            print(f"{'differs from the results' if command.check_only else 'rendered'}: {path}")
-    return int(bool(stale) and command.check_only)
-
+main = checks.program(Render, "render", __doc__)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -35,6 +35,20 @@ class Structure:
 
     against: str = ""
 
+    def run(self) -> None:
+        """Prints the table and the lists."""
+        sources = {"working tree": read(ROOT)}
+        if self.against:
+            sources = {self.against: at_revision(self.against)} | sources
+        tables = {name: summary(found) for name, found in sources.items()}
+        rows = [(what, *(f"{table[what]:,}" for table in tables.values())) for what in summary([])]
+        print(Table(("", *tables), tuple(rows)).markdown())
+        for name, found in sources.items():
+            source = [one for one in found if not one.module.startswith("tests")]
+            pairs = sorted((pair for one in source for pair in one.functions), reverse=True)
+            print(f"\nLongest functions, {name}: " + ", ".join(f"{where} ({n})" for n, where in pairs[:10]))
+            print(f"\nImported by one other file, {name}: {', '.join(imported_once(source))}")
+
 
 class Source(NamedTuple):
     """One file: its module, number of lines, modules it may import, and functions with their lengths."""
@@ -102,23 +116,7 @@ def at_revision(revision: str) -> list[Source]:
         return read(Path(folder))
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command."""
-    with checks.exit_with():
-        command = checks.parse(Structure, argv, "structure", __doc__)
-        sources = {"working tree": read(ROOT)}
-        if command.against:
-            sources = {command.against: at_revision(command.against)} | sources
-        tables = {name: summary(found) for name, found in sources.items()}
-        rows = [(what, *(f"{table[what]:,}" for table in tables.values())) for what in summary([])]
-        print(Table(("", *tables), tuple(rows)).markdown())
-        for name, found in sources.items():
-            source = [one for one in found if not one.module.startswith("tests")]
-            pairs = sorted((pair for one in source for pair in one.functions), reverse=True)
-            print(f"\nLongest functions, {name}: " + ", ".join(f"{where} ({n})" for n, where in pairs[:10]))
-            print(f"\nImported by one other file, {name}: {', '.join(imported_once(source))}")
-    return 0
-
+main = checks.program(Structure, "structure", __doc__)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from celo.evaluation.checks import notes, setting_words, wide
+from celo.evaluation.checks import notes, wide
 from celo.evaluation.envelope import Envelope
 from celo.evaluation.requested import Pair, Requested, requested_by
 from celo.evaluation.scores import score_table
@@ -31,53 +31,41 @@ def test_a_clean_table_calls_for_nothing():
     assert notes(score_table([*GOOD, *MORE])) == []
 
 
+def celo(**changes):
+    return [*GOOD[:6], *rows([0.5, 0.6], "a", "celo", **changes)]
+
+
 @pytest.mark.parametrize(
     ("own", "sentence"),
     [
         (GOOD, "There is one scored task, a: aggregates are over its seeds."),
         ([one for one in GOOD if one.seed == 0], "There is one seed, so there are no intervals"),
         (
-            [*GOOD, *rows([[1, 1], [2, 2], [0.5, 0.5]], "b"), *rows([1, 1], "b", "celo")],
-            "Adam: the best learning rate is at an end of the grid; a better one may lie outside, on: b",
+            [*GOOD, *rows([[1, 1], [2, 2], [0.5, 0.5]], "b"), *MORE[6:]],
+            "is at an end of the grid; a better one",
         ),
         (
             [*GOOD, *rows([1.0, NAN], "a", "sgd@1")],
-            "sgd@1: trainings diverged, each scored 0, on: a (1 of 2).",
+            "diverged, each scored 0, on: a (1 of 2).",
         ),
         ([*GOOD, *MORE[:6]], "Never requested: celo on b."),
         (
             [*GOOD, *MORE[:6], *rows([-1, 1], "b", "celo")],
-            "Some tasks are not scored, as celo has the negative final loss -1, and a ratio of losses means "
-            "nothing: b.",
+            "as celo has the negative final loss -1,",
         ),
         (GOOD[6:], "No task can be scored"),
-        (
-            [*GOOD, *rows([0.01, 0.5], "a", "star")],
-            "The final-loss scores on a span a factor of 60 (from 0.83 to 50): aggregates over tasks",
-        ),
-        (
-            [*GOOD[:6], *rows([0.5, 0.6], "a", "celo", versions={"jax": "0.1"})],
-            "Trainings with different versions of libraries are compared (jax 0.0; jax 0.1), on: a.",
-        ),
-        (
-            [*GOOD[:6], *rows([1, 1], "a", "celo", revision="b+")],
-            "different git revisions are compared (abc; b+)",
-        ),
-        (
-            [*GOOD[:6], *rows([1, 1], "a", "celo", device="gpu")],
-            "different kinds of device are compared (cpu; gpu)",
-        ),
-        (
-            [*GOOD[:6], *rows([1, 1], "a", "celo", numerics="jax_enable_x64=True")],
-            "different numerical settings of JAX are compared (defaults; jax_enable_x64=True)",
-        ),
+        ([*GOOD, *rows([0.01, 0.5], "a", "star")], "scores on a span a factor of 60 (from 0.83 to 50)"),
+        (celo(versions={"jax": "0.1"}), "versions of libraries are compared (jax 0.0; jax 0.1), on: a."),
+        (celo(revision="b+"), "different git revisions are compared (abc; b+)"),
+        (celo(device="gpu"), "different kinds of device are compared (cpu; gpu)"),
+        (celo(numerics="jax_x=1"), "numerical settings of JAX are compared (defaults; jax_x=1)"),
         (
             text_rows(corpus="wikitext2_valid"),
-            f"Trained on the corpus wikitext2_valid instead of lm1b, tokenizer google-t5/t5-small: {LM}.",
+            f"instead of lm1b, tokenizer google-t5/t5-small: {LM}.",
         ),
         (
             text_rows(vocabulary="bpe"),
-            f"Trained on the corpus lm1b, tokenizer bpe: {LM}. The published task reads",
+            f"Trained on the corpus lm1b, tokenizer bpe: {LM}. The",
         ),
     ],
 )
@@ -118,8 +106,3 @@ def test_wide_names_the_span_of_a_task_and_ignores_diverged_trainings():
     low, high = wide(table)["a"]
     assert (low, high) == (pytest.approx(0.5 / 0.6), pytest.approx(50, rel=1e-5))
     assert wide(score_table(GOOD[6:])) == {}
-
-
-def test_settings_in_words():
-    assert setting_words({"learning_rate": 0.00316}) == "0.0032"
-    assert setting_words({"b1": 0.9, "learning_rate": 0.01}) == "b1=0.9, learning_rate=0.01"

@@ -33,12 +33,6 @@ def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
         cluster.run_on_ray(small(tmp_path))
 
 
-@pytest.mark.parametrize("numbers", [{"cpus": 0}, {"retries": -1}])
-def test_numbers_are_checked_first(tmp_path, numbers):
-    with pytest.raises(ValueError, match="expected at least 1 and 0"):
-        cluster.run_on_ray(small(tmp_path), **numbers)
-
-
 def test_jobs_are_pairs_and_recorded(tmp_path):
     asked = request(tmp_path, optimizers=("adam@0.3", "x=sgd@0.1"))
     assert cluster.jobs(asked) == [(NAME, "adam@0.3"), (NAME, "x=sgd@0.1")]

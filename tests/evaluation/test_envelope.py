@@ -14,12 +14,9 @@ from celo.evaluation.envelope import (
     envelope_of,
     envelopes_from,
     read_envelopes,
-    retokenized,
-    substituted,
     without_envelope,
 )
-from celo.evaluation.speedup import baseline_steps, velo_speedup
-from celo.meta.full_training import smooth
+from celo.evaluation.speedup import baseline_steps
 from tests.evaluation.rows import row
 
 STEPS = np.arange(0.0, 60.0, 10.0)
@@ -54,19 +51,6 @@ def test_a_strictly_falling_envelope_is_interpolated_as_numpy_does(drops, loss):
     assert baseline_steps(falling, loss) == pytest.approx(expected, abs=1e-6)
 
 
-@given(st.lists(st.integers(0, 2), min_size=2, max_size=9), st.lists(st.floats(-1.0, 12.0), min_size=2))
-def test_a_lower_loss_never_needs_fewer_steps(drops, losses):
-    envelope = Envelope(np.arange(len(drops)) * 7.0, 10.0 - np.cumsum(drops))
-    steps = baseline_steps(envelope, np.sort(losses))
-    assert (np.diff(steps) <= 1e-9).all()
-    assert ((steps >= 0) & (steps <= envelope.steps[-1])).all()
-
-
-def test_the_score_is_relative_to_the_trainings_own_steps_and_0_where_it_diverged():
-    final, diverged = np.array([3.5, 0.5, 1.0]), np.array([False, False, True])
-    np.testing.assert_allclose(velo_speedup(final, diverged, 10, PLATEAUS), [0.5, 5.0, 0.0])
-
-
 def evaluated(losses, steps):
     """Rows from evaluations (settings, seeds, E)."""
     return [
@@ -88,14 +72,6 @@ def test_own_curves_give_the_envelope_by_hand():
     np.testing.assert_allclose(envelope.steps, [0, 5, 10, 15, 20])
     np.testing.assert_allclose(envelope.loss, [4, 3.9, 3.8, 3.705, 3.61])  # 4 * 0.95, 4 * 0.95²
     assert (envelope.evaluations, envelope.task_digest) == (3, "digest of task")
-
-
-def test_an_own_envelope_is_a_minimum_over_rates_and_steps_and_drops_a_rate_at_its_divergence():
-    losses = np.array([[[4.0, 0.0, 9.0, 90.0]], [[4.0, 4.0, np.nan, np.nan]]])
-    smoothed = smooth(losses[0, 0], 0.95)
-    assert smoothed[2] > smoothed[1]
-    found = envelope_of(evaluated(losses, np.arange(4) * 10), 4).loss
-    np.testing.assert_allclose(found, [4, smoothed[1], smoothed[1], smoothed[1]])
 
 
 def test_a_seed_that_diverged_spoils_its_rate():
@@ -137,12 +113,6 @@ def test_an_envelope_of_other_data_says_nothing(changes, envelope: Any, reason):
     one = Envelope(np.array([0.0, 100.0]), np.array([2.0, 0.0]), **envelope)
     found = without_envelope([row(1.0, **(LM | changes))], one)
     assert (reason in found) if reason else found == ""
-
-
-def test_a_task_without_text_has_no_other_corpus():
-    assert not substituted(row(1.0))
-    assert not retokenized(row(1.0))
-    assert substituted(row(1.0, **{**LM, "corpus": "wikitext2_valid"}))
 
 
 @pytest.mark.parametrize(

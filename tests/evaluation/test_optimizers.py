@@ -12,9 +12,8 @@ import pytest
 import celo
 from celo.baselines import HAND_DESIGNED, hand_designed
 from celo.evaluation.grids import GRIDS, learning_rates, nadamw_trials
-from celo.evaluation.optimizers import check_label, learned_optimizer, parse
+from celo.evaluation.optimizers import learned_optimizer, parse
 from celo.evaluation.scores import NOISE
-from celo.evaluation.spec import anywhere
 from celo.interop import AmbiguousError, encode
 from celo.learned.celo import Celo
 from celo.schedules import cosine_learning_rate
@@ -36,17 +35,11 @@ def test_the_published_grid_is_the_published_one(shared_path):
     assert list(GRIDS["published"]) == facts["learning_rate_grid15"]
 
 
-def test_one_rate_and_labels():
-    for text, label in (("sgd@3e-2", "sgd@3e-2"), ("slow=sgd@3e-2", "slow"), ("x=optax:sgd@3e-2", "x")):
-        one = parse(text)
-        assert (one.label, one.spec, one.settings) == (label, text, ({"learning_rate": 0.03},))
-    assert parse("random=nadamw-search:2").settings == nadamw_trials(2)
-
-
 @pytest.mark.parametrize(
     ("text", "rates"),
     [
         ("optax:lion", 14),
+        ("x=optax:sgd@3e-2", 1),
         (f"{MINE}:sgd_of_mine", 14),
         (f"m={MINE}:decaying", 1),
         (f"{MINE}:sgd_of_mine@1", 1),
@@ -103,20 +96,15 @@ def test_checkpoints_with_and_without_a_label(tmp_path, monkeypatch):
         ("mine:no/such.safetensors", FileNotFoundError, "no file no/such.safetensors"),
         ("adamm@1e-3", ValueError, "Unknown hand-designed optimizer 'adamm'. Did you mean 'adam'"),
         ("adam@fast", ValueError, "learning rate of 'adam@fast' is 'fast'; expected a positive finite"),
-        ("adam@-1", ValueError, "expected a positive finite"),
         ("adam@inf", ValueError, "expected a positive finite"),
         ("nadamw-search:many", ValueError, "is 'many'; expected nadamw-search:N"),
         ("nadamw-search:0", ValueError, "has 0 trials; expected 1 to 1000"),
-        ("nadamw-search:1001", ValueError, "has 1001 trials"),
         (":celo", ValueError, "neither a name nor LABEL:CHECKPOINT"),
         ("hf://nobody", ValueError, "is no address"),
         ("runs:2/a.theta", FileNotFoundError, "no file 2/a.theta.* Nor is there a file 'runs:2/a.theta'"),
-        ("runs:clo", ValueError, "Unknown checkpoint 'clo'.* Nor is there a file 'runs:clo'"),
-        ("adam:celo", ValueError, "the label 'adam' is the name of a baseline; give it another one"),
         ("adam=sgd@1", ValueError, "the label 'adam' is the name of a baseline"),
         ("", ValueError, "an optimizer is an empty text"),
         ("=adam", ValueError, "has an empty part; expected LABEL=OPTIMIZER"),
-        ("x=", ValueError, "has an empty part; expected LABEL=OPTIMIZER"),
         ("a\nb=sgd@1", ValueError, "is empty or holds control characters"),
         ("optax:no_such", ValueError, "the module optax .* has no no_such"),
         (f"{MINE}:needy", ValueError, "needs the arguments momentum; expected none without a default but"),
@@ -155,43 +143,12 @@ def test_a_label_says_which_optimizer_a_file_of_several_is_of(tmp_path):
     assert raised.value.fitting == ("celo2", "celo2_base")
 
 
-@pytest.mark.parametrize(
-    "label", ["celo", "me@home", "adam-like", "myadam", "runs/adam", "$x_1^2$", "a|b", "<b>", "=1+1", "é ü"]
-)
-def test_other_labels_are_free(label):
-    check_label(label)
-
-
-def test_paths_become_absolute_and_labels_stay(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("a.safetensors", "a:b.safetensors", "celo", "adam", "10"):
-        (tmp_path / name).touch()
-    said = {
-        "a.safetensors": f"a.safetensors:{tmp_path}/a.safetensors",
-        "x:a.safetensors": f"x:{tmp_path}/a.safetensors",
-        "x:~/a.safetensors": f"x:{tmp_path}/a.safetensors",
-        "a.safetensors:a.safetensors": f"a.safetensors:{tmp_path}/a.safetensors",
-        "x=a.safetensors": f"x={tmp_path}/a.safetensors",
-        f"{tmp_path}/a.safetensors": f"{tmp_path}/a.safetensors",
-        "a:b.safetensors": "a:b.safetensors",  # "a" would be a label
-    }
-    for same in ("celo", "x:celo", "adam", "adam@1e-3", "nadamw-search:10", "x:hf://amoudgl/celo", "x:no"):
-        said[same] = same
-    assert {spec: anywhere(spec) for spec in said} == said
-
-
 def test_the_digest_is_of_the_optimizer_and_theta_and_not_of_label_or_settings():
     one = parse("mine:celo")
     copy, changed = (jax.tree.map(change, one.theta) for change in (np.array, lambda x: x + 1))
     assert parse("other:celo").digest == dataclasses.replace(one, theta=copy).digest == one.digest
     assert dataclasses.replace(one, theta=changed).digest != one.digest
     assert parse("sgd@0.1").digest == parse("sgd").digest != parse("adam").digest
-
-
-def test_trials_do_not_depend_on_their_number():
-    assert nadamw_trials(3, seed=4) == nadamw_trials(20, seed=4)[:3]
-    assert nadamw_trials(3, seed=4) != nadamw_trials(3, seed=5)
 
 
 def test_trials_fill_the_space_of_the_published_settings(shared_path):

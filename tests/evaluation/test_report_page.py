@@ -92,23 +92,6 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(page):
     assert "<1>" not in text
 
 
-def test_the_page_explains_its_numbers(page):
-    text = Checker(page.read_text()).text
-    for words in (
-        "First crossing is the paper's speedup",
-        "Sustained counts from the step",
-        "is the best Adam's own trainings scored against their mean",
-        "its optimality gap 0",
-        "The ratio of means is the best Adam's mean final loss over the optimizer's",
-        "Meta-training",
-        f"{CELO} ends no lower than Adam",
-    ):
-        assert words in text
-    first = re.search(r'<tbody>\s*<tr><td data-key="[^"]*"[^>]*>([^<]*)', page.read_text())
-    assert first is not None
-    assert first.group(1) == NOISE
-
-
 def test_the_page_tells_what_velos_speedup_needs_or_how_to_read_it(page, tmp_path):
     assert "<code>celo report --envelope</code>" in page.read_text()
     envelope = Envelope(np.array([0.0, 100.0]), np.array([2.0, 0.0]))
@@ -141,19 +124,13 @@ def test_equal_rows_give_equal_files(page, tmp_path):
             assert (again.parent / path.relative_to(page.parent)).read_bytes() == path.read_bytes(), path
 
 
-def test_an_unfinished_folder_is_reported_with_what_is_missing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("left", [("a", CELO), ("b", CELO), None])
+def test_an_unfinished_folder_is_reported_with_its_finished_trainings(tmp_path, monkeypatch, left):
     monkeypatch.setattr(style, "save", empty)
-    some = [row for row in rows() if (row.task, row.optimizer) != ("b", CELO)]
-    text = Checker(written(tmp_path, some).read_text()).text
-    assert f"{CELO} on b" in text
-    assert "1 of 2 tasks scored" in text
-
-
-def test_without_any_score_the_page_shows_the_finished_trainings(tmp_path, monkeypatch):
-    monkeypatch.setattr(style, "save", empty)
-    text = written(tmp_path, trainings([0.25, 1.0], "a", CELO)).read_text()
+    some = [row for row in rows() if ((row.task, row.optimizer) != left if left else row.optimizer == CELO)]
+    text = written(tmp_path, some).read_text()
     assert 'id="training-curves"' in text
-    assert 'id="scores"' not in text
+    assert ('id="scores"' in text) == ("1 of 2 tasks scored" in text) == (left is not None)
 
 
 def empty(figure, path):
@@ -214,59 +191,23 @@ def test_sections_in_both_forms():
     )
 
 
-@pytest.fixture(scope="module")
-def browser():
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.skip(f"no browser on this machine; looked for {', '.join(names)}")
-
-    def run(page, *options):
-        root = ("--no-sandbox",) if os.geteuid() == 0 else ()
-        command = [found, "--headless", "--disable-gpu", "--hide-scrollbars", *root, *options, page.as_uri()]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
-
-    return run
-
-
-def scripted(page, folder, script):
-    """The page with a script run at its end, which writes what it finds into the body's ``data-found``."""
-    copy = folder / "scripted.html"
-    copy.write_text(page.read_text().replace("</body>", f"<script>{script}</script></body>"))
-    return copy
-
-
-def found(dom):
-    match = re.search(r'data-found="([^"]*)"', dom)
-    assert match is not None, dom[-500:]
-    return match.group(1)
-
-
-WIDTHS = """const frame = document.createElement("iframe"); frame.style.width = "WIDTHpx";
-frame.srcdoc = "<!doctype html>" + document.documentElement.outerHTML.replaceAll("<script", "<template");
-frame.onload = () => { const root = frame.contentDocument.documentElement;
-  document.body.dataset.found = root.scrollWidth + " of " + root.clientWidth; };
-document.body.append(frame);"""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_sticks_out_sideways(page, browser, tmp_path, width):
-    script = WIDTHS.replace("WIDTH", str(width))
-    dom = browser(scripted(page, tmp_path, script), "--dump-dom", "--virtual-time-budget=5000")
-    content, shown = map(int, found(dom).split(" of "))
-    assert content <= shown
-    assert abs(shown - width) < 20
-
-
-@pytest.mark.slow
-def test_pressing_a_head_sorts_the_table_and_pressing_it_again_reverses_it(page, browser, tmp_path):
+def test_pressing_a_head_sorts_the_table_and_pressing_it_again_reverses_it(page, tmp_path):
+    browsers = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome")))
+    browser = next(browsers, None) or pytest.skip("no browser on this machine")
     script = """const table = document.querySelector("table");
     const column = (i) => [...table.tBodies[0].rows].map((row) => row.cells[i].dataset.key);
     const press = (i) => { table.querySelectorAll("button")[i].click();
       return column(i).join(",") + ";" + table.querySelectorAll("th")[i].getAttribute("aria-sort"); };
     document.body.dataset.found = [press(1), press(1), press(0), press(0)].join("|");"""
-    down, up, names, turned = found(browser(scripted(page, tmp_path, script), "--dump-dom")).split("|")
+    copy = tmp_path / "scripted.html"
+    copy.write_text(page.read_text().replace("</body>", f"<script>{script}</script></body>"))
+    root = ("--no-sandbox",) if os.geteuid() == 0 else ()
+    command = [browser, "--headless", "--disable-gpu", *root, "--dump-dom", copy.as_uri()]
+    dom = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+    match = re.search(r'data-found="([^"]*)"', dom)
+    assert match is not None, dom[-500:]
+    down, up, names, turned = match.group(1).split("|")
     numbers, order = down.split(";")
     values = [float(value) for value in numbers.split(",")]
     assert (values, order) == (sorted(values, reverse=True), "descending")
@@ -274,20 +215,3 @@ def test_pressing_a_head_sorts_the_table_and_pressing_it_again_reverses_it(page,
     assert up == ",".join(reversed(numbers.split(","))) + ";ascending"
     assert names.endswith("celo &lt;1&gt;;ascending")
     assert turned.startswith("celo &lt;1&gt;,")
-
-
-@pytest.mark.slow
-def test_the_page_is_shown_light_and_dark(page, browser, tmp_path):
-    from PIL import Image
-
-    seen = {}
-    for theme, number in (("light", 1), ("dark", 0)):
-        picture = tmp_path / f"{theme}.png"
-        setting = f"--blink-settings=preferredColorScheme={number}"
-        browser(page, setting, "--window-size=1000,2400", f"--screenshot={picture}")
-        with Image.open(picture) as image:
-            seen[theme] = image.convert("RGB")
-            colours = seen[theme].getcolors(maxcolors=2**24)
-        assert len(colours) > 500  # text, tables and figures, not an empty page
-    assert sum(seen["light"].getpixel((2, 2))) > 700
-    assert sum(seen["dark"].getpixel((2, 2))) < 120

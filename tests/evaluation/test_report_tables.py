@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from celo.evaluation.report import described, records, tables
+from celo.evaluation.report import records, tables
 from celo.evaluation.report.escape import markdown_text
 from celo.evaluation.report.table import Cell, Table
 from celo.evaluation.scores import NOISE, score_table
@@ -48,7 +48,7 @@ def test_the_score_table_names_both_ratios(table):
     found = tables.score_table(table)
     assert found.header == (
         *("task", "optimizer", "setting", "final loss", "test", "ratio of means", "mean of ratios"),
-        *("beats", "diverged"),
+        *("beats", "diverged, all settings"),
     )
     assert found.rows == (
         # 0.5 / 0.5, and the mean of 0.5 / 0.4 and 0.5 / 0.6
@@ -58,14 +58,6 @@ def test_the_score_table_names_both_ratios(table):
         ("b", NOISE, "0.1 (edge)", "1 ± 0", "–", "1.00", "1.00", "–", "0 of 6"),
         # 1 / infinity, and the mean of 1 / 0.5 and 0
         ("b", "celo", "–", "0.5, 1 diverged", "–", "0.00", "1.00", "0 of 3", "1 of 2"),
-    )
-
-
-def test_the_mean_of_ratios_is_the_final_loss_score_of_the_task(summaries):
-    scores = tables.task_scores(summaries[0])
-    assert (scores.header, scores.rows) == (
-        ("task", NOISE, "celo"),
-        (("a", "1.04", "1.25"), ("b", "1.00", "1.00")),
     )
 
 
@@ -126,25 +118,6 @@ def test_corpora_and_what_trainings_were_made_with(table):
     assert tables.corpora(score_table(trainings([1, 1]))) is None
 
 
-def test_findings_name_wins_and_losses(table):
-    assert tables.findings(table) == [
-        "celo ends no lower than Adam at the best of 3 settings on 2 of 2 tasks: a, b."
-    ]
-    won = score_table([*trainings([[2], [1], [3]]), *trainings([0.5], optimizer="celo")])
-    assert tables.findings(won) == [
-        "celo ends lower than Adam at the best of 3 settings on 1 of 1 task: task."
-    ]
-
-
-def test_the_description_groups_trainings_by_task(table, summaries):
-    lines = described(table, summaries).splitlines()
-    assert lines[2] == "a"
-    assert lines[3].startswith(f"  {NOISE}")
-    assert lines[5] == "b"
-    assert tables.overview(table, summaries).text() in "\n".join(lines)
-    assert tables.findings(table)[0] in lines
-
-
 def test_text_and_markdown_are_aligned():
     table = Table(("a", "bb"), (("long", "1"), ("x|y", "222")))
     assert table.text().splitlines() == ["a      bb", "----  ---", "long    1", "x|y   222"]
@@ -187,25 +160,6 @@ def test_records_hold_every_digit_and_every_training(table, summaries):
     assert [float(row["score_final_loss"]) for row in celo] == pytest.approx([2.0, 0.5])
     adam = next(row for row in found if row["optimizer"] == NOISE)
     assert (adam["setting"], adam["settings"]) == ("learning_rate=0.01", "3")
-
-
-def test_records_of_scores_and_profiles_are_the_estimates(summaries):
-    rows = rows_of(records.scores(summaries))
-    found = {(row["score"], row["optimizer"], row["aggregate"]): row for row in rows}
-    row = found["speedup", "celo", "iqm"]
-    numbers = (float(row["value"]), float(row["low"]), float(row["high"]))
-    assert numbers == tuple(summaries[1].aggregates["celo"]["iqm"])
-    assert len(rows) == 3 * 2 * 5
-    profiles = records.profiles(summaries)
-    assert list(profiles) == ["score", "optimizer", "threshold", "share", "low", "high"]
-    assert len(profiles) == 3 * 2 * 201
-
-
-def test_what_differs_when_trained_again_is_in_a_table_of_its_own(table, summaries):
-    times = records.times(table)
-    assert not {"ms_per_step", "seconds", "device"} & set(records.trainings(table, summaries))
-    assert times[times["task"] == "a"]["ms_per_step"].tolist() == pytest.approx([1.0, 4.2])
-    assert times["seconds"].tolist() == [6.0, 6.0, 2.0, 2.0]
 
 
 def test_results_hold_adam_at_every_rate_and_the_others_at_their_best(table, summaries):

@@ -1,7 +1,6 @@
 """Rows on disk: what is read is what was written, or nothing; folders of something else are refused."""
 
 import dataclasses
-import json
 from typing import Any
 
 import hypothesis.strategies as st
@@ -132,7 +131,7 @@ def test_arrays_of_other_lengths_are_not_written(tmp_path, change, message):
 
 def test_labels_and_tasks_of_any_length_and_signs_have_files_of_their_own(tmp_path):
     labels = ("a b", "a-b", "a:b", "a/b", "~/a" * 100, "~/a" * 101, "../../x")
-    files = {write(tmp_path, [row(1.0, task="m.n:o", optimizer=label)]) for label in labels}
+    files = {write(tmp_path, [row(1.0, task=".n:o", optimizer=label)]) for label in labels}
     assert len(files) == len(labels)
     assert {one.optimizer for one in read(tmp_path)} == set(labels)
     assert [path.name for path in tmp_path.iterdir()] == ["rows"]
@@ -206,10 +205,3 @@ def test_a_damaged_list_is_an_error_that_names_the_file(tmp_path, content):
     for use in (read_requested, lambda folder: declare(folder, requested())):
         with pytest.raises(ValueError, match=r"evaluation\.json does not describe an evaluation"):
             use(tmp_path)
-
-
-def test_evaluation_json_is_json(tmp_path):
-    declare(tmp_path, requested())
-    content = json.loads((tmp_path / "evaluation.json").read_text())
-    assert content["settings"] == SHARED
-    assert content["requested"][0] == {"task": "task", "optimizer": "x", "task_digest": "digest of task"}

@@ -10,7 +10,6 @@ import pytest
 from celo.evaluation.optimizers import parse
 from celo.evaluation.sweep import Sweep, missing_data, numerics, sweep, task_digest
 from celo.meta.data import DatasetNotFoundError
-from celo.meta.runs.fingerprint import fingerprint
 from celo.meta.tasks import Quadratic, make
 from tests.evaluation.bowl import BOWL, NAME, request
 
@@ -21,13 +20,9 @@ TASK = "ImageMLP_Digits8_Relu16_bs64"
     ("changes", "error", "message"),
     [
         ({"steps": 0}, ValueError, "steps is 0; expected a whole number from 1 to 10,000,000"),
-        ({"steps": 10**30}, ValueError, "steps is 10000.*; expected a whole number from 1"),
         ({"steps": 2.5}, TypeError, "steps is 2.5"),
         ({"steps": True}, TypeError, "steps is True"),
-        ({"seeds": 0}, ValueError, "seeds is 0"),
-        ({"seeds": 10**9}, ValueError, "seeds is 1000000000"),
         ({"seed": -1}, ValueError, "seed is -1"),
-        ({"seed": 2**32}, ValueError, "seed is 4294967296"),
         ({"eval_every": 0}, ValueError, "eval_every is 0"),
         ({"eval_batches": "5"}, TypeError, "eval_batches is '5'"),
         ({"batch": -1}, ValueError, "batch is -1"),
@@ -59,36 +54,19 @@ def key(tmp_path, digest="0", device="cpu", **changes):
     return made.trainings[0].key
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"optimizers": ("sgd@0.3",)},
-        {"optimizers": ("adam@0.1",)},
-        {"optimizers": ("celo",)},
-        {"steps": 8},
-        {"seed": 1},
-        {"eval_every": 2},
-        {"eval_batches": 1},
-        {"digest": "1"},
-        {"device": "NVIDIA H100"},
-    ],
-)
-def test_whatever_decides_the_numbers_changes_the_key(tmp_path, changes):
-    assert key(tmp_path, **changes) != key(tmp_path)
+DECIDING: list[dict[str, Any]] = [
+    *({"optimizers": (text,)} for text in ("sgd@0.3", "adam@0.1", "celo")),
+    *({"steps": 8}, {"seed": 1}, {"eval_every": 2}, {"eval_batches": 1}, {"digest": "1"}, {"device": "H100"}),
+]
+OTHER: list[dict[str, Any]] = [
+    *({"optimizers": ("other=adam@0.3",)}, {"seeds": 9}, {"grid": "published"}, {"batch": 3}),
+    {"skip_missing_data": True},
+]
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"optimizers": ("other=adam@0.3",)},
-        {"seeds": 9},
-        {"grid": "published"},
-        {"batch": 3},
-        {"skip_missing_data": True},
-    ],
-)
-def test_what_decides_no_number_leaves_the_key(tmp_path, changes):
-    assert key(tmp_path, **changes) == key(tmp_path)
+@pytest.mark.parametrize("changes", [*DECIDING, *OTHER])
+def test_only_what_decides_the_numbers_changes_the_key(tmp_path, changes):
+    assert (key(tmp_path, **changes) != key(tmp_path)) == (changes in DECIDING)
 
 
 def test_numerical_settings_and_protocol_change_the_key(tmp_path, monkeypatch):
@@ -124,11 +102,6 @@ def test_the_digest_of_a_task_is_of_its_configuration_and_data():
     images = task.data.splits["test"].arrays["image"]
     task.data.splits["test"].arrays["image"] = images.at[0, 0].add(1)
     assert task_digest(task) != task_digest(make(TASK))
-
-
-def test_what_has_no_lasting_description_is_refused():
-    with pytest.raises(TypeError, match="rule holds something without a lasting description"):
-        fingerprint(rule=lambda: None)
 
 
 def test_all_missing_data_are_named_at_once_and_nothing_is_created(tmp_path):

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from celo.baselines import eval_params, hand_designed
-from celo.evaluation import memory
+from celo.evaluation import training
 from celo.evaluation.optimizers import parse
+from celo.evaluation.plan import EvaluatedTraining
 from celo.evaluation.results import SPLITS
-from celo.evaluation.training import EvaluatedTraining, Program, StopRequestedError
+from celo.evaluation.training import Program, StopRequestedError
 from celo.meta.compile import jit
-from celo.meta.full_training import draw_samples, evaluate, evaluate_end, train
+from celo.meta.full_training import evaluate, evaluate_end, train
 from celo.meta.tasks import make
 from celo.meta.tasks.base import Task
 from tests.evaluation.bowl import BOWL
@@ -70,17 +71,6 @@ def test_a_batch_gives_what_its_trainings_give_alone_and_one_not_full_is_filled_
     assert (batch.parameters, batch.state_bytes) == (alone.parameters, alone.state_bytes)
 
 
-@pytest.mark.slow
-def test_a_learned_optimizer_records_its_step_sizes():
-    measured = program("celo").run([{}], [0])
-    one = parse("celo")
-    key_train, _ = jax.random.split(jax.random.fold_in(KEY, 0))
-    curve = jit(lambda key: train(BOWL, one.make(one.theta, {}, 7), key, 7))(key_train)
-    np.testing.assert_allclose(measured.loss[0], curve.loss, rtol=1e-5)
-    assert measured.eta is not None
-    np.testing.assert_allclose(measured.eta[0], curve.eta, rtol=1e-5)
-
-
 def test_progress_grows_to_1_and_a_program_can_be_stopped():
     heard = []
     made = program("adam", plan=EvaluatedTraining(50, every=1, batches=1))
@@ -135,8 +125,8 @@ def device(free, platform="gpu"):
     ],
 )
 def test_the_batch_is_what_fits_unless_it_is_given(monkeypatch, on, count, batch, size):
-    monkeypatch.setattr(memory, "Program", FakeProgram)
-    assert memory.fitting_program(parse("adam"), BOWL, PLAN, KEY, count, on, batch).size == size
+    monkeypatch.setattr(training, "Program", FakeProgram)
+    assert training.fitting_program(parse("adam"), BOWL, PLAN, KEY, count, on, batch).size == size
 
 
 @pytest.mark.parametrize(
@@ -148,9 +138,9 @@ def test_the_batch_is_what_fits_unless_it_is_given(monkeypatch, on, count, batch
     ],
 )
 def test_too_little_memory_is_an_error_with_advice(monkeypatch, on, count, batch, message):
-    monkeypatch.setattr(memory, "Program", FakeProgram)
+    monkeypatch.setattr(training, "Program", FakeProgram)
     with pytest.raises(MemoryError, match=message):
-        memory.fitting_program(parse("adam"), BOWL, PLAN, KEY, count, on, batch)
+        training.fitting_program(parse("adam"), BOWL, PLAN, KEY, count, on, batch)
 
 
 def test_calls_of_any_length_give_the_same_and_compile_once(key):
@@ -170,8 +160,3 @@ def test_calls_of_any_length_give_the_same_and_compile_once(key):
         progress = advance(progress, first, last)
     jax.tree.map(np.testing.assert_array_equal, progress, at_once)
     assert len(traced) == 1
-
-
-def test_samples_are_those_of_the_keys(key):
-    keys = jax.random.split(key, 3)
-    np.testing.assert_array_equal(draw_samples(BOWL, key, "train", 3)[1], BOWL.sample(keys[1], "train"))

@@ -9,9 +9,7 @@ import pytest
 
 import celo
 from celo.evaluation import results
-from celo.meta import presets, trainer
-from celo.meta.presets import preset
-from celo.meta.recipe import Stage
+from celo.meta import trainer
 from celo.meta.runs.signals import StopRequest
 from celo.meta.trainer import THETA_FILE, Result
 from celo.scripts import ablate, pipeline
@@ -96,16 +94,6 @@ def test_rows_that_stop_or_run_elsewhere(tmp_path, monkeypatch, states, finished
     assert not any(states.values())
 
 
-def test_a_stop_in_meta_training_evaluates_nothing(monkeypatch, tmp_path, capsys):
-    def meta_train(recipe, run_dir, settings):
-        return Result(recipe.learned(recipe.stages[0]), None, run_dir, finished=False)
-
-    monkeypatch.setattr(trainer, "meta_train", meta_train)
-    assert ablate.main(["--out", str(tmp_path / "grid"), *SMALL]) == 1
-    assert "the same command resumes" in capsys.readouterr().out
-    assert not (tmp_path / "grid" / "results").exists()
-
-
 @pytest.mark.usefixtures("calls")
 def test_a_stop_in_the_evaluation_writes_no_table(tmp_path, capsys, monkeypatch):
     """A signal comes with the first training that is finished."""
@@ -141,24 +129,3 @@ def test_the_plan_shows_hours_and_does_nothing(calls, tmp_path, capsys):
     )
     assert ablate.main([*command, "--tasks", TASK]) == 0
     assert capsys.readouterr().out.splitlines()[2].split()[-2:] == ["2", "1.20"]
-
-
-@pytest.mark.slow
-@pytest.mark.lenient(reason="optax raises a Python float to the power of an integer array")
-def test_with_meta_training_for_real(monkeypatch, tmp_path, capsys):
-    """One stage trains update rule and scheduler at once; the same command does nothing again."""
-    stage = Stage(problems=2, truncation=2, horizon_low=4, horizon_high=8)
-    stages = (stage, dataclasses.replace(stage, trains="scheduler"))
-    tiny = dataclasses.replace(preset("quick"), stages=stages, iterations_per_call=1, validate_every=0)
-    monkeypatch.setattr(presets, "preset", lambda name, optimizer: tiny)
-    command = [*SMALL, "--out", str(tmp_path / "grid"), "--rows", "one_stage", "--iterations", "2"]
-    assert ablate.main(command) == 0
-    first = (tmp_path / "grid" / "table.md").read_text()
-    learned, theta = celo.load(tmp_path / "grid" / "meta" / "one_stage.0" / THETA_FILE)
-    start = learned.init(jax.random.fold_in(jax.random.key(0), 0))
-    for part in ("mlp", "scheduler"):
-        assert any(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a != b).any()), theta[part], start[part])))
-    capsys.readouterr()
-    assert ablate.main(command) == 0
-    assert f"one_stage.0 on {TASK}: already done" in capsys.readouterr().out
-    assert (tmp_path / "grid" / "table.md").read_text() == first

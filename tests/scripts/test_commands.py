@@ -118,19 +118,17 @@ def test_absurd_arguments(command, words, message, leaves_nothing):
     assert message in leaves_nothing(command, *words)
 
 
-@pytest.mark.parametrize("command", ["demo", "meta_train", "studies.learning_curves"])
-def test_a_run_below_a_file(command, leaves_nothing, tmp_path):
-    (tmp_path / "file").write_text("precious")
-    assert "file" in leaves_nothing(command, "--run-dir", "file/below/it")
-    assert (tmp_path / "file").read_text() == "precious"
-
-
 @pytest.mark.parametrize(
-    "command", ["report", "evaluate", "compare", "ablate", "demo", "studies.learning_curves", *BENCHMARKS]
+    ("command", "option"),
+    [
+        *((name, "--out") for name in ("report", "evaluate", "compare", "ablate", "demo")),
+        *((name, "--run-dir") for name in ("demo", "meta_train", "studies.learning_curves")),
+        *((name, "--json") for name in BENCHMARKS),
+    ],
 )
-def test_output_below_a_file(command, leaves_nothing, tmp_path):
+def test_output_below_a_file(command, option, leaves_nothing, tmp_path):
     (tmp_path / "file").write_text("precious")
-    assert "file" in leaves_nothing(command, "--json" if command in BENCHMARKS else "--out", "file/below/it")
+    assert "file" in leaves_nothing(command, option, "file/below/it")
     assert (tmp_path / "file").read_text() == "precious"
 
 
@@ -138,7 +136,7 @@ def test_output_below_a_file(command, leaves_nothing, tmp_path):
 def test_a_folder_with_other_files_is_refused(command, tmp_path, leaves_nothing):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("precious")
-    assert "out holds other files, such as thesis.tex" in leaves_nothing(command)
+    assert "thesis.tex" in leaves_nothing(command)
     assert os.listdir(tmp_path / "out") == ["thesis.tex"]
 
 
@@ -150,9 +148,7 @@ def test_a_folder_with_other_files_is_refused(command, tmp_path, leaves_nothing)
         ("evaluate", ["--optimizers", "adm"], "adm"),
         ("evaluate", ["--optimizers", "adam", "adam"], "need different labels"),
         ("evaluate", ["--optimizers", "mine:no/file"], "no/file"),
-        ("evaluate", ["--optimizers", "adam", "adam:celo"], "the label 'adam' is the name of a baseline"),
         ("evaluate", ["--grid", "half"], "invalid choice"),
-        ("evaluate", ["--tracker", "wnadb"], "invalid choice"),
         ("evaluate", ["--lm-corpus", "lm2"], "Unknown corpus 'lm2'"),
         ("evaluate", ["--lm-tokenizer", "no/tokenizer.json"], "there is no file"),
         ("evaluate", ["--data-dir", "nowhere"], "nowhere"),
@@ -165,13 +161,10 @@ def test_a_folder_with_other_files_is_refused(command, tmp_path, leaves_nothing)
         ("demo", ["--preset", "quik"], "invalid choice"),
         ("demo", ["--seeds", "0"], "seeds is 0; expected 1 to 10,000"),
         ("ablate", ["--rows", "liner"], "Did you mean 'linear'"),
-        ("ablate", ["--tables", "part"], "invalid choice"),
         ("ablate", ["--meta-seeds", "1", "1"], "all different"),
-        ("ablate", ["--tasks", "ImageMLP_Digits8_Relu15"], "Did you mean"),
         ("ablate", ["--data-dir", "nowhere"], "nowhere"),
         ("benchmark evaluate", ["--tasks", "ImageMLP_Digits8_Relu3_bs64"], "Unknown task"),
         ("benchmark meta", ["--json", "."], "is a folder; expected the file to write"),
-        ("list", ["recipes"], "Unrecognized options"),
         ("studies.agreement", ["--within", "2"], "within 2.0; expected one or more folders, and a number"),
         ("studies.agreement", [], "evaluation.json"),
         ("studies.batch_order", ["--steps", "15"], "expected a multiple of 10"),

@@ -8,7 +8,7 @@ import jax
 import pytest
 
 import celo
-from celo.evaluation import suites, sweep
+from celo.evaluation import suites
 from celo.learned.celo import Celo
 from celo.meta import presets, trainer
 from celo.meta.presets import PRESETS
@@ -82,18 +82,6 @@ def test_a_stopped_meta_training_is_not_compared(monkeypatch, tmp_path, capsys):
     assert not (tmp_path / "report").exists()
 
 
-def test_missing_data_are_an_error_before_meta_training(calls, monkeypatch, tmp_path, capsys):
-    def absent(name, *args, **options):
-        raise FileNotFoundError(f"no data for {name}")
-
-    monkeypatch.setattr(sweep, "make", absent)
-    with pytest.raises(SystemExit) as error:
-        demo.main(arguments(tmp_path))
-    assert error.value.code == 2
-    assert f"no data for {TASK}" in capsys.readouterr().err
-    assert calls == []
-
-
 def test_the_problems_of_the_demo_are_unseen():
     assert not set(suites.tasks_of("quick")) & set(PRESETS["quick"].tasks)
 
@@ -123,15 +111,3 @@ def test_checkpoints_are_compared_under_their_labels(tmp_path, capsys, monkeypat
     # Other settings go into the same report's folder, with the trainings that fit.
     assert compare.main([*command, "--seeds", "1", "--out", "report"]) == 0
     assert "taken from other results" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("run_dir", "out", "folder"),
-    [
-        (None, None, "report"),
-        (Path("runs/mine"), None, "runs/mine/report"),
-        (Path("runs/mine"), Path("there"), "there"),
-    ],
-)
-def test_the_report_of_a_run_goes_into_its_folder(run_dir, out, folder):
-    assert compare.Compare(("celo",), (TASK,), out, run_dir).folder == Path(folder)

@@ -1,7 +1,5 @@
 """Progress and conclusions of every evaluation command."""
 
-import io
-import sys
 from pathlib import Path
 
 import pytest
@@ -29,32 +27,6 @@ def test_lines_without_a_terminal(request_, capsys):
     out, err = capsys.readouterr()
     assert f"adam on {TASK}: 3 trainings of 40 steps in nan s, 1 diverged\n" in out
     assert err == ""
-
-
-def test_a_finished_pair_is_named_at_the_start(request_, capsys):
-    with Progress(request_) as progress:
-        progress.declared(3, 3)
-    assert capsys.readouterr().out == f"adam on {TASK}: already done\n"
-
-
-class Terminal(io.StringIO):
-    """A stream that is a terminal."""
-
-    def isatty(self):
-        return True
-
-
-def test_bars_on_a_terminal(request_, monkeypatch):
-    stream = Terminal()
-    monkeypatch.setattr(sys, "stderr", stream)
-    with Progress(request_) as progress:
-        progress.declared(7, 0)
-        progress.compiling(0, TASK, "adam")
-        progress.advanced(0, TASK, "adam", 0.5)
-        progress.finished(rows([[1.0]], TASK), "done")
-    assert "1/7" in stream.getvalue()
-    assert "compiling" in stream.getvalue()
-    assert "adam on ImageM" in stream.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -71,12 +71,6 @@ def test_what_is_missing_is_named(tmp_path, capsys, damaged):
     assert "celo on b" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_fewer_optimizers_bring_their_tasks_back(tmp_path, capsys):
-    folder = stored(tmp_path, [*batches(), trainings([1.0, 1.0], "a", "star")], batches())
-    assert report(folder, "--optimizers", "celo") == 0
-    assert "Not finished" not in capsys.readouterr().out
-
-
 def test_envelopes_from_a_file_and_from_another_folder(tmp_path, capsys):
     folder = stored(tmp_path / "results", batches(), batches())
     np.savez(tmp_path / "e.npz", names=["a"], steps=[[0.0, 100.0]], loss=[[2.0, 0.0]])
@@ -87,16 +81,6 @@ def test_envelopes_from_a_file_and_from_another_folder(tmp_path, capsys):
     assert report(folder, "--envelope", long) == 0
     assert "own curves in long, 80 steps long" in (folder / "report" / "report.html").read_text()
     assert "fewer than 100 evaluations" in capsys.readouterr().out
-
-
-def test_envelopes_of_other_tasks_do_not_go_unsaid(tmp_path, capsys):
-    folder = stored(tmp_path / "results", batches(), batches())
-    np.savez(tmp_path / "e.npz", names=["c"], steps=[[0.0, 100.0]], loss=[[2.0, 0.0]])
-    assert report(folder, "--envelope", tmp_path / "e.npz") == 0
-    assert "VeLO's speedup is not scored" in capsys.readouterr().out
-    text = (folder / "report" / "report.md").read_text()
-    assert "VeLO's speedup is not scored" in text
-    assert "published, from" not in text
 
 
 def damaged_request(folder):
@@ -135,6 +119,12 @@ def test_an_empty_folder_is_refused_with_what_was_requested(tmp_path, refused):
     folder = stored(tmp_path / "results", batches(), [])
     assert "requested: adam on a; celo on a" in refused(main, [folder])
     assert "holds no evaluation" in refused(main, [tmp_path])
+
+
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path, refused):
+    (tmp_path / "file").touch()
+    message = f"error: {tmp_path / 'file'} is a file; expected a folder of results"
+    assert refused(main, [tmp_path / "file"]) == message
 
 
 def test_a_training_of_one_seed_that_diverged_everywhere_is_reported(tmp_path, capsys):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from celo.baselines import hand_designed
-from celo.evaluation.training import EvaluatedTraining
+from celo.evaluation.plan import EvaluatedTraining
 from celo.meta.tasks import make
 from celo.scripts import benchmark
 from celo.scripts.benchmarks.evaluate import WAYS

@@ -5,10 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from celo import LEARNED
 from celo.meta.presets import preset
 from celo.scripts.studies import learning_curves
-from celo.scripts.studies.learning_curves import LearningCurve, LearningCurves, figure, table
+from celo.scripts.studies.learning_curves import LearningCurve, LearningCurves, table
 
 
 def curve(label="celo", losses=(3.0, 3.0, 2.0, 1.0)):
@@ -23,21 +22,6 @@ def test_a_row_shows_both_ends_and_the_paired_difference():
     assert "first 20" in table([curve()])
 
 
-def test_a_panel_each():
-    found = figure([curve("celo"), curve("velo_s")])
-    titles = [axis.get_title(loc="left") for axis in found.axes]
-    assert titles == ["celo: -2.000 ± 1.000", "velo_s: -2.000 ± 1.000"]
-    raw, smoothed = found.axes[0].lines
-    np.testing.assert_array_equal(raw.get_ydata(), [3.0, 3.0, 2.0, 1.0])
-    assert np.ptp(np.asarray(smoothed.get_ydata())) < 2.0
-
-
-def test_every_optimizer_has_a_run_and_celo_one_per_stage(tmp_path):
-    stages = LearningCurves(run_dir=tmp_path).stages()
-    assert [name for name, number in stages if number == 1] == list(LEARNED)
-    assert [name for name, number in stages if number == 2] == ["celo"]
-
-
 def test_recipes_are_the_preset_for_the_optimizer(tmp_path):
     command = LearningCurves(run_dir=tmp_path, iterations=7, seed=3)
     first, second = (command.recipe("celo", number) for number in (1, 2))
@@ -50,7 +34,9 @@ def test_recipes_are_the_preset_for_the_optimizer(tmp_path):
 
 
 def test_a_meta_loss_that_is_not_finite_is_an_error(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(LearningCurves, "run", lambda self: [curve(), curve("velo", (1.0, np.nan, 1.0, 1.0))])
+    monkeypatch.setattr(
+        LearningCurves, "trained", lambda self: [curve(), curve("velo", (1.0, np.nan, 1.0, 1.0))]
+    )
     monkeypatch.setattr(learning_curves, "set_up", lambda devices: None)
     assert learning_curves.main(["--out", str(tmp_path)]) == 1
     assert "error: a meta-loss of velo is not finite" in capsys.readouterr().err

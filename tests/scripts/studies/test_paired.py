@@ -11,7 +11,7 @@ from celo import learned_optimizer
 from celo.meta.estimators.unroll import Steps
 from celo.meta.recipe import Stage
 from celo.meta.tasks import Quadratic
-from celo.scripts.studies.paired import difference, mean_of_first_training, meta_losses
+from celo.scripts.studies.paired import mean_of_first_training, meta_losses
 
 STAGE = Stage(horizon_low=3, horizon_high=6, augmentation="none")
 TASK = Quadratic.of([1.0, 2.0])
@@ -54,18 +54,3 @@ def test_parameters_that_do_not_fit_are_refused():
         losses([theta(0.1), {"log_learning_rate": jnp.zeros((2,))}])
     with pytest.raises(ValueError, match="problems is 0; expected at least 1"):
         losses([theta(0.1)], problems=0)
-
-
-def test_the_standard_error_is_that_of_the_mean():
-    rng = np.random.default_rng(0)
-    before = rng.normal(size=500)
-    change = rng.normal(0.3, 2.0, size=500)
-    found = difference(before + change, before)
-    np.testing.assert_allclose(found.mean, change.mean(), rtol=1e-9)
-    np.testing.assert_allclose(found.error, 2.0 / np.sqrt(500), rtol=0.1)
-
-
-@pytest.mark.parametrize(("after", "before"), [((3,), (4,)), ((1,), (1,)), ((2, 2), (2, 2))])
-def test_what_is_not_paired_is_refused(after, before):
-    with pytest.raises(ValueError, match="expected \\(n,\\) twice, n >= 2"):
-        difference(np.zeros(after), np.zeros(before))

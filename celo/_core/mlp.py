@@ -69,7 +69,9 @@ def linear(w: Array, b: Array, inputs: Sequence[Array]) -> list[Array]:
         else:
             weights = jnp.stack([w[i] for i in members])
             partials = list(jnp.tensordot(weights, stacked, axes=(0, 0), precision="highest"))
-        if large and members is not joined[-1][0]:  # else XLA computes the part of a row at each of its elements
+        if (
+            large and members is not joined[-1][0]
+        ):  # else XLA computes the part of a row at each of its elements
             partials = jax.lax.optimization_barrier(partials)
         outputs = [y + partial for y, partial in zip(outputs, partials, strict=True)]
     return outputs

@@ -15,9 +15,9 @@ from jax import Array
 
 from celo._core import averages, features, losses, lstm, mlp, parameters
 from celo._core.averages import PyTree
-from celo._core.normalisers import inverse_rms
 from celo._core.features import log_magnitude
 from celo._core.losses import LossSpread
+from celo._core.normalisers import inverse_rms
 from celo.learned.base import Learned, Theta, transformation
 
 # In float32, as the reference has them: 1 - 0.9999 is then 1.0002e-4, the weight of the newest gradient.

@@ -1,10 +1,12 @@
 """Time updates: `celo benchmark update --json OUT`.
 
-For every optimizer, learned and hand-designed, on the parameters of the 17 evaluation tasks of arXiv
-2501.12670 (their shapes alone, no data): time per update as a ratio to optax's Adam timed in turns with it,
-and state bytes per parameter. Tasks with equal parameters are measured once. A child process measures, so
-that a pair that takes too much time or memory is recorded as failed. The file is written after every pair;
-the same command resumes it and retries what failed.
+What a user gets: plain `jax.jit`, the default device, state and parameters donated, nothing cached. Times are
+given against optax's Adam and against a floor, one pass over the bytes that any update must read and write;
+both are timed in turns with the optimizer. The trees of parameters are those of the 17 evaluation tasks of
+arXiv 2501.12670 (their shapes alone, no data), unless --tasks names others. Equal trees are measured once.
+
+A child process measures each pair, so that one that takes too much time or memory is recorded as failed. The
+file is written after every pair; the same command resumes it and retries what failed.
 """
 
 from __future__ import annotations
@@ -23,23 +25,33 @@ from celo._core.files import write_atomically
 from celo._core.names import lookup
 from celo.evaluation.report.table import Table
 from celo.evaluation.suites import CELO17
-from celo.meta.tasks import TASKS
-from celo.scripts.benchmarks import update_cost
+from celo.scripts import checks
+from celo.scripts.benchmarks import trees, update_cost
 from celo.scripts.benchmarks.measuring import MeasuringProcess, UnansweredError
 
 FAILED = "failed"
 OPTIMIZERS = (*LEARNED, *HAND_DESIGNED)
-_COLUMNS = {"ratio": "update time / Adam's", "state_bytes_per_parameter": "state bytes per parameter"}
+# Fields of a cost and their columns.
+COLUMNS = {
+    "milliseconds": "ms",
+    "ratio": "/ Adam",
+    "floor_ratio": "/ floor",
+    "compile_seconds": "compile, s",
+    "mebibytes": "MiB",
+    "state_bytes_per_parameter": "state bytes per parameter",
+}
 Figures = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Update:
-    """Time updates of every optimizer on the parameters of the evaluation tasks, against Adam.
+    """Time updates of optimizers on trees of parameters, against Adam and the speed of memory.
 
     Attributes:
         json: file for the figures; an existing one is resumed. "" = print only.
-        tasks: names of tasks; () = the 17 of the Celo paper.
+        picture: file for a picture of times by size, .svg or .png; "" = none.
+        tasks: trees: names of tasks, tensor:1e4 to tensor:1e8 (one tensor), transformer:12x768 (layers x
+            width); () = the 17 tasks of the Celo paper, 197 to 12.8 million parameters.
         optimizers: names of optimizers; () = all.
         calls: rounds of each pair.
         seconds_per_pair: after this time no further round starts, once there were three.
@@ -48,6 +60,7 @@ class Update:
     """
 
     json: str = ""
+    picture: str = ""
     tasks: tuple[str, ...] = ()
     optimizers: tuple[str, ...] = ()
     calls: int = 20
@@ -60,41 +73,47 @@ class Update:
         if self.calls < update_cost.LEAST_ROUNDS:
             raise ValueError(f"calls is {self.calls}; expected at least {update_cost.LEAST_ROUNDS}")
         for name in self.tasks:
-            lookup("task", name, TASKS)
+            trees.shapes(name)
         for name in self.optimizers:
             lookup("optimizer", name, dict.fromkeys(OPTIMIZERS))
+        if self.picture and Path(self.picture).suffix not in (".svg", ".png"):
+            raise ValueError(f"picture is {self.picture}; expected a name that ends in .svg or .png")
+        checks.output_file(self.picture)
 
     def run(self) -> None:
-        """Measures what the file lacks, and prints the tables."""
-        optimizers = self.optimizers or OPTIMIZERS
-        with MeasuringProcess(self.time_limit) as process:
-            figures = self._start(process)
-            done = {(cost["tree"], cost["optimizer"]) for cost in figures["costs"]}
-            for task, tree in figures["tasks"].items():
-                for optimizer in optimizers:
-                    if (tree["tree"], optimizer) not in done:
-                        done.add((tree["tree"], optimizer))
-                        figures["costs"].append(self._pair(process, task, tree["tree"], optimizer))
-                        self._write(figures)
+        """Measures what the file lacks, prints the table, and draws the picture."""
+        optimizers, figures = self.optimizers or OPTIMIZERS, self._start()
+        done = {(cost["tree"], cost["optimizer"]) for cost in figures["costs"]}
+        for task, tree in figures["tasks"].items():
+            for optimizer in optimizers:
+                if (tree["tree"], optimizer) not in done:
+                    done.add((tree["tree"], optimizer))
+                    figures["costs"].append(self._pair(task, tree["tree"], optimizer))
+                    self._write(figures)
         self._write(figures)
         print(describe(figures, optimizers))
+        if self.picture:
+            from celo.scripts.benchmarks.picture import draw  # matplotlib takes a second to import
 
-    def _start(self, process: MeasuringProcess) -> Figures:
+            draw(figures, optimizers, Path(self.picture))
+
+    def _start(self) -> Figures:
         """Machine, settings and trees, with what the file already holds but for failed costs.
 
         Raises:
             ValueError: the file is not one of this command, or was measured on another machine or otherwise.
         """
         settings = {name: getattr(self, name) for name in ("calls", "seconds_per_pair", "memory_gib")}
-        head = {"machine": process.ask(update_cost.machine), "settings": settings}
-        tasks = {task: process.ask(update_cost.tree, task=task) for task in self.tasks or CELO17}
+        with MeasuringProcess(self.time_limit) as process:
+            head = {"machine": process.ask(update_cost.machine), "settings": settings}
+        tasks = {task: trees.describe(task) for task in self.tasks or CELO17}
         if not self.json or not Path(self.json).exists():
             return {**head, "tasks": tasks, "costs": []}
         try:
             found = json.loads(Path(self.json).read_text())
             different = [name for name in head if found[name] != head[name]]
             tasks = {**found["tasks"], **tasks}
-            costs = [cost for cost in found["costs"] if FAILED not in cost]
+            costs = [cost for cost in found["costs"] if "floor_ratio" in cost]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"{self.json} is not a file of figures of celo benchmark update: {error!r}"
@@ -105,17 +124,18 @@ class Update:
             )
         return {**head, "tasks": tasks, "costs": costs}
 
-    def _pair(self, process: MeasuringProcess, task: str, tree: str, optimizer: str) -> Figures:
+    def _pair(self, task: str, tree: str, optimizer: str) -> Figures:
         """The cost of one pair, or why it has none."""
         pair, start = {"task": task, "optimizer": optimizer}, time.perf_counter()
         found: Figures = {"tree": tree, "optimizer": optimizer}
-        found["state_bytes_per_parameter"] = process.ask(update_cost.state_bytes, **pair)
         limits = {"calls": self.calls, "seconds": self.seconds_per_pair, "gibibytes": self.memory_gib}
-        try:
-            found |= process.ask(update_cost.cost, **pair, **limits)
-            outcome = f"{found['ratio']:.3g} times Adam's {found['adam_milliseconds']:.3g} ms"
-        except UnansweredError as reason:
-            found[FAILED] = outcome = str(reason)
+        with MeasuringProcess(self.time_limit, cached=False) as process:
+            found["state_bytes_per_parameter"] = process.ask(update_cost.state_bytes, **pair)
+            try:
+                found |= process.ask(update_cost.cost, **pair, **limits)
+                outcome = f"{found['ratio']:.3g} times Adam's {found['adam_milliseconds']:.3g} ms"
+            except UnansweredError as reason:
+                found[FAILED] = outcome = str(reason)
         seconds = time.perf_counter() - start
         print(f"{task} {optimizer}: {outcome} ({seconds:.0f} s)", file=sys.stderr, flush=True)
         return found
@@ -126,41 +146,27 @@ class Update:
 
 
 def describe(figures: Figures, optimizers: Sequence[str]) -> str:
-    """The tables in Markdown, learned and hand-designed optimizers apart, and what failed."""
-    groups = [[name for name in group if name in optimizers] for group in (LEARNED, HAND_DESIGNED)]
-    blocks = [table(figures, field, group) for field in _COLUMNS for group in groups if group]
-    names = {tree["tree"]: task for task, tree in reversed(figures["tasks"].items())}
-    failed = [
-        f"- {cost['optimizer']} on {names[cost['tree']]}: {cost[FAILED]}"
-        for cost in figures["costs"]
-        if FAILED in cost and cost["tree"] in names
-    ]
-    return "\n\n".join([*blocks, *(["Not measured:\n" + "\n".join(failed)] if failed else [])])
-
-
-def table(figures: Figures, field: str, optimizers: Sequence[str]) -> str:
-    """A Markdown table of tasks by optimizers, as table 7 of arXiv 2501.12670.
-
-    The field "ratio" has a column for Adam's milliseconds and a last row with the geometric mean over
-    different trees; "state_bytes_per_parameter" has neither.
-    """
+    """A Markdown table with a row per tree and optimizer, means of ratios over different trees, and failures."""
     costs = {(cost["tree"], cost["optimizer"]): cost for cost in figures["costs"]}
-    timed, rows = field == "ratio", []
+    rows, failed = [], []
     for task, shape in figures["tasks"].items():
-        tree = shape["tree"]
-        own = [cost for (of, _), cost in costs.items() if of == tree]
-        times = [cost["adam_milliseconds"] for cost in own if "ratio" in cost]
-        adam = [_number(statistics.median(times)) if times else ""] if timed else []
-        cells = [costs.get((tree, name)) for name in optimizers]
-        shown = ["" if cost is None else _number(cost[field]) if field in cost else FAILED for cost in cells]
-        rows.append((task, f"{shape['parameters']:,}", *adam, *shown))
-    if timed:
-        trees = {shape["tree"] for shape in figures["tasks"].values()}
-        ratios = ([costs.get((tree, name), {}).get(field) for tree in trees] for name in optimizers)
-        means = ["" if None in own else _number(statistics.geometric_mean(own)) for own in ratios]
-        rows.append((f"geometric mean, {len(trees)} trees", "", "", *means))
-    header = (_COLUMNS[field], "parameters", *(["Adam, ms"] if timed else []), *optimizers)
-    return Table(header, tuple(rows)).markdown()
+        for name in optimizers:
+            cost = costs.get((shape["tree"], name), {})
+            numbers = (_number(cost[field]) if field in cost else "" for field in COLUMNS)
+            rows.append((task, name, f"{shape['parameters']:,}", *numbers))
+            failed += [f"- {name} on {task}: {cost[FAILED]}"] if FAILED in cost else []
+    distinct = {shape["tree"] for shape in figures["tasks"].values()}
+    for name in optimizers if len(distinct) > 1 else ():
+        own = [costs.get((tree, name), {}) for tree in distinct]
+        if all("ratio" in cost for cost in own):
+            means = {
+                field: _number(statistics.geometric_mean(cost[field] for cost in own))
+                for field in ("ratio", "floor_ratio")
+            }
+            label = f"geometric mean, {len(distinct)} trees"
+            rows.append((label, name, "", *(means.get(field, "") for field in COLUMNS)))
+    table = Table(("tree", "optimizer", "parameters", *COLUMNS.values()), tuple(rows), words=2).markdown()
+    return "\n\n".join([table, *(["Not measured:\n" + "\n".join(failed)] if failed else [])])
 
 
 def _number(value: float) -> str:

@@ -1,16 +1,12 @@
-"""What an update costs: its time as a ratio to optax's Adam, and the size of the state.
+"""What an update costs: its time against optax's Adam and against the memory's speed, and its memory.
 
 Wall-clock times on a shared machine drift by tens of per cent within a minute, ratios of neighbouring
-measurements much less. So Adam is timed in turns with every optimizer, each time anew.
+measurements much less. So Adam and a pass over memory are timed in turns with every optimizer, each time anew.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import importlib.metadata
-import json
-import math
 import platform
 import time
 from typing import Any
@@ -22,7 +18,7 @@ import optax
 from jax import Array
 
 from celo import HAND_DESIGNED, hand_designed, learned_optimizer
-from celo.meta.tasks import parameter_shapes
+from celo.scripts.benchmarks import trees
 from celo.scripts.devices import core_count
 
 PyTree = Any
@@ -32,6 +28,8 @@ NUM_STEPS = 10_000
 # Time of a block of calls: long against the resolution of the clock and the waking of threads.
 BLOCK_SECONDS = 1e-2
 LEAST_ROUNDS = 3
+# Bytes of the longest pass: far beyond caches, so that a longer one takes proportionally more time.
+LONGEST_PASS = 1 << 28
 
 
 def machine() -> dict[str, Any]:
@@ -42,29 +40,17 @@ def machine() -> dict[str, Any]:
     return {**place, "cores": core_count(), **versions}
 
 
-def tree(task: str) -> dict[str, Any]:
-    """Number of a task's tensors and parameters, and a name for trees of equal paths, shapes and dtypes."""
-    shapes = parameter_shapes(task)
-    leaves = jax.tree_util.tree_flatten_with_path(shapes)[0]
-    described = [[jax.tree_util.keystr(path), list(x.shape), str(x.dtype)] for path, x in leaves]
-    digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
-    return {"tree": digest, "tensors": len(leaves), "parameters": _count(shapes)}
-
-
 def state_bytes(task: str, optimizer: str) -> float:
-    """Bytes of an optimizer's state per parameter of a task."""
-    return state_bytes_per_parameter(build(optimizer), parameter_shapes(task))
+    """Bytes of an optimizer's state per parameter of a tree; no state is computed."""
+    shapes = trees.shapes(task)
+    return trees.size(jax.eval_shape(build(optimizer).init, shapes)) / trees.count(shapes)
 
 
 def cost(task: str, optimizer: str, calls: int, seconds: float, gibibytes: float) -> dict[str, float]:
-    """`measure` of an optimizer on a task's parameters, or MemoryError as of `Stepper`."""
-    adam = _adam(task)
-    return measure(Stepper(build(optimizer), parameter_shapes(task), gibibytes), adam, calls, seconds)
-
-
-@functools.lru_cache(maxsize=1)
-def _adam(task: str) -> Stepper:
-    return Stepper(optax.adam(LEARNING_RATE), parameter_shapes(task))
+    """`measure` of an optimizer on a tree, or MemoryError as of `Stepper`."""
+    shapes = trees.shapes(task)
+    stepper = Stepper(build(optimizer), shapes, gibibytes)
+    return measure(stepper, Stepper(optax.adam(LEARNING_RATE), shapes), Pass(stepper.moved), calls, seconds)
 
 
 def build(name: str) -> optax.GradientTransformationExtraArgs:
@@ -75,47 +61,11 @@ def build(name: str) -> optax.GradientTransformationExtraArgs:
     return learned.optimizer(jax.jit(learned.init)(jax.random.key(0)), NUM_STEPS)
 
 
-def state_bytes_per_parameter(optimizer: optax.GradientTransformationExtraArgs, shapes: PyTree) -> float:
-    """Bytes of the optimizer's state over the number of parameters; nothing is computed.
+class Repeated:
+    """A compiled function of donated arrays that returns their successors, called again and again."""
 
-    Example:
-        >>> shapes = {"w": jax.ShapeDtypeStruct((1000, 1000), jnp.float32)}
-        >>> round(state_bytes_per_parameter(optax.adam(0.1), shapes), 3)
-        8.0
-    """
-    state = jax.eval_shape(optimizer.init, shapes)
-    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state)) / _count(shapes)
-
-
-def _count(shapes: PyTree) -> int:
-    return sum(math.prod(x.shape) for x in jax.tree.leaves(shapes))
-
-
-class Stepper:
-    """The compiled update of an optimizer on a tree, called again and again; its state is donated.
-
-    MemoryError where arrays and intermediate results need more than ``gibibytes``; 0 = no limit.
-    """
-
-    def __init__(
-        self, optimizer: optax.GradientTransformationExtraArgs, shapes: PyTree, gibibytes: float = 0.0
-    ):
-        def update(state: PyTree, grads: PyTree, params: PyTree, loss: Array) -> tuple[PyTree, PyTree]:
-            updates, state = optimizer.update(grads, state, params, value=loss)
-            return state, updates
-
-        start = time.perf_counter()
-        state, loss = jax.eval_shape(optimizer.init, shapes), jax.ShapeDtypeStruct((), jnp.float32)
-        self._update = jax.jit(update, donate_argnums=0).lower(state, shapes, shapes, loss).compile()
-        self.compile_seconds = time.perf_counter() - start
-        sizes: Any = self._update.memory_analysis()
-        self.bytes = sizes.argument_size_in_bytes + sizes.output_size_in_bytes
-        self.bytes += sizes.temp_size_in_bytes - sizes.alias_size_in_bytes  # donated state counts once
-        if gibibytes and self.bytes > gibibytes * 2**30:
-            raise MemoryError(f"an update needs {self.bytes / 2**30:.1f} GiB; {gibibytes:g} GiB are allowed")
-        self._params, self._grads = (_random(shapes, seed, scale) for seed, scale in ((0, 0.1), (1, 0.01)))
-        self._loss = jnp.asarray(2.0, jnp.float32)
-        self._state = jax.jit(optimizer.init)(self._params)
+    def __init__(self, call: Any, donated: tuple[PyTree, ...], *fixed: PyTree):
+        self._call, self._donated, self._fixed = call, donated, fixed
         self._run(2)  # the first call touches its memory for the first time
         self._calls = max(1, round(BLOCK_SECONDS / self._run(1)))
 
@@ -124,11 +74,62 @@ class Stepper:
         return self._run(self._calls) / self._calls
 
     def _run(self, calls: int) -> float:
-        start, updates = time.perf_counter(), None
+        start = time.perf_counter()
         for _ in range(calls):
-            self._state, updates = self._update(self._state, self._grads, self._params, self._loss)
-        jax.block_until_ready((self._state, updates))
+            self._donated = self._call(*self._donated, *self._fixed)
+        jax.block_until_ready(self._donated)
         return time.perf_counter() - start
+
+
+class Stepper(Repeated):
+    """The compiled update of an optimizer, applied to the parameters of a tree; those and its state are donated.
+
+    MemoryError where arrays and intermediate results need more than ``gibibytes``; 0 = no limit.
+
+    Attributes:
+        compile_seconds: time to trace and compile.
+        bytes: memory of an update: what it reads and writes, and intermediate results.
+        moved: bytes that any update must read (parameters, gradients, state) and write (parameters, state).
+    """
+
+    def __init__(
+        self, optimizer: optax.GradientTransformationExtraArgs, shapes: PyTree, gibibytes: float = 0.0
+    ):
+        def update(state: PyTree, params: PyTree, grads: PyTree, loss: Array) -> tuple[PyTree, PyTree]:
+            updates, state = optimizer.update(grads, state, params, value=loss)
+            return state, optax.apply_updates(params, updates)
+
+        start = time.perf_counter()
+        state, loss = jax.eval_shape(optimizer.init, shapes), jax.ShapeDtypeStruct((), jnp.float32)
+        compiled = jax.jit(update, donate_argnums=(0, 1)).lower(state, shapes, shapes, loss).compile()
+        self.compile_seconds = time.perf_counter() - start
+        self.moved = 3 * trees.size(shapes) + 2 * trees.size(state)
+        sizes: Any = compiled.memory_analysis()
+        self.bytes = sizes.argument_size_in_bytes + sizes.output_size_in_bytes
+        self.bytes += sizes.temp_size_in_bytes - sizes.alias_size_in_bytes  # donated arrays count once
+        if gibibytes and self.bytes > gibibytes * 2**30:
+            raise MemoryError(f"an update needs {self.bytes / 2**30:.1f} GiB; {gibibytes:g} GiB are allowed")
+        params, grads = (_random(shapes, seed, scale) for seed, scale in ((0, 0.1), (1, 0.01)))
+        state = jax.jit(optimizer.init)(params)
+        super().__init__(compiled, (state, params), grads, jnp.asarray(2.0, jnp.float32))
+
+
+class Pass(Repeated):
+    """Reads one array and writes it in place, so many bytes in all: the floor of an update that moves as many.
+
+    An array as large as what the update moves stays in the same cache. A copy to a new array would be no
+    floor: the system clears new memory first, which takes several times as long as the copy.
+    """
+
+    def __init__(self, moved: int):
+        length = max(1, min(moved, LONGEST_PASS) // 8)  # four bytes read and four written
+        self._share = moved / (8 * length)
+        compiled = jax.jit(lambda x: (-x,), donate_argnums=0)
+        super().__init__(compiled, (jnp.ones(length, jnp.float32),))
+
+    def block(self) -> float:
+        """Seconds per pass over a block of passes."""
+        return super().block() * self._share
 
 
 def _random(shapes: PyTree, seed: int, scale: float) -> PyTree:
@@ -139,28 +140,31 @@ def _random(shapes: PyTree, seed: int, scale: float) -> PyTree:
     )
 
 
-def measure(stepper: Stepper, adam: Stepper, calls: int, seconds: float) -> dict[str, float]:
-    """Times an optimizer against Adam on the same tree, in rounds of one block of calls each, in turns.
+def measure(
+    stepper: Stepper, adam: Repeated, floor: Repeated, calls: int, seconds: float
+) -> dict[str, float]:
+    """Times an optimizer against Adam and the floor of a tree, in rounds of one block of calls each, in turns.
 
     There are at most ``calls`` rounds; after ``seconds`` no round starts, once there were three.
 
     Returns:
-        Quartiles of the ratio of times within a round, median times, number of rounds, seconds to compile,
-        and mebibytes of an update: what it reads and writes, and intermediate results.
+        Quartiles of the ratio of times to Adam's within a round and the median ratio to the floor, median
+        times, number of rounds, seconds to compile, and mebibytes of an update.
     """
-    start, rounds = time.perf_counter(), []
+    start, rounds, turn = time.perf_counter(), [], (adam, floor, stepper)
     while len(rounds) < calls:
         if len(rounds) >= LEAST_ROUNDS and time.perf_counter() - start > seconds:
             break
-        turn = (stepper, adam) if len(rounds) % 2 else (adam, stepper)
         seconds_of = {one: one.block() for one in turn}
-        rounds.append((seconds_of[stepper], seconds_of[adam]))
+        rounds.append([seconds_of[one] for one in (stepper, adam, floor)])
+        turn = turn[::-1]
     times = np.array(rounds)
     quartiles = np.quantile(times[:, 0] / times[:, 1], [0.5, 0.25, 0.75]).tolist()
     medians = (1e3 * np.median(times, axis=0)).tolist()
     return {
         **dict(zip(("ratio", "ratio_low", "ratio_high"), quartiles, strict=True)),
-        **dict(zip(("milliseconds", "adam_milliseconds"), medians, strict=True)),
+        "floor_ratio": float(np.median(times[:, 0] / times[:, 2])),
+        **dict(zip(("milliseconds", "adam_milliseconds", "floor_milliseconds"), medians, strict=True)),
         "rounds": len(rounds),
         "compile_seconds": stepper.compile_seconds,
         "mebibytes": stepper.bytes / 2**20,

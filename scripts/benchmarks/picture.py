@@ -4,62 +4,60 @@ from __future__ import annotations
 
 import io
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from matplotlib.figure import Figure
 
 from celo._core.files import write_atomically
 from celo.evaluation.report import style
 
 
-def draw(figures: dict[str, Any], optimizers: Sequence[str], path: Path) -> None:
-    """Draws optimizers and Adam, with floors dotted, and writes SVG or PNG by the suffix of the path.
+def draw(figures: Mapping[str, Any], optimizers: Sequence[str]) -> Figure:
+    """The time of each optimizer and Adam against size, with the optimizer's floor dotted.
 
-    Lines join trees of one tensor; trees of several are marked alone.
+    Lines join trees of one tensor; trees of several are circles.
     """
     trees = {tree["tree"]: tree for tree in figures["tasks"].values()}
-    costs = [cost for cost in figures["costs"] if "milliseconds" in cost and cost["tree"] in trees]
+    measured = [cost for cost in figures["costs"] if "ratio" in cost and cost["tree"] in trees]
+    measured.sort(key=lambda cost: trees[cost["tree"]]["parameters"])
     with style.style():
         figure, axis = style.new_figure("Time of an update", width=6.0, height=3.8)
 
-        def plot(times: dict[str, float], colour: str, **looks: Any) -> None:
-            points = sorted((trees[name]["parameters"], time, name) for name, time in times.items())
-            single = [(size, time) for size, time, name in points if trees[name]["tensors"] == 1]
-            axis.plot(*zip(*single, strict=True), color=colour, **looks) if single else None
-            others = [(size, time) for size, time, name in points if trees[name]["tensors"] > 1]
-            axis.scatter(
-                *zip(*others, strict=True), s=18, facecolors="none", edgecolors=colour
-            ) if others else None
+        def plot(times: Mapping[str, float], label: str, colour: str, line: str = "-") -> None:
+            points = [
+                (trees[tree]["parameters"], time, trees[tree]["tensors"]) for tree, time in times.items()
+            ]
+            single = [point[:2] for point in points if point[2] == 1]
+            axis.plot([x for x, _ in single], [y for _, y in single], line, color=colour, label=label)
+            if line == "-":
+                several = [point[:2] for point in points if point[2] > 1]
+                axis.plot(
+                    [x for x, _ in several], [y for _, y in several], "o", color=colour, mfc="none", ms=5
+                )
 
         adam: dict[str, list[float]] = {}
-        for cost in costs:
+        for cost in measured:
             adam.setdefault(cost["tree"], []).append(cost["adam_milliseconds"])
-        plot(
-            {tree: statistics.median(own) for tree, own in adam.items()},
-            style.ADAM,
-            label="adam",
-            marker="o",
-            ms=3,
-        )
-        learned = [name for name in optimizers if name != "adam"]
-        for name, colour in zip(learned, style.OTHERS * len(learned), strict=False):
-            own = {cost["tree"]: cost for cost in costs if cost["optimizer"] == name}
-            plot(
-                {tree: cost["milliseconds"] for tree, cost in own.items()},
-                colour,
-                label=name,
-                marker="o",
-                ms=3,
-            )
-            floor = {
-                tree: cost["floor_milliseconds"] for tree, cost in own.items() if trees[tree]["tensors"] == 1
-            }
-            plot(floor, colour, ls=":", label=f"{name}, floor")
+        plot({tree: statistics.median(times) for tree, times in adam.items()}, "adam", style.ADAM)
+        others = [name for name in optimizers if name != "adam"]
+        for name, colour in zip(others, style.OTHERS * len(others), strict=False):
+            own = {cost["tree"]: cost for cost in measured if cost["optimizer"] == name}
+            plot({tree: cost["milliseconds"] for tree, cost in own.items()}, name, colour)
+            floor = {tree: cost["floor_milliseconds"] for tree, cost in own.items()}
+            plot(floor, f"{name}: floor", colour, ":")
         axis.set_xscale("log")
         axis.set_yscale("log")
-        axis.set_xlabel("parameters (circles: trees of several tensors)")
+        axis.set_xlabel("parameters; circles: trees of several tensors")
         axis.set_ylabel("milliseconds")
         axis.legend(fontsize=7.5)
-        buffer, kind = io.BytesIO(), path.suffix[1:]
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG or SVG, by the suffix of the path."""
+    buffer, kind = io.BytesIO(), path.suffix[1:]
+    with style.style():
         figure.savefig(buffer, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
     write_atomically(path, buffer.getvalue())

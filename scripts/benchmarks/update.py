@@ -93,9 +93,9 @@ class Update:
         self._write(figures)
         print(describe(figures, optimizers))
         if self.picture:
-            from celo.scripts.benchmarks.picture import draw  # matplotlib takes a second to import
+            from celo.scripts.benchmarks import picture  # matplotlib takes a second to import
 
-            draw(figures, optimizers, Path(self.picture))
+            picture.save(picture.draw(figures, optimizers), Path(self.picture))
 
     def _start(self) -> Figures:
         """Machine, settings and trees, with what the file already holds but for failed costs.
@@ -146,7 +146,7 @@ class Update:
 
 
 def describe(figures: Figures, optimizers: Sequence[str]) -> str:
-    """A Markdown table with a row per tree and optimizer, means of ratios over different trees, and failures."""
+    """A Markdown table of all pairs, with mean ratios over different trees, and a list of failures."""
     costs = {(cost["tree"], cost["optimizer"]): cost for cost in figures["costs"]}
     rows, failed = [], []
     for task, shape in figures["tasks"].items():

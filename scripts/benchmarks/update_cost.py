@@ -1,7 +1,7 @@
 """What an update costs: its time against optax's Adam and against the memory's speed, and its memory.
 
 Wall-clock times on a shared machine drift by tens of per cent within a minute, ratios of neighbouring
-measurements much less. So Adam and a pass over memory are timed in turns with every optimizer, each time anew.
+measurements much less. So Adam and a pass over memory are timed in turns with every optimizer.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Repeated:
 
 
 class Stepper(Repeated):
-    """The compiled update of an optimizer, applied to the parameters of a tree; those and its state are donated.
+    """The compiled update of an optimizer, applied to parameters; those and its state are donated.
 
     MemoryError where arrays and intermediate results need more than ``gibibytes``; 0 = no limit.
 
@@ -115,7 +115,7 @@ class Stepper(Repeated):
 
 
 class Pass(Repeated):
-    """Reads one array and writes it in place, so many bytes in all: the floor of an update that moves as many.
+    """Reads an array and writes it in place: the floor of an update that moves as many bytes.
 
     An array as large as what the update moves stays in the same cache. A copy to a new array would be no
     floor: the system clears new memory first, which takes several times as long as the copy.
@@ -143,13 +143,13 @@ def _random(shapes: PyTree, seed: int, scale: float) -> PyTree:
 def measure(
     stepper: Stepper, adam: Repeated, floor: Repeated, calls: int, seconds: float
 ) -> dict[str, float]:
-    """Times an optimizer against Adam and the floor of a tree, in rounds of one block of calls each, in turns.
+    """Times an optimizer against Adam and the floor, in rounds of one block of calls each, in turns.
 
     There are at most ``calls`` rounds; after ``seconds`` no round starts, once there were three.
 
     Returns:
         Quartiles of the ratio of times to Adam's within a round and the median ratio to the floor, median
-        times, number of rounds, seconds to compile, and mebibytes of an update.
+        times, number of rounds, seconds to compile, and mebibytes that an update needs and must move.
     """
     start, rounds, turn = time.perf_counter(), [], (adam, floor, stepper)
     while len(rounds) < calls:
@@ -168,4 +168,5 @@ def measure(
         "rounds": len(rounds),
         "compile_seconds": stepper.compile_seconds,
         "mebibytes": stepper.bytes / 2**20,
+        "moved_mebibytes": stepper.moved / 2**20,
     }

@@ -9,11 +9,11 @@ import time
 import pytest
 
 from celo.scripts import benchmark
-from celo.scripts.benchmarks import update, update_cost
+from celo.scripts.benchmarks import picture, update, update_cost
 from celo.scripts.benchmarks.measuring import MeasuringProcess, UnansweredError
 
 TASK = "ImageMLP_Digits8_Relu32_bs64"
-OTHERS = ["ImageMLP_Digits8_Relu16_bs64", "ImageMLP_Digits8_Tanh32_bs64"]
+OTHERS = ["tensor:1e4", "tensor:8192"]  # equal trees
 MACHINE = {"device": "abacus"}
 
 
@@ -23,7 +23,7 @@ class Process:
     asked: list
     refuse: dict
 
-    def __init__(self, time_limit):
+    def __init__(self, time_limit, cached=True):
         pass
 
     def __enter__(self):
@@ -35,15 +35,12 @@ class Process:
     def ask(self, function, **arguments):
         if function is update_cost.machine:
             return dict(MACHINE)
-        if function is update_cost.tree:
-            size = 10 if arguments["task"] == TASK else 20
-            return {"tree": f"tree{size}", "tensors": 1, "parameters": size}
         if function is update_cost.state_bytes:
             return 8.0
         self.asked.append((arguments["task"], arguments["optimizer"]))
         if arguments["optimizer"] in self.refuse:
             raise UnansweredError(self.refuse[arguments["optimizer"]])
-        return {"ratio": 2.0, "adam_milliseconds": 1.0}
+        return {"ratio": 2.0, "adam_milliseconds": 1.0, "floor_ratio": 4.0}
 
 
 @pytest.fixture
@@ -58,7 +55,7 @@ def run(path, *more):
 
 
 def test_each_pair_is_measured_once_and_the_same_command_resumes(process, tmp_path, capsys):
-    """Tasks of equal parameters share a measurement."""
+    """Equal trees share a measurement."""
     path = tmp_path / "out.json"
     assert run(path, "--tasks", TASK, *OTHERS) == 0
     pairs = [(task, name) for task in (TASK, OTHERS[0]) for name in ("celo", "sgd")]
@@ -67,9 +64,7 @@ def test_each_pair_is_measured_once_and_the_same_command_resumes(process, tmp_pa
     assert found["machine"] == MACHINE
     assert list(found["tasks"]) == [TASK, *OTHERS]
     assert all(cost["ratio"] == 2.0 for cost in found["costs"])
-    out = capsys.readouterr().out
-    assert out.count("| update time / Adam's") == 2  # learned ones and hand-designed ones
-    assert out.count("| state bytes per parameter") == 2
+    assert capsys.readouterr().out.count("| 2.00 |") == 6 + 2  # pairs with both names of a tree, and means
     run(path, "--tasks", TASK, *OTHERS)
     assert process.asked == pairs
 
@@ -101,6 +96,10 @@ def failed(argv, capsys):
     [
         ("--tasks ImageMLP_Digit8_Relu32_bs64", "Did you mean 'ImageMLP_Digits8_Relu32_bs64'"),
         ("--optimizers adm", "Unknown optimizer 'adm'. Did you mean 'adam'"),
+        ("--tasks tensor:1e9", "'tensor:1e9' is no tree; expected tensor:1e4 to tensor:1e8"),
+        ("--tasks transformer:12", "'transformer:12' is no tree"),
+        ("--picture out.pdf", "picture is out.pdf; expected a name that ends in .svg or .png"),
+        ("--picture none/out.svg", "there is no folder"),
         ("--calls 1", "calls is 1; expected at least 3"),
         ("--time-limit 0", "time_limit is 0.0; expected"),
         ("--json none/out.json", "there is no folder"),
@@ -125,59 +124,52 @@ def test_a_file_of_another_machine_or_program_is_kept(process, tmp_path, capsys,
         assert path.read_text() == foreign
 
 
-TREES = {
-    "A": {"tree": "1", "tensors": 2, "parameters": 1200},
-    "B": {"tree": "1", "tensors": 2, "parameters": 1200},
-    "C": {"tree": "2", "tensors": 1, "parameters": 10},
-}
-
-
-def cost(tree, optimizer, ratio, adam=0.5, size=8.0):
-    found = {"tree": tree, "optimizer": optimizer, "state_bytes_per_parameter": size}
-    return {**found, "ratio": ratio, "adam_milliseconds": adam}
-
-
 FIGURES = {
-    "tasks": TREES,
+    "tasks": {
+        "A": {"tree": "1", "tensors": 2, "parameters": 1200},
+        "B": {"tree": "1", "tensors": 2, "parameters": 1200},
+        "C": {"tree": "2", "tensors": 1, "parameters": 10},
+    },
     "costs": [
-        cost("1", "celo", 16.0, 0.25),
-        cost("1", "sgd", 0.5, 0.75, size=0.0),
-        cost("2", "celo", 4.0),
-        {"tree": "2", "optimizer": "sgd", "state_bytes_per_parameter": 0.0, "failed": "no result within 1 s"},
+        {"tree": "1", "optimizer": "celo", "ratio": 16.0, "floor_ratio": 2.0, "milliseconds": 123.4},
+        {"tree": "1", "optimizer": "sgd", "ratio": 0.5, "floor_ratio": 1.0, "milliseconds": 0.5},
+        {"tree": "2", "optimizer": "celo", "ratio": 4.0, "floor_ratio": 8.0, "milliseconds": 4.0},
+        {"tree": "2", "optimizer": "sgd", "state_bytes_per_parameter": 0.0, "failed": "no result in 1 s"},
     ],
 }
+for one in FIGURES["costs"]:
+    one |= {} if "failed" in one else {"adam_milliseconds": 1.0, "floor_milliseconds": 0.1}
 
 
-@pytest.mark.parametrize(
-    ("field", "optimizers", "cells"),
-    [
-        (
-            "ratio",
-            ["celo", "sgd", "lion"],
-            [
-                ["update time / Adam's", "parameters", "Adam, ms", "celo", "sgd", "lion"],
-                ["A", "1,200", "0.500", "16.0", "0.500", ""],
-                ["B", "1,200", "0.500", "16.0", "0.500", ""],
-                ["C", "10", "0.500", "4.00", "failed", ""],
-                ["geometric mean, 2 trees", "", "", "8.00", "", ""],
-            ],
-        ),
-        (
-            "state_bytes_per_parameter",
-            ["sgd", "celo"],
-            [
-                ["state bytes per parameter", "parameters", "sgd", "celo"],
-                ["A", "1,200", "0.00", "8.00"],
-                ["B", "1,200", "0.00", "8.00"],
-                ["C", "10", "0.00", "8.00"],
-            ],
-        ),
-    ],
-)
-def test_tables(field, optimizers, cells):
+def test_the_table():
     """Equal trees share their figures and count once in the mean; a failed pair has no mean."""
-    lines = update.table(FIGURES, field, optimizers).replace("\\", "").splitlines()
-    assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "--" not in line] == cells
+    table, _, failed = update.describe(FIGURES, ["celo", "sgd"]).replace("\\", "").partition("\n\n")
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    assert cells[0][:6] == ["tree", "optimizer", "parameters", "ms", "/ Adam", "/ floor"]
+    assert [line[:6] for line in cells[2:]] == [
+        ["A", "celo", "1,200", "123", "16.0", "2.00"],
+        ["A", "sgd", "1,200", "0.500", "0.500", "1.00"],
+        ["B", "celo", "1,200", "123", "16.0", "2.00"],
+        ["B", "sgd", "1,200", "0.500", "0.500", "1.00"],
+        ["C", "celo", "10", "4.00", "4.00", "8.00"],
+        ["C", "sgd", "10", "", "", ""],
+        ["geometric mean, 2 trees", "celo", "", "", "8.00", "4.00"],
+    ]
+    assert failed == "Not measured:\n- sgd on C: no result in 1 s"
+
+
+@pytest.mark.parametrize(("kind", "begin"), [("svg", b"<?xml"), ("png", b"\x89PNG")])
+def test_the_picture(tmp_path, kind, begin):
+    """A line of trees of one tensor and circles of others; Adam, then each optimizer and its floor."""
+    figure = picture.draw(FIGURES, ["celo", "adam"])
+    (axis,) = figure.axes
+    drawn = [(line.get_label(), line.get_xydata().tolist()) for line in axis.lines]
+    assert [points for _, points in drawn] == [
+        [[10, 1.0]], [[1200, 1.0]], [[10, 4.0]], [[1200, 123.4]], [[10, 0.1]],
+    ]  # fmt: skip
+    assert axis.get_legend_handles_labels()[1] == ["adam", "celo", "celo: floor"]
+    picture.save(figure, tmp_path / f"out.{kind}")
+    assert (tmp_path / f"out.{kind}").read_bytes().startswith(begin)
 
 
 def kill():
@@ -220,8 +212,11 @@ def test_a_process_that_dies_or_hangs_costs_one_answer():
 def test_real_figures(tmp_path):
     path = tmp_path / "out.json"
     arguments = ["--tasks", TASK, "--optimizers", "adam", "learnable_sgd", "--calls", "3"]
+    arguments += ["--picture", str(tmp_path / "out.svg")]
     assert benchmark.main(["update", "--json", str(path), *arguments]) == 0
     found = json.loads(path.read_text())
     adam = next(cost for cost in found["costs"] if cost["optimizer"] == "adam")
     assert 0.2 < adam["ratio"] < 5.0
+    assert adam["floor_ratio"] > 0.5
+    assert "celo" not in (tmp_path / "out.svg").read_text()
     assert found["tasks"][TASK]["parameters"] == 64 * 32 + 32 + 32 * 10 + 10

@@ -49,6 +49,8 @@ def draw(figures: Mapping[str, Any], optimizers: Sequence[str]) -> Figure:
             plot(floor, f"{name}: floor", colour, ":")
         axis.set_xscale("log")
         axis.set_yscale("log")
+        axis.xaxis.set_major_formatter("{x:,.0f}")  # the style shows no mathematical text
+        axis.yaxis.set_major_formatter("{x:,g}")
         axis.set_xlabel("parameters; circles: trees of several tensors")
         axis.set_ylabel("milliseconds")
         axis.legend(fontsize=7.5)

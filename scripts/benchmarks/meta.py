@@ -54,7 +54,8 @@ class Meta:
                 )
         stages = list(figures.values())
         hours = sum(stage["seconds_per_meta_iteration"] for stage in stages) * PAPER_ITERATIONS / 3600
-        figures["yardstick_seconds"] = statistics.mean(stage["yardstick_seconds"] for stage in stages)
+        yardsticks = statistics.mean(stage["yardstick_seconds"] for stage in stages)
+        figures["yardstick_seconds"] = round(yardsticks, 4)
         figures["peak_memory_mib"] = max(stage["peak_memory_mib"] for stage in stages)
         figures["hours_for_the_papers_200000_meta_iterations"] = round(hours, 2)
         publish(figures, self.json)

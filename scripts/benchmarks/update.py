@@ -152,23 +152,19 @@ def describe(figures: Figures, optimizers: Sequence[str]) -> str:
     for task, shape in figures["tasks"].items():
         for name in optimizers:
             cost = costs.get((shape["tree"], name), {})
-            numbers = (_number(cost[field]) if field in cost else "" for field in COLUMNS)
-            rows.append((task, name, f"{shape['parameters']:,}", *numbers))
+            rows.append((task, name, f"{shape['parameters']:,}", *_cells(cost)))
             failed += [f"- {name} on {task}: {cost[FAILED]}"] if FAILED in cost else []
     distinct = {shape["tree"] for shape in figures["tasks"].values()}
     for name in optimizers if len(distinct) > 1 else ():
         own = [costs.get((tree, name), {}) for tree in distinct]
         if all("ratio" in cost for cost in own):
-            means = {
-                field: _number(statistics.geometric_mean(cost[field] for cost in own))
-                for field in ("ratio", "floor_ratio")
-            }
-            label = f"geometric mean, {len(distinct)} trees"
-            rows.append((label, name, "", *(means.get(field, "") for field in COLUMNS)))
+            means = {x: statistics.geometric_mean(cost[x] for cost in own) for x in ("ratio", "floor_ratio")}
+            rows.append((f"geometric mean, {len(distinct)} trees", name, "", *_cells(means)))
     table = Table(("tree", "optimizer", "parameters", *COLUMNS.values()), tuple(rows), words=2).markdown()
     return "\n\n".join([table, *(["Not measured:\n" + "\n".join(failed)] if failed else [])])
 
 
-def _number(value: float) -> str:
-    """Three significant digits, all digits before the point."""
-    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
+def _cells(cost: Figures) -> list[str]:
+    """Three significant digits, all digits before the point; nothing for what was not measured."""
+    digits = {name: ".0f" if cost[name] >= 100 else "#.3g" for name in COLUMNS if name in cost}
+    return [f"{cost[name]:{digits[name]}}".rstrip(".") if name in digits else "" for name in COLUMNS]

@@ -41,9 +41,10 @@ def machine() -> dict[str, Any]:
 
 
 def state_bytes(task: str, optimizer: str) -> float:
-    """Bytes of an optimizer's state per parameter of a tree; no state is computed."""
+    """Bytes of an optimizer's state per parameter of a tree; nothing is computed."""
     shapes = trees.shapes(task)
-    return trees.size(jax.eval_shape(build(optimizer).init, shapes)) / trees.count(shapes)
+    state = jax.eval_shape(lambda params: build(optimizer).init(params), shapes)
+    return trees.size(state) / trees.count(shapes)
 
 
 def cost(task: str, optimizer: str, calls: int, seconds: float, gibibytes: float) -> dict[str, float]:

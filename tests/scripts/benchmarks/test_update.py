@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from celo.scripts import benchmark
@@ -163,7 +164,7 @@ def test_the_picture(tmp_path, kind, begin):
     """A line of trees of one tensor and circles of others; Adam, then each optimizer and its floor."""
     figure = picture.draw(FIGURES, ["celo", "adam"])
     (axis,) = figure.axes
-    drawn = [(line.get_label(), line.get_xydata().tolist()) for line in axis.lines]
+    drawn = [(line.get_label(), np.asarray(line.get_xydata()).tolist()) for line in axis.lines]
     assert [points for _, points in drawn] == [
         [[10, 1.0]], [[1200, 1.0]], [[10, 4.0]], [[1200, 123.4]], [[10, 0.1]],
     ]  # fmt: skip

@@ -1,6 +1,6 @@
-"""One step of an optimizer on eight devices, sharded, against one device: ``python -m tests.celo.sharded_steps``.
+"""One sharded step of an optimizer on eight devices against the step on one device.
 
-Prints JSON per layout: the collective operations of the compiled step, the leaves whose sharding differs from
+``python -m tests.celo.sharded_steps NAME`` prints JSON per layout: the collective operations of the compiled step, the leaves whose sharding differs from
 that of their parameter, and the largest difference from the step on one device. It needs a process of its
 own, whose number of devices XLA_FLAGS sets.
 """
@@ -57,9 +57,9 @@ def misplaced(result: Tree, placement: dict[str, NamedSharding]) -> list[str]:
     wrong = []
     for path, x in jax.tree_util.tree_leaves_with_path(result):
         name = getattr(path[-1], "key", None)
-        if name in SHAPES and x.shape == SHAPES[name]:
-            if not x.sharding.is_equivalent_to(placement[name], x.ndim):
-                wrong.append(jax.tree_util.keystr(path))
+        of_its_shape = name in SHAPES and x.shape == SHAPES[name]
+        if of_its_shape and not x.sharding.is_equivalent_to(placement[name], x.ndim):
+            wrong.append(jax.tree_util.keystr(path))
     return wrong
 
 

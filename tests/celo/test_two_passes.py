@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import Array
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from celo import learned_optimizer
 from celo._core import averages, normalisers
 from tests.celo.contract import LearnedRow, Tree, over_rows, quick_jit, ramp, step
 
@@ -66,7 +68,9 @@ def test_two_passes_give_the_features_and_their_normalisers():
     def features(x: Array, y: Array) -> list[Array]:
         return [x, x * y]
 
-    found, scales = jax.jit(functools.partial(normalisers.two_passes, features, normalisers.inverse_rms))(x, y)
+    found, scales = jax.jit(functools.partial(normalisers.two_passes, features, normalisers.inverse_rms))(
+        x, y
+    )
     np.testing.assert_allclose(found[1], x * y, rtol=1e-6)
     np.testing.assert_allclose(scales, plain((x, x * y)), rtol=1e-6)
 
@@ -109,3 +113,31 @@ def test_stacked_tensors_take_the_steps_of_tensors_alone(row: LearnedRow, monkey
     monkeypatch.setattr(averages, "LARGEST_STACKED", -1)
     for found, expected in zip(*map(jax.tree.leaves, (stacked, run())), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["celo", "celo_adam", "velo_s", "celo2_base"])
+def test_on_explicit_axes_tensors_of_equal_sharding_are_stacked(name: str):
+    """A large tensor whose last axis is sharded keeps its sharding too."""
+    mesh = jax.make_mesh((2,), ("shards",), axis_types=(AxisType.Explicit,))
+    rows, cols = PartitionSpec("shards", None), PartitionSpec(None, "shards")
+    specs = {"a": rows, "b": rows, "c": cols, "large": cols}
+    learned = learned_optimizer(name)
+    optimizer = learned.optimizer(jax.jit(learned.init)(jax.random.key(0)), 100)
+    with jax.set_mesh(mesh):
+        shapes = {**dict.fromkeys("abc", (4, 4)), "large": (128, 256)}
+        params = {n: jax.device_put(jnp.ones(shapes[n]), NamedSharding(mesh, specs[n])) for n in specs}
+        assert averages._alike([(params[n],) for n in specs]) == [[0, 1], [2], [3]]
+        state = jax.eval_shape(optimizer.init, params)
+        updates, after = jax.eval_shape(functools.partial(step, optimizer), params, state, params)
+    assert {n: u.sharding.spec for n, u in updates.items()} == specs
+    for path, x in jax.tree_util.tree_leaves_with_path(after):
+        if x.ndim == 2 and x.shape in shapes.values():
+            assert x.sharding.spec == specs[path[-1].key], path
+
+
+def test_on_automatic_axes_of_several_devices_nothing_is_stacked():
+    rows = [(jnp.ones((4, 3)),), (jnp.ones((4, 3)),)]
+    with jax.set_mesh(jax.make_mesh((2,), ("shards",), axis_types=(AxisType.Auto,))):
+        assert averages._alike(rows) == [[0], [1]]
+    with jax.set_mesh(jax.make_mesh((1,), ("shards",), axis_types=(AxisType.Auto,))):
+        assert averages._alike(rows) == [[0, 1]]

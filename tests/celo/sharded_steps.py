@@ -1,8 +1,8 @@
 """One sharded step of an optimizer on eight devices against the step on one device.
 
-``python -m tests.celo.sharded_steps NAME`` prints JSON per layout: the collective operations of the compiled step, the leaves whose sharding differs from
-that of their parameter, and the largest difference from the step on one device. It needs a process of its
-own, whose number of devices XLA_FLAGS sets.
+``python -m tests.celo.sharded_steps NAME`` prints JSON per layout: the collective operations of the compiled
+step, the leaves whose sharding differs from that of their parameter, and the largest difference from the step
+on one device. It needs a separate process, whose number of devices XLA_FLAGS sets.
 """
 
 import json

@@ -56,7 +56,7 @@ def misplaced(result: Tree, placement: dict[str, NamedSharding]) -> list[str]:
     """Leaves with the shape of their parameter and another sharding."""
     wrong = []
     for path, x in jax.tree_util.tree_leaves_with_path(result):
-        name = getattr(path[-1], "key", None)
+        name = str(getattr(path[-1], "key", ""))
         of_its_shape = name in SHAPES and x.shape == SHAPES[name]
         if of_its_shape and not x.sharding.is_equivalent_to(placement[name], x.ndim):
             wrong.append(jax.tree_util.keystr(path))
@@ -82,7 +82,7 @@ def main(name: str) -> None:
             compiled = quick_jit(update).lower(placed_grads, state, placed).compile()
         result = compiled(placed_grads, state, placed)
         report[layout] = {
-            "collectives": sorted({kind for _, kind in COLLECTIVE.findall(compiled.as_text())}),
+            "collectives": sorted({kind for _, kind in COLLECTIVE.findall(compiled.as_text() or "")}),
             "misplaced": misplaced((state, *result), placement),
             "difference": difference(result, expected),
         }

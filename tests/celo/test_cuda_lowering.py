@@ -5,6 +5,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 from jax import Array, export
 
@@ -15,9 +16,9 @@ from tests.celo.contract import LearnedRow, Tree, over_rows, step
 LARGE = {"large": (128, 256)}
 
 
-def lowered(optimizer: object, shapes: dict[str, tuple[int, ...]]) -> str:
+def lowered(optimizer: optax.GradientTransformationExtraArgs, shapes: dict[str, tuple[int, ...]]) -> str:
     params = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
-    state: Tree = jax.eval_shape(optimizer.init, params)  # pyright: ignore[reportAttributeAccessIssue]
+    state: Tree = jax.eval_shape(optimizer.init, params)
     update = jax.jit(functools.partial(step, optimizer))
     return export.export(update, platforms=("cuda",))(params, state, params).mlir_module()
 

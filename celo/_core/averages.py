@@ -13,11 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import AxisType
 
 PyTree = Any
 Decay = float | Array
 
-# Up to this many elements tensors of equal shape are stacked; copying larger ones costs more than it saves.
+# Up to this many elements (64 KiB) tensors of equal shape are stacked. Each saves half a second of compiling
+# and a kernel per operation; larger ones are few, and copying them in and out takes longer than kernels do.
 LARGEST_STACKED = 1 << 14
 
 EPSILON_SQUARE = 1e-30
@@ -183,11 +185,20 @@ def init(params: PyTree, momenta: int = 3, factored: int = 3) -> TensorStatistic
         factored: number of factored second moments.
     """
     zeros = zeros_like(params)
-    leaves, structure = jax.tree.flatten(params)
-    factors = [factored_zeros(jnp.shape(p)) for p in leaves]
+    leaves, structure = jax.tree.flatten(zeros)
+    factors = [_factored_zeros_like(x) for x in leaves]
     rows = structure.unflatten([row for row, _ in factors])
     cols = structure.unflatten([col for _, col in factors])
     return TensorStatistics((zeros,) * momenta, zeros, (rows,) * factored, (cols,) * factored)
+
+
+def _factored_zeros_like(zeros: Array) -> tuple[Array, Array]:
+    """`factored_zeros` that lie where the rows and columns of a tensor of zeros lie."""
+    axes = factored_axes(zeros.shape)
+    if axes is None:
+        return zeros, factored_zeros(zeros.shape)[1]
+    d1, d0 = axes
+    return jnp.sum(zeros, axis=d0), jnp.sum(zeros, axis=d1)
 
 
 def update(old: TensorStatistics, g: Array, decays: Decays) -> TensorStatistics:
@@ -216,7 +227,9 @@ def map_tensors(
     """Applies ``function(p, *leaves) -> tuple`` to every tensor and returns a tuple of trees, one per result.
 
     Small tensors of equal shape are stacked and share one mapped call: a network has dozens of them, and each
-    would cost the compiler half a second and the device a kernel for every operation.
+    would cost the compiler half a second and the device a kernel for every operation. Stacking must not move
+    a tensor between devices: on a mesh with explicit axes tensors of equal sharding are stacked; under
+    ``jax.set_mesh`` of a mesh with automatic axes, where a trace does not show their sharding, none are.
 
     Args:
         results: number of values that ``function`` returns.
@@ -239,19 +252,29 @@ def map_tensors(
             out[members[0]] = function(*rows[members[0]])
             continue
         stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *(rows[i] for i in members))
-        found = jax.lax.optimization_barrier(jax.vmap(function)(*jax.lax.optimization_barrier(stacked)))
+        found = jax.vmap(function)(*stacked)
         out |= {i: jax.tree.map(lambda x, k=k: x[k], found) for k, i in enumerate(members)}
     return tuple(structure.unflatten([out[i][k] for i in range(len(rows))]) for k in range(results))
 
 
 def _alike(rows: Sequence[tuple[Any, ...]]) -> list[list[int]]:
     """Indices of small tensors of equal shapes, dtypes and sharding together, all others alone."""
+    hidden = _hides_sharding()
     found: dict[Any, list[int]] = {}
     for i, row in enumerate(rows):
         kinds = tuple(jax.typeof(x) for x in jax.tree.leaves(row))
-        key = (kinds, jax.tree.structure(row)) if jnp.size(row[0]) <= LARGEST_STACKED else i
-        found.setdefault(key, []).append(i)
+        alone = hidden or jnp.size(row[0]) > LARGEST_STACKED
+        found.setdefault(i if alone else (kinds, jax.tree.structure(row)), []).append(i)
     return list(found.values())
+
+
+def _hides_sharding() -> bool:
+    """Whether the mesh of ``jax.set_mesh`` has automatic axes over several devices."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return any(
+        kind == AxisType.Auto and size > 1
+        for kind, size in zip(mesh.axis_types, mesh.axis_sizes, strict=True)
+    )
 
 
 def map_statistics(

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from celo._core import parameters
+
 PyTree = Any
 
 # Up to this many elements the inputs of one shape are stacked and treated by one kernel; above, memory
@@ -23,8 +25,12 @@ PyTree = Any
 STACKED_SIZE = 128
 # From this many elements on, the squares of all inputs of one shape are summed by one loop.
 JOINT_SIZE = 1 << 14
-# Most numbers that are added one after the other; rounding grows with it.
-LONGEST_SUM = 512
+# Most numbers that are added one after the other: rounding grows with it.
+LONGEST_RUN = 64
+# Fewer numbers in a run cost as much memory traffic for the sums of runs as separate sums cost.
+SHORTEST_RUN = 8
+# The last axis has at least so many runs where it can: devices that share it then add up whole runs.
+FEWEST_RUNS = 8
 
 
 def two_passes(
@@ -61,7 +67,7 @@ def inverse_rms(features: Sequence[Array], epsilon: float = 1e-5) -> Array:
         if stacked is None:
             sums += _square_sums([features[i] for i in members])
         else:
-            sums.append(jnp.sum(jnp.square(stacked).reshape(len(members), -1), axis=1))
+            sums.append(_sum_per_row(jnp.square(stacked)))
     # One division for all of them: a kernel for every mean takes longer to compile and to run.
     sizes = np.asarray([features[i].size for i in order], np.float32)
     means = jnp.concatenate(sums) / sizes
@@ -69,28 +75,35 @@ def inverse_rms(features: Sequence[Array], epsilon: float = 1e-5) -> Array:
 
 
 def _square_sums(xs: Sequence[Array]) -> list[Array]:
-    """Sums of squares of arrays of one shape, (1,) each, or one array of them all."""
-    size = xs[0].size
-    run = max((k for k in range(1, LONGEST_SUM + 1) if xs[0].shape[-1] % k == 0), default=1)
-    if size < JOINT_SIZE or run < 8 or len(xs) == 1:
+    """Sums of squares of arrays of one shape: one array of them all, or (1,) each."""
+    x, longest = xs[0], min(LONGEST_RUN, xs[0].shape[-1] // FEWEST_RUNS if xs[0].ndim else 0)
+    run = max((k for k in range(SHORTEST_RUN, longest + 1) if x.shape[-1] % k == 0), default=0)
+    # On a mesh with explicit axes a sharded axis cannot be split without a statement where it lies.
+    if x.size < JOINT_SIZE or len(xs) == 1 or not run or parameters.is_explicit(x):
         return [jnp.sum(jnp.square(x))[None] for x in xs]
     return [_joint_square_sums(tuple(x.reshape(*x.shape[:-1], -1, run) for x in xs))]
 
 
 @jax.custom_jvp
 def _joint_square_sums(xs: tuple[Array, ...]) -> Array:
-    """Sums of squares in one reduction with as many results: each element of memory is read once."""
+    """Sums of squares, (arrays,), in one pass over memory; the last axis is added up one by one."""
     zeros = (np.float32(0.0),) * len(xs)
     squares = tuple(map(jnp.square, xs))
     runs = jax.lax.reduce(squares, zeros, lambda a, b: tuple(map(jax.lax.add, a, b)), (xs[0].ndim - 1,))
-    return jnp.sum(jnp.stack(runs).reshape(len(xs), -1), axis=1)
+    return _sum_per_row(jnp.stack(runs))
 
 
 @_joint_square_sums.defjvp
 def _(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Array, Array]:
     (xs,), (dxs,) = primals, tangents
+    # JAX has no derivative of a reduction of several arrays.
     moved = jnp.stack([2.0 * jnp.sum(x * dx) for x, dx in zip(xs, dxs, strict=True)])
-    return _joint_square_sums(xs), moved  # JAX has no derivative of a reduction of several arrays
+    return _joint_square_sums(xs), moved
+
+
+def _sum_per_row(x: Array) -> Array:
+    """Sums over all axes but the first, without a reshape, which would gather a sharded array."""
+    return jnp.sum(x, axis=tuple(range(1, x.ndim)))
 
 
 def _rows(x: Array, rows: Sequence[int]) -> Array:

@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from celo.learned.base import LearnedOptimizer
 from celo.meta.compile import jit, jit_once
-from celo.meta.estimators import EstimatorState, Summary, partition, sharding
+from celo.meta.estimators import EstimatorState, Report, Summary, partition, sharding
 from celo.meta.estimators.antithetic import families
 from celo.meta.recipe import Stage
 from celo.meta.tasks import stack_tasks
@@ -42,11 +42,11 @@ class Measures(NamedTuple):
 
     Attributes:
         gradient_norm: (iterations,) norm of the meta-gradient.
-        groups: one `Summary` per group of families, fields (iterations, families, problems).
+        report: record of the estimate, fields (iterations, ...).
     """
 
     gradient_norm: Array
-    groups: tuple[Summary, ...]
+    report: Report
 
 
 def group_tasks(tasks: Sequence[Any]) -> list[list[int]]:
@@ -105,10 +105,10 @@ class StageProgram:
             return
         theta = jax.eval_shape(self.learned.init, jax.random.key(0))
         theta = sharding.shapes(theta, sharding.REPLICATED, self.mesh)
-        trained, frozen = self._split(theta)
-        function = self._shard(self._estimator.init, (sharding.REPLICATED,) * 4, sharding.BY_PROBLEM)
-        begin = jit_once(function).lower(trained, frozen, self._tasks, self._first_key)
-        outer = jax.eval_shape(lambda tree: self._outer.init(ravel_pytree(tree)[0]), trained)
+        parts = self._split(theta)
+        function = self._shard(self._estimator.init, (sharding.REPLICATED,) * 3, sharding.BY_PROBLEM)
+        begin = jit_once(function).lower(parts, self._tasks, self._first_key)
+        outer = jax.eval_shape(lambda tree: self._outer.init(ravel_pytree(tree)[0]), parts.trained)
         number = jax.ShapeDtypeStruct((), jnp.int32)
         outer, number = sharding.shapes((outer, number), sharding.REPLICATED, self.mesh)
         estimator = sharding.shapes(begin.out_info, sharding.BY_PROBLEM, self.mesh)
@@ -121,13 +121,13 @@ class StageProgram:
     def begin(self, theta: PyTree) -> MetaState:
         """The state before the first meta-iteration, from meta-parameters to start from."""
         self.prepare()
-        trained, frozen = self._split(theta)
+        parts = self._split(theta)
         # `run` donates its state, and placing an array where it already is makes no copy.
         theta = jax.tree.map(jnp.array, theta)
-        theta, trained, frozen = sharding.replicate((theta, trained, frozen), self.mesh)
-        outer = self._outer.init(ravel_pytree(trained)[0])
+        theta, parts = sharding.replicate((theta, parts), self.mesh)
+        outer = self._outer.init(ravel_pytree(parts.trained)[0])
         outer, iteration = sharding.replicate((outer, jnp.zeros((), jnp.int32)), self.mesh)
-        estimator = _wait(self._begin)(trained, frozen, self._tasks, self._first_key)
+        estimator = _wait(self._begin)(parts, self._tasks, self._first_key)
         return MetaState(theta, outer, estimator, iteration)
 
     def run(self, state: MetaState, iterations: int) -> tuple[MetaState, Measures]:
@@ -143,7 +143,7 @@ class StageProgram:
         state, measures = _wait(self._run)(self._tasks, self._key, state, count)
         return state, jax.tree.map(lambda x: x[:iterations], jax.device_get(measures))
 
-    def _split(self, theta: PyTree) -> tuple[PyTree, PyTree]:
+    def _split(self, theta: PyTree) -> partition.Parts:
         return partition.split(theta, self._stage.trainable(self.learned, theta))
 
     def _shard(self, function: Any, in_specs: Any, out_specs: Any) -> Any:
@@ -166,9 +166,8 @@ class StageProgram:
         """``count`` meta-iterations; measures are written into buffers of the largest size."""
         sizes = [(self._most, families(task), self._stage.problems) for task in tasks]
         # Spelled out: tracing a meta-iteration for the shapes of its measures would take seconds.
-        buffers = Measures(
-            jnp.zeros((self._most,), jnp.float32), tuple(Summary.zeros(size) for size in sizes)
-        )
+        each = jnp.zeros((self._most,), jnp.float32)
+        buffers = Measures(each, Report(tuple(Summary.zeros(size) for size in sizes), each, each))
 
         def body(i: Array, carry: tuple[MetaState, Measures]) -> tuple[MetaState, Measures]:
             state, measured = self._meta_iteration(tasks, key, carry[0])
@@ -178,15 +177,15 @@ class StageProgram:
 
     def _meta_iteration(self, tasks: PyTree, key: Array, state: MetaState) -> tuple[MetaState, Measures]:
         """One meta-gradient and one step of the outer optimizer on theta."""
-        trained, frozen = self._split(state.theta)
+        parts = self._split(state.theta)
         key = jax.random.fold_in(key, state.iteration)
-        gradient, estimator, summaries = self._estimator.estimate(
-            trained, frozen, tasks, state.estimator, key, state.iteration
+        gradient, estimator, report = self._estimator.estimate(
+            parts, tasks, state.estimator, key, state.iteration
         )
-        flat, unravel = ravel_pytree(trained)
+        flat, unravel = ravel_pytree(parts.trained)
         updates, outer = self._outer.update(gradient, state.outer, flat)
-        theta = partition.merge(unravel(flat + jnp.asarray(updates)), frozen)
-        measures = Measures(jnp.linalg.norm(gradient), summaries)
+        theta = partition.merge(unravel(flat + jnp.asarray(updates)), parts.frozen)
+        measures = Measures(jnp.linalg.norm(gradient), report)
         return MetaState(theta, outer, estimator, state.iteration + 1), measures
 
 

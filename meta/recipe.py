@@ -26,6 +26,7 @@ _NUMBERS = {"rule": 1, "scheduler": 2}
 _MOST_STEPS = 10**8
 _Count = Annotated[int, whole(1, 10**6)]
 _Positive = Annotated[float, Real("a number above 0", lambda x: x > 0)]
+_Probability = Annotated[float, Real("a number in [0, 1]", lambda x: 0 <= x <= 1)]
 _NotNegative = Annotated[float, Real("a number of at least 0", lambda x: x >= 0)]
 
 
@@ -42,7 +43,9 @@ class Stage:
         weight_decay: of AdamW, decoupled.
         clip_norm: largest global norm of the meta-gradient; 0 = no clipping.
         schedule: "constant" or "cosine" (to zero over the stage).
-        estimator: "pes", "truncated_es" or "full_es".
+        estimator: "pes", "es_single", "truncated_es" or "full_es".
+        objective: "mean" (of the losses over a training) or "final" (its last loss; for full_es, the loss
+            after the last step).
         problems: inner problems per task family (N).
         truncation: inner steps per meta-iteration (K); full_es unrolls whole trainings instead.
         sigma: standard deviation of the perturbations of theta.
@@ -51,6 +54,8 @@ class Stage:
             stage).
         horizon_low: shortest inner training, in steps.
         horizon_high: longest inner training, in steps.
+        resume_buffer: probability that a problem that is reset resumes the training stored for it, see
+            `celo.meta.estimators.resume_buffer`; 0 = no buffer.
         augmentation: level of the task augmentation, see `celo.meta.estimators.augmentation`.
         augmentation_low: smallest tau.
         augmentation_high: largest tau.
@@ -68,13 +73,15 @@ class Stage:
     weight_decay: _NotNegative = 1e-4
     clip_norm: _NotNegative = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
-    estimator: Literal["pes", "truncated_es", "full_es"] = "pes"
+    estimator: Literal["pes", "es_single", "truncated_es", "full_es"] = "pes"
+    objective: Literal["mean", "final"] = "mean"
     problems: Annotated[int, whole(1, 10**5)] = 8
     truncation: _Count = 50
     sigma: _Positive = 0.01
     horizon: Literal["log_uniform", "constant", "curriculum"] = "log_uniform"
     horizon_low: Annotated[int, whole(1, _MOST_STEPS)] = 100
     horizon_high: Annotated[int, whole(1, _MOST_STEPS)] = 2000
+    resume_buffer: _Probability = 0.0
     augmentation: Literal["none", "global", "tensor", "parameter", "mixed"] = "global"
     augmentation_low: _Positive = 1e-3
     augmentation_high: _Positive = 1e3
@@ -83,6 +90,11 @@ class Stage:
         check_fields(self)
         self.horizons()
         self.augmentations()
+        if self.resume_buffer and self.estimator == "full_es":
+            raise ValueError(
+                f"resume_buffer is {self.resume_buffer} and estimator 'full_es', which starts fresh problems "
+                "and resets none; choose another estimator or resume_buffer 0"
+            )
 
     def horizons(self) -> Horizon:
         """The distribution of horizons."""
@@ -106,7 +118,8 @@ class Stage:
     def gradient_estimator(self, learned: LearnedOptimizer, axis: str | None) -> Antithetic:
         """The estimator of the meta-gradient; ``axis`` is the problems' mesh axis, None on one device."""
         inner = InnerTraining(learned, self.augmentations(), self.horizons())
-        return ESTIMATORS[self.estimator](inner, self.problems, self.truncation, self.sigma, axis)
+        kind, settings = ESTIMATORS[self.estimator], (self.problems, self.truncation, self.sigma, axis)
+        return kind(inner, *settings, self.objective, self.resume_buffer)
 
     def outer_optimizer(self) -> optax.GradientTransformation:
         """AdamW on theta (0.9, 0.999, eps 1e-8), with the clipping and the schedule of the stage."""

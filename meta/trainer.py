@@ -309,15 +309,18 @@ def dashboard_name(name: str) -> str:
 def describe(measures: Measures, families: Sequence[str]) -> dict[str, Any]:
     """The row of metrics of one compiled call; ``families`` are named in the order of the groups.
 
-    Means over the meta-iterations: ``meta_loss``, ``loss/FAMILY``, ``gradient_norm``, ``diverged`` (the
-    fraction of problems); and arrays over meta-iterations, families and problems: ``eta``, ``horizon``.
+    Means over the meta-iterations: ``meta_loss``, ``loss/FAMILY``, ``gradient_norm``, ``gradient_snr``,
+    ``difference_snr``, ``diverged`` (the fraction of problems); and arrays over meta-iterations, families and
+    problems: ``eta``, ``horizon``.
     """
-    groups = measures.groups
+    groups, report = measures.report.groups, measures.report
     loss = np.concatenate([np.mean(group.loss, axis=(0, 2)) for group in groups])
     eta = [x for group in groups for x in (group.eta_low, group.eta_mean, group.eta_high)]
     return {
         "meta_loss": float(np.mean(loss)),
         "gradient_norm": float(np.mean(measures.gradient_norm)),
+        "gradient_snr": float(np.mean(report.gradient_snr)),
+        "difference_snr": float(np.mean(report.difference_snr)),
         "diverged": float(np.mean(np.concatenate([np.ravel(group.diverged) for group in groups]))),
         **{f"loss/{name}": float(value) for name, value in zip(families, loss, strict=True)},
         "eta": np.concatenate([np.ravel(x) for x in eta]),

@@ -160,13 +160,13 @@ def test_tasks_without_arrays():
     made = program(tasks=tasks)
     assert made.names == (Bowl().name, "first pair", Bowl().name)
     state, (measures,) = trained(made, 2)
-    assert [group.loss.shape for group in measures.groups] == [(2, 1, 4)] * 3
+    assert [group.loss.shape for group in measures.report.groups] == [(2, 1, 4)] * 3
     assert np.all(np.isfinite(jax.tree.leaves(state.theta)))
 
 
 def test_measures_are_per_family_and_problem(on_two_devices):
     _, _, measures = on_two_devices
-    pairs, triple = measures[0].groups
+    pairs, triple = measures[0].report.groups
     assert pairs.loss.shape == (13, 2, 4)
     assert triple.loss.shape == (13, 1, 4)
     for group in (pairs, triple):
@@ -213,4 +213,4 @@ def test_stages_of_celo_train_their_part_alone(trains, moving, still):
     for name in moving:
         moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), state.theta[name], theta[name])
         assert all(jax.tree.leaves(moved))
-    assert np.all(measures.groups[0].eta_mean == 1) == (trains == "rule")
+    assert np.all(measures.report.groups[0].eta_mean == 1) == (trains == "rule")

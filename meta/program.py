@@ -29,12 +29,15 @@ class MetaState(NamedTuple):
         outer: state of the outer optimizer, for the raveled trained part.
         estimator: state of the gradient estimator, sharded over problems.
         iteration: () int32, meta-iterations of the stage done.
+        average: (size,) mean of the raveled trained part over the meta-iterations averaged so far; None if
+            the stage does not average.
     """
 
     theta: PyTree
     outer: PyTree
     estimator: EstimatorState
     iteration: Array
+    average: Array | None = None
 
 
 class Measures(NamedTuple):
@@ -112,7 +115,8 @@ class StageProgram:
         number = jax.ShapeDtypeStruct((), jnp.int32)
         outer, number = sharding.shapes((outer, number), sharding.REPLICATED, self.mesh)
         estimator = sharding.shapes(begin.out_info, sharding.BY_PROBLEM, self.mesh)
-        state = MetaState(theta, outer, estimator, number)
+        state = MetaState(theta, outer, estimator, number, self._no_average(parts, jax.ShapeDtypeStruct))
+        state = state._replace(average=sharding.shapes(state.average, sharding.REPLICATED, self.mesh))
         pool = ThreadPoolExecutor(2)
         self._begin = pool.submit(begin.compile)
         self._run = pool.submit(lambda: self._lower_run(state, number).compile())
@@ -128,7 +132,8 @@ class StageProgram:
         outer = self._outer.init(ravel_pytree(parts.trained)[0])
         outer, iteration = sharding.replicate((outer, jnp.zeros((), jnp.int32)), self.mesh)
         estimator = _wait(self._begin)(parts, self._tasks, self._first_key)
-        return MetaState(theta, outer, estimator, iteration)
+        average = sharding.replicate(self._no_average(parts, jnp.zeros), self.mesh)
+        return MetaState(theta, outer, estimator, iteration, average)
 
     def run(self, state: MetaState, iterations: int) -> tuple[MetaState, Measures]:
         """Runs meta-iterations in one compiled call, which donates the state passed in.
@@ -143,6 +148,11 @@ class StageProgram:
         state, measures = _wait(self._run)(self._tasks, self._key, state, count)
         return state, jax.tree.map(lambda x: x[:iterations], jax.device_get(measures))
 
+    def _no_average(self, parts: partition.Parts, make: Any) -> Any:
+        """The state's average before the first meta-iteration, made of a shape and a type."""
+        size = sum(leaf.size for leaf in jax.tree.leaves(parts.trained))
+        return make((size,), jnp.float32) if self._stage.average else None
+
     def _split(self, theta: PyTree) -> partition.Parts:
         return partition.split(theta, self._stage.trainable(self.learned, theta))
 
@@ -154,7 +164,7 @@ class StageProgram:
     def _lower_run(self, state: MetaState, count: Any) -> Any:
         replicated: Any = sharding.REPLICATED
         by_problem: Any = sharding.BY_PROBLEM
-        specs = MetaState(replicated, replicated, by_problem, replicated)
+        specs = MetaState(replicated, replicated, by_problem, replicated, replicated)
         function = self._shard(
             self._iterate, (replicated, replicated, specs, replicated), (specs, replicated)
         )
@@ -184,9 +194,25 @@ class StageProgram:
         )
         flat, unravel = ravel_pytree(parts.trained)
         updates, outer = self._outer.update(gradient, state.outer, flat)
-        theta = partition.merge(unravel(flat + jnp.asarray(updates)), parts.frozen)
+        flat = flat + jnp.asarray(updates)
+        theta = partition.merge(unravel(flat), parts.frozen)
+        average = state.average
+        if average is not None:
+            # The n-th of them moves the mean by 1/n of the way; before the first it is theta itself.
+            number = jnp.maximum(state.iteration - self._stage.averaged_from() + 1, 1)
+            average = average + (flat - average) / number.astype(jnp.float32)
         measures = Measures(jnp.linalg.norm(gradient), report)
-        return MetaState(theta, outer, estimator, state.iteration + 1), measures
+        return MetaState(theta, outer, estimator, state.iteration + 1, average), measures
+
+
+def result_theta(stage: Stage, learned: LearnedOptimizer, state: MetaState) -> PyTree:
+    """The meta-parameters that a state stands for, on the host: theta, or its mean if the stage averages."""
+    theta = jax.device_get(state.theta)
+    if state.average is None or not int(state.iteration):
+        return theta
+    parts = partition.split(theta, stage.trainable(learned, theta))
+    mean = ravel_pytree(parts.trained)[1](jnp.asarray(jax.device_get(state.average)))
+    return partition.merge(jax.device_get(mean), parts.frozen)
 
 
 def _wait(compiled: Future[Any] | None) -> Any:

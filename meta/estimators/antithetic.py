@@ -152,6 +152,8 @@ class Antithetic(abc.ABC):
         for group, task in enumerate(tasks):
             keys = self._keys(key, group, task)
             worker, vectors, steps, differences = self._over_problems(train, task, keys, state.workers[group])
+            if self.inner.expert is not None:
+                differences = self.inner.expert.differences(steps, iteration, self.axis)
             weights = jax.vmap(jax.vmap(self.weigh))(steps, differences)
             workers.append(worker)
             groups.append((weights, vectors))

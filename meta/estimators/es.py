@@ -118,6 +118,11 @@ class FullES(TruncatedES):
 
     final_batches: int = 100
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.resume:
+            raise ValueError(f"resume is {self.resume}; FullES starts fresh problems, so none resumes")
+
     def unroll(
         self, parts: Parts, task: Any, worker: Worker, vectors: Terms, key: Array, iteration: Array
     ) -> tuple[Problem, Steps, Differences]:

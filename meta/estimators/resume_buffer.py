@@ -76,4 +76,5 @@ def push(buffer: Buffer, problem: Problem, memory: Array | None, steps: Steps) -
     peak = jnp.mean(peaks)
     stored = ~problem.done & (jnp.any(steps.done) | (peak > buffer.peak))
     kept = (buffer.problem, buffer.memory, buffer.filled)
-    return Buffer(*select(stored, (problem, memory, jnp.ones((), bool)), kept), rise, peak)
+    problem, memory, filled = select(stored, (problem, memory, jnp.ones((), bool)), kept)
+    return Buffer(problem, memory, filled, rise, peak)

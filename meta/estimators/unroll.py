@@ -21,6 +21,7 @@ from jax import Array
 from celo.learned.base import LearnedOptimizer
 from celo.meta.estimators import augmentation, partition
 from celo.meta.estimators.augmentation import Augmentation
+from celo.meta.estimators.expert import Expert
 from celo.meta.estimators.horizons import Horizon
 from celo.meta.estimators.problem import (
     CURRENT,
@@ -43,11 +44,15 @@ PyTree = Any
 
 @dataclasses.dataclass(frozen=True)
 class InnerTraining:
-    """How inner problems are drawn and trained: the learned optimizer, the augmentation and the horizons."""
+    """How inner problems are drawn and trained: the learned optimizer, the augmentation and the horizons.
+
+    With an ``expert``, steps are mixed with its own, see `celo.meta.estimators.expert`.
+    """
 
     learned: LearnedOptimizer
     augmentation: Augmentation
     horizon: Horizon
+    expert: Expert | None = None
 
     def start(self, task: Any, key: Array, iteration: Array) -> Start:
         """Draws an inner problem."""
@@ -83,7 +88,9 @@ class InnerTraining:
         starts = self.starts(task, key_start, length, iteration)
         # Row numbers and keys of all steps are drawn at once: random bits cost mostly their number of calls.
         samples = jax.vmap(lambda k: task.sample(k, "train"))(jax.random.split(key_batch, length))
-        return Draws(starts, samples, jax.random.split(key_loss, length))
+        weight = None if self.expert is None else self.expert.weight(iteration)
+        keys = jax.random.split(key_loss, length)
+        return Draws(starts, samples, keys, expert_weight=weight)
 
     def starts(self, task: Any, key: Array, length: int, iteration: Array) -> Start:
         """Fresh inner problems for all resets that ``length`` steps can hold, along a leading axis.
@@ -127,17 +134,18 @@ class InnerTraining:
 
         def both(part: PyTree, member: Member) -> tuple:
             theta = partition.merge(part, thetas.frozen)
-            stepped = self.train_step(theta, task, problem._replace(members=member), draw.keys, batch)
+            running = problem._replace(members=member)
+            stepped = self.train_step(theta, task, running, draw, batch)
             return *stepped, None if start is None else self.member(theta, start)
 
-        stepped, loss, eta, fresh = jax.vmap(both)(thetas.at(life), problem.members)
+        stepped, loss, eta, imitation, fresh = jax.vmap(both)(thetas.at(life), problem.members)
         normalised = jnp.where(reset, 0.0, task.normalizer(loss))
         trained = problem._replace(
             members=stepped, step=problem.step + 1, age=problem.age + 1, loss=normalised
         )
         after = select(reset, self._replacement(problem, fresh, draw), trained)
         ended = ~reset & (after.step >= after.horizon)
-        record = Steps(normalised, loss, ~reset, ended, eta, after.horizon, life, problem.loss)
+        record = Steps(normalised, loss, ~reset, ended, eta, after.horizon, life, problem.loss, imitation)
         return after._replace(done=ended if start is not None else ended | reset), record
 
     def _replacement(self, problem: Problem, fresh: Member | None, draw: Draws) -> Problem:
@@ -149,20 +157,23 @@ class InnerTraining:
             return new
         return select(draw.resumes, resumed_problem(draw.stored, draw.starts.horizon), new)
 
-    def train_step(self, theta: PyTree, task: Any, problem: Problem, key: Array, batch: PyTree) -> tuple:
-        """One step of one member, ``problem.members``: its next state, raw loss and eta."""
+    def train_step(self, theta: PyTree, task: Any, problem: Problem, draw: Draws, batch: PyTree) -> tuple:
+        """One step of one member, ``problem.members``: its next state, raw loss, eta and imitation."""
         member = problem.members
 
         def objective(params: PyTree) -> tuple[Array, PyTree]:
             scaled = augmentation.scale(problem.tau, params)
-            loss, model_state, _ = task.loss(scaled, member.model_state, key, batch)
+            loss, model_state, _ = task.loss(scaled, member.model_state, draw.keys, batch)
             return loss, model_state
 
         (loss, model_state), grads = jax.value_and_grad(objective, has_aux=True)(member.params)
         optimizer = self.learned.optimizer(theta, problem.horizon)
         updates, opt_state = optimizer.update(grads, member.opt_state, member.params, value=loss)
+        imitation = None
+        if self.expert is not None and draw.expert_weight is not None:
+            updates, imitation = self.expert.mix(updates, opt_state, problem.age, draw.expert_weight)
         params = optax.apply_updates(member.params, updates)
-        return Member(params, opt_state, model_state), loss, step_size(opt_state)
+        return Member(params, opt_state, model_state), loss, step_size(opt_state), imitation
 
     def final_loss(self, task: Any, problem: Problem, key: Array, batches: int) -> Array:
         """(members,) mean normalised loss of the parameters on fresh batches, which the members share."""

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from celo.learned.celo import Celo
 from celo.meta.estimators import sharding
-from celo.meta.program import StageProgram, group_tasks
+from celo.meta.program import StageProgram, group_tasks, result_theta
 from celo.meta.recipe import Stage
 from celo.meta.tasks import Quadratic, Task, pytree, static
 from tests.meta.learnable_sgd import LearnableSGD
@@ -129,6 +129,22 @@ def test_meta_training_lowers_the_meta_loss():
     made = program(stage, [Quadratic.of([0.5, 2.0], target=1.0)], 50)
     state, _ = made.run(made.begin(theta), 50)
     assert np.exp(state.theta["rule"]["log_rate"]) > 0.1
+
+
+def test_the_average_is_the_mean_of_the_last_thetas():
+    """Of 8 meta-iterations the last 4; before them it is theta itself."""
+    stage = dataclasses.replace(STAGE, iterations=8, average=0.5)
+    made = program(stage, TASKS[:1])
+    state, rates = made.begin(THETA), []
+    assert_same(result_theta(stage, made.learned, state), THETA)
+    for _ in range(8):
+        state, _ = made.run(state, 1)
+        rates.append(float(state.theta["rule"]["log_rate"]))
+        found = result_theta(stage, made.learned, state)
+        expected = np.mean(rates[4:]) if len(rates) > 4 else rates[-1]
+        np.testing.assert_allclose(found["rule"]["log_rate"], expected, rtol=1e-6)
+        np.testing.assert_array_equal(found["scheduler"]["slope"], THETA["scheduler"]["slope"])
+    assert len(set(rates)) == 8
 
 
 def test_groups_and_names():

@@ -180,7 +180,7 @@ def test_help_shows_every_field_with_its_default(capsys):
     options = ("--stage1.iterations INT", "--stage2.sigma FLOAT", "--run-dir", "--coordinator")
     assert all(part in text for part in (*options, "--tracker-mode"))
     assert f"meta-iterations. (default: {preset('cpu').stages[0].iterations})" in text
-    assert "--stage1.estimator {pes,truncated_es,full_es}" in text
+    assert "--stage1.estimator {pes,es_single,truncated_es,full_es}" in text
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The expert: its updates against Adam and Muon, how it withdraws, and the meta-loss of imitation."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,7 +41,8 @@ def test_adam_makes_adams_steps(states):
     optimizer = hand_designed("adam", 0.3 * 1e-2)
     state = optimizer.init(PARAMS)
     for age, (gradient, seen) in enumerate(zip(gradients(5), states, strict=True)):
-        expected, state = optimizer.update(gradient, state, PARAMS)
+        updates, state = optimizer.update(gradient, state, PARAMS)
+        expected: Any = updates
         found = expert.update(seen, jnp.int32(age))
         for name in PARAMS:
             np.testing.assert_allclose(found[name], expected[name], rtol=2e-4)

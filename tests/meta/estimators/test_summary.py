@@ -11,8 +11,10 @@ from celo.meta.estimators.terms import Terms
 def group(key, problems):
     """Weights and vectors of two families, and the gradients of their problems, (2 problems, 5)."""
     keys = jax.random.split(jax.random.key(key), 4)
-    weights = Terms(*(jax.random.normal(k, (2, problems)) for k in keys[:2]), jnp.zeros((2, problems)))
-    vectors = Terms(*(1.0 + jax.random.normal(k, (2, problems, 5)) for k in keys[2:]), None)
+    past, new = (jax.random.normal(k, (2, problems)) for k in keys[:2])
+    weights = Terms(past, new, jnp.zeros((2, problems)))
+    xi, e = (1.0 + jax.random.normal(k, (2, problems, 5)) for k in keys[2:])
+    vectors = Terms(xi, e)
     gradients = weights.past[..., None] * vectors.past + weights.new[..., None] * vectors.new
     return (weights, vectors), np.reshape(gradients, (-1, 5))
 

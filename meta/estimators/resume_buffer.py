@@ -62,7 +62,7 @@ def push(buffer: Buffer, problem: Problem, memory: Array | None, steps: Steps) -
         memory: its memory then.
         steps: what happened in it.
     """
-    age = problem.age + jnp.arange(len(steps.mask))
+    age = problem.age + jnp.arange(len(steps.mask), dtype=jnp.int32)
     # After a reset, a training counts its rise anew, as the published code does.
     first = (age == 0) | ~jnp.concatenate([jnp.ones((1,), bool), steps.mask[:-1]])
 

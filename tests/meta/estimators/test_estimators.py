@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
+from celo.meta.compile import jit
 from celo.meta.estimators import (
     ESTIMATORS,
     PES,
@@ -101,7 +102,7 @@ def test_pes_is_full_es_when_the_truncation_is_the_horizon(stage):
         found += [gradient(kind(*settings), worker, vectors, key_unroll) for kind in (PES, TruncatedES)]
         return [*found, gradient(ESSingle(*settings), worker, Terms(e, nothing), key_unroll)]
 
-    full, *others = jax.jit(jax.vmap(all_four))(jax.random.split(jax.random.key(5), 20))
+    full, *others = jit(jax.vmap(all_four))(jax.random.split(jax.random.key(5), 20))
     assert np.all(full != 0)
     for found in others:
         np.testing.assert_allclose(found, full, rtol=1e-6, atol=1e-6 * np.max(np.abs(full)))
@@ -112,8 +113,8 @@ def test_contract(kind):
     """State keeps structure, types and shapes; equal keys give equal estimates, other keys others."""
     estimator = kind(inner(Horizon(3, 6)), problems=3, length=4)
     both = (stack_tasks([Quadratic.of([1.0, 2.0], noise=0.1), Quadratic.of([3.0, 1.0], noise=0.1)]),)
-    state = jax.jit(estimator.init)(parts(), both, jax.random.key(0))
-    estimate = jax.jit(lambda state, key: estimator.estimate(parts(), both, state, key, ZERO))
+    state = jit(estimator.init)(parts(), both, jax.random.key(0))
+    estimate = jit(lambda state, key: estimator.estimate(parts(), both, state, key, ZERO))
     gradient, after, report = estimate(state, jax.random.key(1))
     (summary,) = report.groups
     assert jax.tree.structure(after) == jax.tree.structure(state)
@@ -126,7 +127,7 @@ def test_contract(kind):
     assert estimate(state, jax.random.key(2))[0] != gradient
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def first_estimate(estimator, both_parts, groups):
     """What `estimate` returns right after `init`."""
     key_begin, key = jax.random.split(jax.random.key(0))

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from celo.meta.compile import jit
 from celo.meta.estimators import PES, ESSingle, TruncatedES
 from celo.meta.estimators.augmentation import Augmentation
 from celo.meta.estimators.horizons import Horizon
@@ -73,7 +74,7 @@ def settled_loss(theta):
     return 0.5 * (-6.0 * theta - 1.0) ** 2
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def descend(kind):
     """Meta-training by plain gradient descent: theta at every meta-iteration."""
     inner = InnerTraining(LinearSystem(), Augmentation("none"), Horizon(200, 200))

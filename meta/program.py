@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from celo.learned.base import LearnedOptimizer
 from celo.meta.compile import jit, jit_once
-from celo.meta.estimators import EstimatorState, Summary, partition, sharding
+from celo.meta.estimators import EstimatorState, Report, Summary, partition, sharding
 from celo.meta.estimators.antithetic import families
 from celo.meta.recipe import Stage
 from celo.meta.tasks import stack_tasks
@@ -29,12 +29,15 @@ class MetaState(NamedTuple):
         outer: state of the outer optimizer, for the raveled trained part.
         estimator: state of the gradient estimator, sharded over problems.
         iteration: () int32, meta-iterations of the stage done.
+        average: (size,) mean of the raveled trained part over the meta-iterations averaged so far; None if
+            the stage does not average.
     """
 
     theta: PyTree
     outer: PyTree
     estimator: EstimatorState
     iteration: Array
+    average: Array | None = None
 
 
 class Measures(NamedTuple):
@@ -42,11 +45,11 @@ class Measures(NamedTuple):
 
     Attributes:
         gradient_norm: (iterations,) norm of the meta-gradient.
-        groups: one `Summary` per group of families, fields (iterations, families, problems).
+        report: record of the estimate, fields (iterations, ...).
     """
 
     gradient_norm: Array
-    groups: tuple[Summary, ...]
+    report: Report
 
 
 def group_tasks(tasks: Sequence[Any]) -> list[list[int]]:
@@ -105,14 +108,15 @@ class StageProgram:
             return
         theta = jax.eval_shape(self.learned.init, jax.random.key(0))
         theta = sharding.shapes(theta, sharding.REPLICATED, self.mesh)
-        trained, frozen = self._split(theta)
-        function = self._shard(self._estimator.init, (sharding.REPLICATED,) * 4, sharding.BY_PROBLEM)
-        begin = jit_once(function).lower(trained, frozen, self._tasks, self._first_key)
-        outer = jax.eval_shape(lambda tree: self._outer.init(ravel_pytree(tree)[0]), trained)
+        parts = self._split(theta)
+        function = self._shard(self._estimator.init, (sharding.REPLICATED,) * 3, sharding.BY_PROBLEM)
+        begin = jit_once(function).lower(parts, self._tasks, self._first_key)
+        outer = jax.eval_shape(lambda tree: self._outer.init(ravel_pytree(tree)[0]), parts.trained)
         number = jax.ShapeDtypeStruct((), jnp.int32)
         outer, number = sharding.shapes((outer, number), sharding.REPLICATED, self.mesh)
         estimator = sharding.shapes(begin.out_info, sharding.BY_PROBLEM, self.mesh)
-        state = MetaState(theta, outer, estimator, number)
+        state = MetaState(theta, outer, estimator, number, self._no_average(parts, jax.ShapeDtypeStruct))
+        state = state._replace(average=sharding.shapes(state.average, sharding.REPLICATED, self.mesh))
         pool = ThreadPoolExecutor(2)
         self._begin = pool.submit(begin.compile)
         self._run = pool.submit(lambda: self._lower_run(state, number).compile())
@@ -121,14 +125,15 @@ class StageProgram:
     def begin(self, theta: PyTree) -> MetaState:
         """The state before the first meta-iteration, from meta-parameters to start from."""
         self.prepare()
-        trained, frozen = self._split(theta)
+        parts = self._split(theta)
         # `run` donates its state, and placing an array where it already is makes no copy.
         theta = jax.tree.map(jnp.array, theta)
-        theta, trained, frozen = sharding.replicate((theta, trained, frozen), self.mesh)
-        outer = self._outer.init(ravel_pytree(trained)[0])
+        theta, parts = sharding.replicate((theta, parts), self.mesh)
+        outer = self._outer.init(ravel_pytree(parts.trained)[0])
         outer, iteration = sharding.replicate((outer, jnp.zeros((), jnp.int32)), self.mesh)
-        estimator = _wait(self._begin)(trained, frozen, self._tasks, self._first_key)
-        return MetaState(theta, outer, estimator, iteration)
+        estimator = _wait(self._begin)(parts, self._tasks, self._first_key)
+        average = sharding.replicate(self._no_average(parts, jnp.zeros), self.mesh)
+        return MetaState(theta, outer, estimator, iteration, average)
 
     def run(self, state: MetaState, iterations: int) -> tuple[MetaState, Measures]:
         """Runs meta-iterations in one compiled call, which donates the state passed in.
@@ -143,7 +148,12 @@ class StageProgram:
         state, measures = _wait(self._run)(self._tasks, self._key, state, count)
         return state, jax.tree.map(lambda x: x[:iterations], jax.device_get(measures))
 
-    def _split(self, theta: PyTree) -> tuple[PyTree, PyTree]:
+    def _no_average(self, parts: partition.Parts, make: Any) -> Any:
+        """The state's average before the first meta-iteration, made of a shape and a type."""
+        size = sum(leaf.size for leaf in jax.tree.leaves(parts.trained))
+        return make((size,), jnp.float32) if self._stage.average else None
+
+    def _split(self, theta: PyTree) -> partition.Parts:
         return partition.split(theta, self._stage.trainable(self.learned, theta))
 
     def _shard(self, function: Any, in_specs: Any, out_specs: Any) -> Any:
@@ -154,7 +164,7 @@ class StageProgram:
     def _lower_run(self, state: MetaState, count: Any) -> Any:
         replicated: Any = sharding.REPLICATED
         by_problem: Any = sharding.BY_PROBLEM
-        specs = MetaState(replicated, replicated, by_problem, replicated)
+        specs = MetaState(replicated, replicated, by_problem, replicated, replicated)
         function = self._shard(
             self._iterate, (replicated, replicated, specs, replicated), (specs, replicated)
         )
@@ -166,9 +176,8 @@ class StageProgram:
         """``count`` meta-iterations; measures are written into buffers of the largest size."""
         sizes = [(self._most, families(task), self._stage.problems) for task in tasks]
         # Spelled out: tracing a meta-iteration for the shapes of its measures would take seconds.
-        buffers = Measures(
-            jnp.zeros((self._most,), jnp.float32), tuple(Summary.zeros(size) for size in sizes)
-        )
+        each = jnp.zeros((self._most,), jnp.float32)
+        buffers = Measures(each, Report(tuple(Summary.zeros(size) for size in sizes), each, each))
 
         def body(i: Array, carry: tuple[MetaState, Measures]) -> tuple[MetaState, Measures]:
             state, measured = self._meta_iteration(tasks, key, carry[0])
@@ -178,16 +187,32 @@ class StageProgram:
 
     def _meta_iteration(self, tasks: PyTree, key: Array, state: MetaState) -> tuple[MetaState, Measures]:
         """One meta-gradient and one step of the outer optimizer on theta."""
-        trained, frozen = self._split(state.theta)
+        parts = self._split(state.theta)
         key = jax.random.fold_in(key, state.iteration)
-        gradient, estimator, summaries = self._estimator.estimate(
-            trained, frozen, tasks, state.estimator, key, state.iteration
+        gradient, estimator, report = self._estimator.estimate(
+            parts, tasks, state.estimator, key, state.iteration
         )
-        flat, unravel = ravel_pytree(trained)
+        flat, unravel = ravel_pytree(parts.trained)
         updates, outer = self._outer.update(gradient, state.outer, flat)
-        theta = partition.merge(unravel(flat + jnp.asarray(updates)), frozen)
-        measures = Measures(jnp.linalg.norm(gradient), summaries)
-        return MetaState(theta, outer, estimator, state.iteration + 1), measures
+        flat = flat + jnp.asarray(updates)
+        theta = partition.merge(unravel(flat), parts.frozen)
+        average = state.average
+        if average is not None:
+            # The n-th of them moves the mean by 1/n of the way; before the first it is theta itself.
+            number = jnp.maximum(state.iteration - self._stage.averaged_from() + 1, 1)
+            average = average + (flat - average) / number.astype(jnp.float32)
+        measures = Measures(jnp.linalg.norm(gradient), report)
+        return MetaState(theta, outer, estimator, state.iteration + 1, average), measures
+
+
+def result_theta(stage: Stage, learned: LearnedOptimizer, state: MetaState) -> PyTree:
+    """The meta-parameters that a state stands for, on the host: theta, or its mean if the stage averages."""
+    theta = jax.device_get(state.theta)
+    if state.average is None or not int(state.iteration):
+        return theta
+    parts = partition.split(theta, stage.trainable(learned, theta))
+    mean = ravel_pytree(parts.trained)[1](jnp.asarray(jax.device_get(state.average)))
+    return partition.merge(jax.device_get(mean), parts.frozen)
 
 
 def _wait(compiled: Future[Any] | None) -> Any:

@@ -16,6 +16,7 @@ from celo.learned import LEARNED, learned_optimizer
 from celo.learned.base import LearnedOptimizer
 from celo.meta.estimators import ESTIMATORS, Antithetic
 from celo.meta.estimators.augmentation import Augmentation
+from celo.meta.estimators.expert import expert_of
 from celo.meta.estimators.horizons import Horizon
 from celo.meta.estimators.unroll import InnerTraining
 from celo.meta.tasks import META_TRAINING, check_name
@@ -24,8 +25,10 @@ Trains = Literal["rule", "scheduler", "both"]
 # A learned optimizer numbers what it trains: 1 is the update rule, 2 the scheduler.
 _NUMBERS = {"rule": 1, "scheduler": 2}
 _MOST_STEPS = 10**8
+_LINEAR = 1000  # meta-iterations of the linear curriculum of horizons
 _Count = Annotated[int, whole(1, 10**6)]
 _Positive = Annotated[float, Real("a number above 0", lambda x: x > 0)]
+_Probability = Annotated[float, Real("a number in [0, 1]", lambda x: 0 <= x <= 1)]
 _NotNegative = Annotated[float, Real("a number of at least 0", lambda x: x >= 0)]
 
 
@@ -42,15 +45,25 @@ class Stage:
         weight_decay: of AdamW, decoupled.
         clip_norm: largest global norm of the meta-gradient; 0 = no clipping.
         schedule: "constant" or "cosine" (to zero over the stage).
-        estimator: "pes", "truncated_es" or "full_es".
+        warmup: meta-iterations over which the learning rate first rises linearly; 0 = none.
+        average: share of the stage, at its end, over which theta is averaged: the mean is validated, written
+            and passed on instead of the last; 0 = no averaging.
+        estimator: "pes", "es_single", "truncated_es" or "full_es".
+        objective: "mean" (of the losses over a training) or "final" (its last loss; for full_es, the loss
+            after the last step).
         problems: inner problems per task family (N).
         truncation: inner steps per meta-iteration (K); full_es unrolls whole trainings instead.
         sigma: standard deviation of the perturbations of theta.
         horizon: "log_uniform" (horizon_low to horizon_high), "constant" (horizon_high) or "curriculum"
-            (log-uniform to a bound that grows from 2 horizon_low to horizon_high over the first half of the
-            stage).
+            (log-uniform to a bound that grows from 2 horizon_low to horizon_high, log-linearly over the first
+            half of the stage), "linear" (the bound grows linearly over the first 1,000 meta-iterations) or
+            "piecewise" (in three straight pieces, over a third of the stage each, by the same factor).
         horizon_low: shortest inner training, in steps.
         horizon_high: longest inner training, in steps.
+        expert: an optimizer whose steps are imitated and mixed in at first, see
+            `celo.meta.estimators.expert`: "adam", "muon" or "none".
+        resume_buffer: probability that a problem that is reset resumes the training stored for it, see
+            `celo.meta.estimators.resume_buffer`; 0 = no buffer.
         augmentation: level of the task augmentation, see `celo.meta.estimators.augmentation`.
         augmentation_low: smallest tau.
         augmentation_high: largest tau.
@@ -68,13 +81,18 @@ class Stage:
     weight_decay: _NotNegative = 1e-4
     clip_norm: _NotNegative = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
-    estimator: Literal["pes", "truncated_es", "full_es"] = "pes"
+    warmup: Annotated[int, whole(0, 10**9)] = 0
+    average: _Probability = 0.0
+    estimator: Literal["pes", "es_single", "truncated_es", "full_es"] = "pes"
+    objective: Literal["mean", "final"] = "mean"
     problems: Annotated[int, whole(1, 10**5)] = 8
     truncation: _Count = 50
     sigma: _Positive = 0.01
-    horizon: Literal["log_uniform", "constant", "curriculum"] = "log_uniform"
+    horizon: Literal["log_uniform", "constant", "curriculum", "linear", "piecewise"] = "log_uniform"
     horizon_low: Annotated[int, whole(1, _MOST_STEPS)] = 100
     horizon_high: Annotated[int, whole(1, _MOST_STEPS)] = 2000
+    expert: Literal["none", "adam", "muon"] = "none"
+    resume_buffer: _Probability = 0.0
     augmentation: Literal["none", "global", "tensor", "parameter", "mixed"] = "global"
     augmentation_low: _Positive = 1e-3
     augmentation_high: _Positive = 1e3
@@ -83,6 +101,20 @@ class Stage:
         check_fields(self)
         self.horizons()
         self.augmentations()
+        if self.warmup >= self.iterations:
+            raise ValueError(
+                f"warmup is {self.warmup} and iterations {self.iterations}; expected a shorter warm-up"
+            )
+        if self.expert != "none" and self.objective != "mean":
+            raise ValueError(
+                f"expert is {self.expert!r} and objective {self.objective!r}; its meta-loss is a mean over "
+                "steps, so choose objective mean or expert none"
+            )
+        if self.resume_buffer and self.estimator == "full_es":
+            raise ValueError(
+                f"resume_buffer is {self.resume_buffer} and estimator 'full_es', which starts fresh problems "
+                "and resets none; choose another estimator or resume_buffer 0"
+            )
 
     def horizons(self) -> Horizon:
         """The distribution of horizons."""
@@ -91,7 +123,14 @@ class Stage:
             return Horizon(high, high)
         if self.horizon == "log_uniform":
             return Horizon(low, high)
-        return Horizon(low, high, start=min(2 * low, high), over=max(1, self.iterations // 2))
+        start, count = min(2 * low, high), self.iterations
+        if self.horizon == "linear":
+            return Horizon(low, high, knots=((0, start), (_LINEAR, high)))
+        if self.horizon == "piecewise":
+            bounds = [start, *(round(start * (high / start) ** (i / 3)) for i in (1, 2)), high]
+            times = [max(i, round(i * count / 3)) for i in range(4)]
+            return Horizon(low, high, knots=tuple(zip(times, bounds, strict=True)))
+        return Horizon(low, high, start=start, over=max(1, count // 2))
 
     def augmentations(self) -> Augmentation:
         """The distribution of the scales of the task augmentation."""
@@ -105,13 +144,26 @@ class Stage:
 
     def gradient_estimator(self, learned: LearnedOptimizer, axis: str | None) -> Antithetic:
         """The estimator of the meta-gradient; ``axis`` is the problems' mesh axis, None on one device."""
-        inner = InnerTraining(learned, self.augmentations(), self.horizons())
-        return ESTIMATORS[self.estimator](inner, self.problems, self.truncation, self.sigma, axis)
+        expert = None if self.expert == "none" else expert_of(self.expert, learned, self.iterations)
+        inner = InnerTraining(learned, self.augmentations(), self.horizons(), expert)
+        kind, settings = ESTIMATORS[self.estimator], (self.problems, self.truncation, self.sigma, axis)
+        return kind(inner, *settings, self.objective, self.resume_buffer)
+
+    def averaged_from(self) -> int:
+        """Meta-iterations of the stage before those whose theta is averaged."""
+        return self.iterations - max(1, round(self.average * self.iterations))
 
     def outer_optimizer(self) -> optax.GradientTransformation:
-        """AdamW on theta (0.9, 0.999, eps 1e-8), with the clipping and the schedule of the stage."""
-        rate = self.learning_rate
-        schedule = optax.cosine_decay_schedule(rate, self.iterations) if self.schedule == "cosine" else rate
+        """AdamW on theta (0.9, 0.999, eps 1e-8), with the clipping and the schedule of the stage.
+
+        With w meta-iterations of warm-up, update i < w has ``(i + 1) / (w + 1)`` of the learning rate.
+        """
+        rate, after = self.learning_rate, self.iterations - self.warmup
+        schedule = optax.cosine_decay_schedule(rate, after) if self.schedule == "cosine" else rate
+        if self.warmup:
+            rise = optax.linear_schedule(rate / (self.warmup + 1), rate, self.warmup)
+            then = schedule if callable(schedule) else optax.constant_schedule(schedule)
+            schedule = optax.join_schedules([rise, then], [self.warmup])
         adamw = optax.adamw(schedule, weight_decay=self.weight_decay)
         return optax.chain(optax.clip_by_global_norm(self.clip_norm), adamw) if self.clip_norm else adamw
 
@@ -164,7 +216,9 @@ class Recipe:
         if not self.tasks:
             raise ValueError("a recipe needs at least one task family, got none")
         for stage in self.stages:
-            self.learned(stage)
+            learned = self.learned(stage)
+            if stage.expert != "none":
+                expert_of(stage.expert, learned, stage.iterations)
         for name in self.task_names():
             check_name(name)
         for group in (self.tasks, self.validation_tasks, *(stage.tasks for stage in self.stages)):

@@ -21,7 +21,7 @@ from celo._core.checks import check_fields, whole
 from celo.learned import LEARNED
 from celo.learned.base import LearnedOptimizer
 from celo.meta.initial_theta import CONFIG_KEY, check_recipe, initial_theta, stage_name, starting_points
-from celo.meta.program import Measures, MetaState, StageProgram
+from celo.meta.program import Measures, MetaState, StageProgram, result_theta
 from celo.meta.recipe import Recipe
 from celo.meta.runs.files import number_from_json
 from celo.meta.runs.fingerprint import arrays_fingerprint
@@ -173,7 +173,7 @@ class _Training:
                 self.bar.update(done - step)
                 step = done
         self.run.save(step, state)
-        return self.finish(state, step == total)
+        return self.finish(step, state)
 
     def first_state(self) -> tuple[int, MetaState]:
         """Step and state of the last checkpoint, or of the beginning."""
@@ -251,12 +251,12 @@ class _Training:
         ended = done == self.ends[number]
         if self.due(self.recipe.validate_every, step, done) or (ended and self.recipe.validate_every):
             self.say(number, "validating")
-            row |= self.validate(number, done, state.theta)
+            row |= self.validate(number, done, self.theta(number, state))
         self.say(number, f"meta-loss {row['meta_loss']:.4f}")
         self.tracker.log(done, row)
         if ended and done < self.ends[-1]:
             chosen = self.recipe.checkpoint(number + 1)
-            theta = self.initial_theta(number + 1) if chosen else jax.device_get(state.theta)
+            theta = self.initial_theta(number + 1) if chosen else self.theta(number, state)
             state = self.begin(number + 1, theta)
         if self.due(self.settings.checkpoint_every, step, done):
             self.run.save(done, state)
@@ -266,13 +266,16 @@ class _Training:
         """Whether a multiple of ``every`` lies in (step, done]."""
         return every > 0 and done // every > step // every
 
+    def theta(self, number: int, state: MetaState) -> PyTree:
+        """The meta-parameters of a state of a stage, on the host."""
+        return result_theta(self.stages[number], self.optimizer(number), state)
+
     def slot(self, number: int) -> str:
         """The folder of the best theta of a stage."""
         return f"best_{stage_name(number)}"
 
     def validate(self, number: int, step: int, theta: PyTree) -> dict[str, float]:
         """Meta-validation of a theta; keeps it if it is the best of its stage."""
-        theta = jax.device_get(theta)
         score, losses = self.validation.validate(
             self.optimizer(number), theta, jax.random.fold_in(self.key, _VALIDATION)
         )
@@ -280,9 +283,10 @@ class _Training:
             self.tracker.summarise({"best": score, "best_step": step})
         return {"validation": score} | {f"validation/{name}": loss for name, loss in losses.items()}
 
-    def finish(self, state: MetaState, finished: bool) -> Result:
+    def finish(self, step: int, state: MetaState) -> Result:
         """Write the meta-parameters if the run is finished."""
-        theta, learned = jax.device_get(state.theta), self.optimizer(self.last)
+        finished = step == self.ends[-1]
+        theta, learned = self.theta(self.recipe.stage_at(step), state), self.optimizer(self.last)
         best = self.run.restore_best(theta, slot=self.slot(self.last)) if finished else None
         if finished and self.run.is_writer:
             self.write(THETA_FILE, learned, theta)
@@ -309,15 +313,18 @@ def dashboard_name(name: str) -> str:
 def describe(measures: Measures, families: Sequence[str]) -> dict[str, Any]:
     """The row of metrics of one compiled call; ``families`` are named in the order of the groups.
 
-    Means over the meta-iterations: ``meta_loss``, ``loss/FAMILY``, ``gradient_norm``, ``diverged`` (the
-    fraction of problems); and arrays over meta-iterations, families and problems: ``eta``, ``horizon``.
+    Means over the meta-iterations: ``meta_loss``, ``loss/FAMILY``, ``gradient_norm``, ``gradient_snr``,
+    ``difference_snr``, ``diverged`` (the fraction of problems); and arrays over meta-iterations, families and
+    problems: ``eta``, ``horizon``.
     """
-    groups = measures.groups
+    groups, report = measures.report.groups, measures.report
     loss = np.concatenate([np.mean(group.loss, axis=(0, 2)) for group in groups])
     eta = [x for group in groups for x in (group.eta_low, group.eta_mean, group.eta_high)]
     return {
         "meta_loss": float(np.mean(loss)),
         "gradient_norm": float(np.mean(measures.gradient_norm)),
+        "gradient_snr": float(np.mean(report.gradient_snr)),
+        "difference_snr": float(np.mean(report.difference_snr)),
         "diverged": float(np.mean(np.concatenate([np.ravel(group.diverged) for group in groups]))),
         **{f"loss/{name}": float(value) for name, value in zip(families, loss, strict=True)},
         "eta": np.concatenate([np.ravel(x) for x in eta]),

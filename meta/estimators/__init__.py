@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from celo.meta.estimators.antithetic import Antithetic, EstimatorState, Summary, Weights
-from celo.meta.estimators.es import PES, FullES, TruncatedES, pes_weights
+from celo.meta.estimators.antithetic import Antithetic, EstimatorState
+from celo.meta.estimators.es import PES, ESSingle, FullES, TruncatedES
+from celo.meta.estimators.summary import Report, Summary
 
 ESTIMATORS: Mapping[str, type[Antithetic]] = MappingProxyType(
-    {"pes": PES, "truncated_es": TruncatedES, "full_es": FullES}
+    {"pes": PES, "es_single": ESSingle, "truncated_es": TruncatedES, "full_es": FullES}
 )
 
 __all__ = [
     "ESTIMATORS",
     "PES",
     "Antithetic",
+    "ESSingle",
     "EstimatorState",
     "FullES",
+    "Report",
     "Summary",
     "TruncatedES",
-    "Weights",
-    "pes_weights",
 ]

@@ -1,8 +1,8 @@
 """Base of the evolution-strategies estimators: antithetic pairs of trainings over many inner problems.
 
-Each of N problems per task family has a perturbation ``e ~ N(0, sigma^2)`` of the trained part of theta,
-drawn again at every estimate, and is trained twice, with theta + e and theta - e, on the same randomness.
-Estimators differ in how they turn the two loss curves, the perturbation and past ones into a gradient.
+Each of N problems per task family is trained twice, with theta + e and theta - e, on the same randomness;
+``e ~ N(0, sigma^2)`` perturbs the trained part of theta. Estimators differ in how long a perturbation stays
+with a problem, in what they remember of past ones, and in how both weigh in the gradient.
 """
 
 from __future__ import annotations
@@ -10,89 +10,48 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from celo.meta.estimators.unroll import InnerTraining, Problem, Steps
+from celo.meta.estimators import resume_buffer
+from celo.meta.estimators.partition import Parts
+from celo.meta.estimators.problem import Problem, Steps, Thetas
+from celo.meta.estimators.resume_buffer import Buffer
+from celo.meta.estimators.summary import Report, difference_snr, gradient_snr, summarise
+from celo.meta.estimators.terms import Differences, Terms, mean_differences, telescoping_differences
+from celo.meta.estimators.unroll import InnerTraining
 
 PyTree = Any
+Objective = Literal["mean", "final"]
 
 # Problems are numbered within a group of families; groups are this far apart.
 _MOST_PROBLEMS = 1 << 20
+# Numbers of random keys beyond those that splitting a key gives.
+_MEMORY, _RESUME = 1 << 16, 1 << 17
+
+
+class Worker(NamedTuple):
+    """One inner problem of an estimator, or many: then leaves have leading axes (families, problems).
+
+    Attributes:
+        problem: the pair of trainings, theta + e and theta - e.
+        memory: (size,) what is kept of past perturbations; None for an estimator that keeps nothing.
+        buffer: the stored training; None if nothing resumes.
+    """
+
+    problem: Problem
+    memory: Array | None
+    buffer: Buffer | None
 
 
 class EstimatorState(NamedTuple):
-    """State of an estimator, one entry per group of task families of equal shape.
+    """State of an estimator: one entry per group of task families of equal shape."""
 
-    Attributes:
-        problems: inner problems; leaves have leading axes (families, problems) and then the axis of members.
-        accumulators: sums of past perturbations of the raveled trained part of theta, (families, problems,
-            size).
-    """
-
-    problems: tuple[Problem, ...]
-    accumulators: tuple[Array, ...]
-
-
-class Weights(NamedTuple):
-    """One problem's contribution to the gradient, ``past xi + new e``; each ().
-
-    With these two numbers per problem, the mean over problems is two products of a vector with a matrix.
-
-    Attributes:
-        past: weight of the accumulator as it was before this estimate.
-        new: weight of this estimate's perturbation.
-        finished: bool, whether a training ended.
-    """
-
-    past: Array
-    new: Array
-    finished: Array
-
-
-class Summary(NamedTuple):
-    """Record of one estimate, per family and problem: every field is (families, problems).
-
-    Attributes:
-        loss: mean normalised loss over the unmasked steps and both members: the meta-loss of the problem.
-        diverged: 1 if the raw loss of a member was not finite at any unmasked step, else 0.
-        eta_low: smallest step size of the scheduler over the steps and members.
-        eta_mean: mean step size.
-        eta_high: largest step size.
-        horizon: horizon in force at the end.
-    """
-
-    loss: Array
-    diverged: Array
-    eta_low: Array
-    eta_mean: Array
-    eta_high: Array
-    horizon: Array
-
-    @classmethod
-    def zeros(cls, shape: tuple[int, ...]) -> Summary:
-        """A summary of zeros, each field of this shape."""
-        zeros = jnp.zeros(shape, jnp.float32)
-        return cls(zeros, zeros, zeros, zeros, zeros, jnp.zeros(shape, jnp.int32))
-
-
-def summarise(steps: Steps) -> Summary:
-    """The `Summary` of one problem's unroll."""
-    weights = steps.mask.astype(jnp.float32)
-    total = jnp.maximum(jnp.sum(weights), 1.0)
-    finite = jnp.isfinite(steps.raw_loss) | ~steps.mask[:, None]
-    return Summary(
-        loss=jnp.sum(weights * jnp.mean(steps.loss, axis=1)) / total,
-        diverged=jnp.any(~finite).astype(jnp.float32),
-        eta_low=jnp.min(steps.eta),
-        eta_mean=jnp.mean(steps.eta),
-        eta_high=jnp.max(steps.eta),
-        horizon=steps.horizon[-1],
-    )
+    workers: tuple[Worker, ...]
 
 
 def families(task: Any) -> int:
@@ -112,6 +71,10 @@ class Antithetic(abc.ABC):
         sigma: standard deviation of the perturbations.
         axis: name of the mesh axis the problems are sharded over when called inside `jax.shard_map`, else
             None.
+        objective: "mean" of the losses over the steps, or "final": the last loss of a training, for which a
+            truncation contributes what the loss gains in it.
+        resume: probability that a reset resumes the stored training, see
+            `celo.meta.estimators.resume_buffer`; 0 = nothing is stored.
     """
 
     inner: InnerTraining
@@ -119,6 +82,8 @@ class Antithetic(abc.ABC):
     length: int = 50
     sigma: float = 0.01
     axis: str | None = None
+    objective: Objective = "mean"
+    resume: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("problems", "length"):
@@ -126,92 +91,105 @@ class Antithetic(abc.ABC):
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
         if not 0 < self.sigma < float("inf"):
             raise ValueError(f"sigma is {self.sigma}; expected a positive number")
+        if not 0.0 <= self.resume <= 1.0:
+            raise ValueError(f"resume is {self.resume}; expected a probability")
+        if self.objective not in ("mean", "final"):
+            raise ValueError(f"objective is {self.objective!r}; expected 'mean' or 'final'")
 
     @abc.abstractmethod
-    def weigh(self, steps: Steps) -> Weights:
-        """The weights of one problem's perturbation and accumulator, from its pair (theta + e, theta - e)."""
+    def weigh(self, steps: Steps, differences: Differences) -> Terms:
+        """The weights, each (), with which one problem's `Terms` enter its gradient."""
 
-    def accumulate(self, weights: Weights, e: Array, xi: Array) -> Array:
-        """The accumulator after an estimate with perturbation ``e``, (size,); zero for most estimators."""
-        del weights, e
-        return xi
+    def first_memory(self, key: Array, size: int) -> Array | None:
+        """The memory of a problem before the first estimate, (size,); by default there is none."""
+        del key, size
 
-    def init(self, trained: PyTree, frozen: PyTree, tasks: Sequence[Any], key: Array) -> EstimatorState:
+    def remember(self, vectors: Terms, steps: Steps) -> Array | None:
+        """The memory after an estimate with these vectors."""
+        del vectors, steps
+
+    def perturbations(self, vectors: Terms) -> tuple[Array, ...]:
+        """The perturbation of theta in all lives, or in each; see `Thetas`."""
+        return (vectors.new,)
+
+    def differences(self, steps: Steps) -> Differences:
+        """How the objective differs between the signs."""
+        return mean_differences(steps) if self.objective == "mean" else telescoping_differences(steps)
+
+    def init(self, parts: Parts, tasks: Sequence[Any], key: Array) -> EstimatorState:
         """State before the first estimate; arguments as of `estimate`."""
-        size = ravel_pytree(trained)[0].size
-        pair = self.pair(trained, jnp.zeros((size,), jnp.float32))
+        size = ravel_pytree(parts.trained)[0].size
         start = jnp.zeros((), jnp.int32)
 
-        def begin(task: Any, key: Array) -> Problem:
-            return self.inner.begin(pair, frozen, task, key, start, offset=True)
+        def begin(task: Any, key: Array) -> Worker:
+            memory = self.first_memory(jax.random.fold_in(key, _MEMORY), size)
+            thetas = self.thetas(parts, Terms(memory, jnp.zeros((size,), jnp.float32)))
+            problem = self.inner.begin(thetas, task, key, start, offset=True)
+            return Worker(problem, memory, resume_buffer.empty(problem, memory) if self.resume else None)
 
-        problems = tuple(
-            self._over_problems(begin, task, self._keys(key, group, task)) for group, task in enumerate(tasks)
-        )
         return EstimatorState(
-            problems, tuple(jnp.zeros((*p.step.shape, size), jnp.float32) for p in problems)
+            tuple(
+                self._over_problems(begin, task, self._keys(key, group, task))
+                for group, task in enumerate(tasks)
+            )
         )
 
     def estimate(
-        self,
-        trained: PyTree,
-        frozen: PyTree,
-        tasks: Sequence[Any],
-        state: EstimatorState,
-        key: Array,
-        iteration: Array,
-    ) -> tuple[Array, EstimatorState, tuple[Summary, ...]]:
+        self, parts: Parts, tasks: Sequence[Any], state: EstimatorState, key: Array, iteration: Array
+    ) -> tuple[Array, EstimatorState, Report]:
         """One estimate of the meta-gradient, for one stacked task per group of families of equal shape.
 
-        The gradient is with respect to the raveled ``trained``, (size,): the mean over families and problems,
-        NaN replaced by 0. ``trained`` and ``frozen`` are the parts of theta, see
-        `celo.meta.estimators.partition`; ``iteration`` is the () int32 meta-iteration. Returned are the
-        gradient, the state after, and one `Summary` per group.
+        The gradient is with respect to the raveled trained part, (size,): the mean over families and
+        problems, NaN replaced by 0. ``parts`` are those of theta, see `celo.meta.estimators.partition`;
+        ``iteration`` is the () int32 meta-iteration. Returned are the gradient, the state after, and the
+        record.
         """
 
-        def one(task: Any, key: Array, problem: Problem, xi: Array) -> tuple:
-            key_e, key_unroll = jax.random.split(key)
-            e = self.sigma * _normal(key_e, xi.size)
-            problem, steps = self.unroll(trained, frozen, task, problem, e, key_unroll, iteration)
-            weights = self.weigh(steps)
-            return (weights, e), self.accumulate(weights, e, xi), problem, summarise(steps)
+        def train(task: Any, key: Array, worker: Worker) -> tuple:
+            return self.train(parts, task, worker, key, iteration)
 
-        results = []
+        workers, groups, records = [], [], []
         for group, task in enumerate(tasks):
             keys = self._keys(key, group, task)
-            results.append(
-                self._over_problems(one, task, keys, state.problems[group], state.accumulators[group])
-            )
-        weighted, accumulators, problems, summaries = zip(*results, strict=True)
-        gradient = self._mean([(w, xi, e) for (w, e), xi in zip(weighted, state.accumulators, strict=True)])
-        if self.axis is not None:
-            summaries = jax.lax.all_gather(summaries, self.axis, axis=1, tiled=True)
-        return gradient, EstimatorState(problems, accumulators), tuple(summaries)
+            worker, vectors, steps, differences = self._over_problems(train, task, keys, state.workers[group])
+            if self.inner.expert is not None:
+                differences = self.inner.expert.differences(steps, iteration, self.axis)
+            weights = jax.vmap(jax.vmap(self.weigh))(steps, differences)
+            workers.append(worker)
+            groups.append((weights, vectors))
+            records.append((steps, differences))
+        gradient = self._mean(groups)
+        return gradient, EstimatorState(tuple(workers)), self._report(gradient, groups, records)
+
+    def train(
+        self, parts: Parts, task: Any, worker: Worker, key: Array, iteration: Array
+    ) -> tuple[Worker, Terms, Steps, Differences]:
+        """One problem's share of an estimate: it is trained, and what follows from its losses alone."""
+        key_e, key_unroll = jax.random.split(key)
+        size = ravel_pytree(parts.trained)[0].size
+        stored = None if worker.buffer is None else worker.buffer.memory
+        vectors = Terms(worker.memory, self.sigma * normal(key_e, size), stored)
+        problem, steps, differences = self.unroll(parts, task, worker, vectors, key_unroll, iteration)
+        buffer = worker.buffer
+        if buffer is not None:
+            buffer = resume_buffer.push(buffer, worker.problem, worker.memory, steps)
+        return Worker(problem, self.remember(vectors, steps), buffer), vectors, steps, differences
 
     def unroll(
-        self,
-        trained: PyTree,
-        frozen: PyTree,
-        task: Any,
-        problem: Problem,
-        e: Array,
-        key: Array,
-        iteration: Array,
-    ) -> tuple[Problem, Steps]:
+        self, parts: Parts, task: Any, worker: Worker, vectors: Terms, key: Array, iteration: Array
+    ) -> tuple[Problem, Steps, Differences]:
         """Trains one problem with theta + e and theta - e for `length` steps."""
-        pair = self.pair(trained, e)
-        return self.inner.unroll(pair, frozen, task, problem, key, self.length, iteration)
+        draws = self.inner.draw(task, key, self.length, iteration)
+        if worker.buffer is not None:
+            draws = worker.buffer.offer(draws, jax.random.fold_in(key, _RESUME), self.resume)
+        problem, steps = self.inner.unroll(self.thetas(parts, vectors), task, worker.problem, draws)
+        return problem, steps, self.differences(steps)
 
-    def pair(self, trained: PyTree, e: Array) -> PyTree:
-        """``theta + e`` and ``theta - e`` along a leading axis."""
-        flat, unravel = ravel_pytree(trained)
-        return jax.vmap(unravel)(jnp.stack([flat + e, flat - e]))
-
-    def plain_weight(self, steps: Steps) -> Array:
-        """The weight of ``e`` without a memory, ``sum(w delta) / sum(w) / (2 sigma^2)``."""
-        weights = steps.mask.astype(jnp.float32)
-        delta = jnp.sum(weights * (steps.loss[:, 0] - steps.loss[:, 1])) / jnp.maximum(jnp.sum(weights), 1.0)
-        return delta / (2.0 * self.sigma**2)
+    def thetas(self, parts: Parts, vectors: Terms) -> Thetas:
+        """``theta + e`` and ``theta - e`` along a leading axis, with the perturbations of the estimator."""
+        flat, unravel = ravel_pytree(parts.trained)
+        pairs = [jnp.stack([flat + e, flat - e]) for e in self.perturbations(vectors)]
+        return Thetas(tuple(jax.vmap(unravel)(pair) for pair in pairs), parts.frozen)
 
     def _over_problems(self, function: Any, task: Any, keys: Array, *state: PyTree) -> Any:
         """Applies ``function(task, key, *state)`` to all families and problems of a group."""
@@ -227,18 +205,35 @@ class Antithetic(abc.ABC):
         fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(None, 0))
         return fold(key, number + group * _MOST_PROBLEMS)
 
-    def _mean(self, groups: Sequence[tuple[Weights, Array, Array]]) -> Array:
-        """Mean over all problems of all groups and shards of ``past xi + new e``; NaN becomes 0."""
-        count = sum(xi.shape[0] * xi.shape[1] for _, xi, _ in groups)
+    def _mean(self, groups: Sequence[tuple[Terms, Terms]]) -> Array:
+        """Mean over all problems of all groups and shards of the weighted vectors; NaN becomes 0."""
+        count = sum(vectors.new.shape[0] * vectors.new.shape[1] for _, vectors in groups)
         total = jnp.zeros((), jnp.float32)
-        for weights, xi, e in groups:
-            for weight, vectors in ((weights.past, xi), (weights.new, e)):
-                total = total + jnp.einsum("fp,fps->s", weight, vectors, precision="highest")
+        for weights, vectors in groups:
+            for weight, vector in zip(weights, vectors, strict=True):
+                if vector is not None:
+                    total = total + jnp.einsum("fp,fps->s", weight, vector, precision="highest")
         mean = total / count if self.axis is None else jax.lax.pmean(total / count, self.axis)
         return jnp.where(jnp.isnan(mean), 0.0, mean)
 
+    def _report(
+        self, gradient: Array, groups: list[tuple[Terms, Terms]], records: list[tuple[Steps, Differences]]
+    ) -> Report:
+        """The record of an estimate, of the problems of all shards."""
+        summaries = tuple(jax.vmap(jax.vmap(summarise))(steps) for steps, _ in records)
+        if self.axis is not None:
+            summaries = jax.lax.all_gather(summaries, self.axis, axis=1, tiled=True)
+        count = self.problems * sum(vectors.new.shape[0] for _, vectors in groups)
+        deltas = [differences.delta for _, differences in records]
+        masks = [steps.mask for steps, _ in records]
+        return Report(
+            summaries,
+            gradient_snr(gradient, groups, count, self.axis),
+            difference_snr(deltas, masks, self.axis),
+        )
 
-def _normal(key: Array, size: int) -> Array:
+
+def normal(key: Array, size: int) -> Array:
     """(size,) standard normal numbers.
 
     The generator's older numbering of blocks uses both words of a block, which is half the work. The newer

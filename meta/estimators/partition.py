@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 PyTree = Any
 
 
-def split(theta: PyTree, trainable: PyTree) -> tuple[PyTree, PyTree]:
-    """Splits ``theta`` by a tree of bools into ``(trained, frozen)``, with None where the other has a leaf.
+class Parts(NamedTuple):
+    """The two parts of theta, each with None where the other has a leaf."""
+
+    trained: PyTree
+    frozen: PyTree
+
+
+def split(theta: PyTree, trainable: PyTree) -> Parts:
+    """Splits ``theta`` by a tree of bools into ``(trained, frozen)``.
 
     ValueError if nothing is trainable.
     """
@@ -18,7 +25,7 @@ def split(theta: PyTree, trainable: PyTree) -> tuple[PyTree, PyTree]:
         raise ValueError("no leaf of theta is trainable in this stage")
     trained = jax.tree.map(lambda on, leaf: leaf if on else None, trainable, theta)
     frozen = jax.tree.map(lambda on, leaf: None if on else leaf, trainable, theta)
-    return trained, frozen
+    return Parts(trained, frozen)
 
 
 def merge(trained: PyTree, frozen: PyTree) -> PyTree:

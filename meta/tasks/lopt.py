@@ -11,9 +11,12 @@ from jax.flatten_util import ravel_pytree
 
 from celo.learned import LearnedOptimizer, learned_optimizer
 from celo.meta.estimators import PES
-from celo.meta.estimators.antithetic import summarise
 from celo.meta.estimators.augmentation import Augmentation
 from celo.meta.estimators.horizons import Horizon
+from celo.meta.estimators.partition import Parts
+from celo.meta.estimators.problem import Draws
+from celo.meta.estimators.summary import summarise
+from celo.meta.estimators.terms import Terms
 from celo.meta.estimators.unroll import InnerTraining
 from celo.meta.tasks.base import Batch, Loss, ModelState, Params, Task, inner_label, pytree, static
 from celo.meta.tasks.convnet import CONV_TASKS
@@ -172,10 +175,11 @@ class PESTraining(Task):
         theta = self.learned.init(key_theta)
         size = ravel_pytree(theta)[0].size
         estimator = self._estimator
-        pair = estimator.pair(theta, jnp.zeros(size, jnp.float32))
+        zeros = jnp.zeros(size, jnp.float32)
+        thetas = estimator.thetas(_all_trained(theta), Terms(zeros, zeros))
 
         def begin(key: jax.Array) -> Any:
-            return estimator.inner.begin(pair, _nothing(theta), self.task, key, _START, offset=True)
+            return estimator.inner.begin(thetas, self.task, key, _START, offset=True)
 
         problems = jax.vmap(begin)(jax.random.split(key_problems, self.problems))
         return theta, {"problems": problems, "accumulators": jnp.zeros((self.problems, size), jnp.float32)}
@@ -200,13 +204,12 @@ class PESTraining(Task):
             e = estimator.sigma * jax.random.normal(key_noise, xi.shape, xi.dtype)
             starts = inner.starts(self.task, key_start, self.length, _START)
             keys = jax.random.split(key_loss, self.length)
-            pair, given = estimator.pair(theta, e), _Given(self.task)
-            problem, steps = inner.unroll_samples(
-                pair, _nothing(theta), given, problem, starts, batches, keys
-            )
-            weights = estimator.weigh(steps)
+            vectors = Terms(xi, e)
+            thetas = estimator.thetas(_all_trained(theta), vectors)
+            problem, steps = inner.unroll(thetas, _Given(self.task), problem, Draws(starts, batches, keys))
+            weights = estimator.weigh(steps, estimator.differences(steps))
             gradient = weights.past * xi + weights.new * e
-            new_state = {"problems": problem, "accumulators": estimator.accumulate(weights, e, xi)}
+            new_state = {"problems": problem, "accumulators": estimator.remember(vectors, steps)}
             return gradient, summarise(steps).loss, new_state
 
         keys = jax.random.split(key, self.problems)
@@ -223,9 +226,9 @@ class PESTraining(Task):
 _START: Any = np.zeros((), np.int32)  # a constant horizon does not depend on the meta-iteration
 
 
-def _nothing(theta: Params) -> Any:
-    """Return the frozen part of theta where all is trained, see `celo.meta.estimators.partition`."""
-    return jax.tree.map(lambda _: None, theta)
+def _all_trained(theta: Params) -> Parts:
+    """Return the parts of theta where all is trained."""
+    return Parts(theta, jax.tree.map(lambda _: None, theta))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,8 @@ from jax import Array
 
 from celo.learned.base import LearnedOptimizer, check_theta
 from celo.meta.compile import jit
-from celo.meta.estimators.unroll import InnerTraining, Steps
+from celo.meta.estimators.problem import Steps, Thetas
+from celo.meta.estimators.unroll import InnerTraining
 from celo.meta.recipe import Stage
 
 PyTree = Any
@@ -47,11 +48,12 @@ def meta_losses(
     stacked = jax.tree.map(lambda *leaves: jnp.stack(jax.tree.map(jnp.asarray, leaves)), *thetas)
 
     def one(thetas: PyTree, task: Any, key: Array) -> Array:
-        frozen = jax.tree.map(lambda _: None, thetas)
+        members = Thetas((thetas,), jax.tree.map(lambda _: None, thetas))
         end = jnp.asarray(stage.iterations, jnp.int32)  # where a curriculum ends
         key_begin, key_unroll = jax.random.split(key)
-        problem = inner.begin(thetas, frozen, task, key_begin, end, offset=False)
-        _, steps = inner.unroll(thetas, frozen, task, problem, key_unroll, inner.horizon.high, end)
+        problem = inner.begin(members, task, key_begin, end, offset=False)
+        draws = inner.draw(task, key_unroll, inner.horizon.high, end)
+        _, steps = inner.unroll(members, task, problem, draws)
         return mean_of_first_training(steps)
 
     over_problems = jit(jax.vmap(one, in_axes=(None, None, 0)))

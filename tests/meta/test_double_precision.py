@@ -11,6 +11,7 @@ import pytest
 
 import celo
 from celo.meta.estimators import ESTIMATORS
+from celo.meta.estimators.partition import Parts
 from celo.meta.recipe import Stage
 from celo.meta.tasks import Quadratic, stack_tasks
 from tests.double_precision import double_by_default
@@ -18,20 +19,28 @@ from tests.double_precision import double_by_default
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_estimates_have_the_types_they_had(estimator):
+SETTINGS = [
+    *({"estimator": name} for name in ESTIMATORS),
+    *({"estimator": name, "objective": "final"} for name in ESTIMATORS),
+    *({"estimator": name, "resume_buffer": 0.5} for name in ESTIMATORS if name != "full_es"),
+    {"expert": "muon", "horizon": "piecewise"},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda x: "-".join(map(str, x.values())))
+def test_estimates_have_the_types_they_had(settings):
     """Nothing in the state of an estimator changes type, and theta's gradient is of theta's type."""
-    learned = celo.learned_optimizer("learnable_sgd")
-    stage = Stage(estimator=estimator, problems=2, truncation=3, horizon_low=2, horizon_high=4)
+    learned = celo.learned_optimizer("adafac_mlp" if "expert" in settings else "learnable_sgd")
+    stage = Stage(**settings, problems=2, truncation=3, horizon_low=2, horizon_high=4)
     with double_by_default(True):
         made = stage.gradient_estimator(learned, None)
         theta = learned.init(jax.random.key(0))
-        frozen = jax.tree.map(lambda _: None, theta)
+        parts = Parts(theta, jax.tree.map(lambda _: None, theta))
         tasks = (stack_tasks([Quadratic.of([1.0, 2.0])]),)
         key, iteration = jax.random.key(1), jnp.zeros((), jnp.int32)
-        state = jax.eval_shape(made.init, theta, frozen, tasks, key)
-        gradient, after, _ = jax.eval_shape(made.estimate, theta, frozen, tasks, state, key, iteration)
-    assert gradient.dtype == jnp.float32
+        state = jax.eval_shape(made.init, parts, tasks, key)
+        gradient, after, report = jax.eval_shape(made.estimate, parts, tasks, state, key, iteration)
+    assert gradient.dtype == report.gradient_snr.dtype == report.difference_snr.dtype == jnp.float32
     assert jax.tree.map(lambda x: x.dtype, after) == jax.tree.map(lambda x: x.dtype, state)
 
 

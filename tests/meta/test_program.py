@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from celo.learned.celo import Celo
 from celo.meta.estimators import sharding
-from celo.meta.program import StageProgram, group_tasks
+from celo.meta.program import StageProgram, group_tasks, result_theta
 from celo.meta.recipe import Stage
 from celo.meta.tasks import Quadratic, Task, pytree, static
 from tests.meta.learnable_sgd import LearnableSGD
@@ -119,6 +119,22 @@ def test_meta_training_lowers_the_meta_loss():
     assert np.exp(state.theta["rule"]["log_rate"]) > 0.1
 
 
+def test_the_average_is_the_mean_of_the_last_thetas():
+    """Of 8 meta-iterations the last 4; before them it is theta itself."""
+    stage = dataclasses.replace(STAGE, iterations=8, average=0.5)
+    made = program(stage, TASKS[:1])
+    state, rates = made.begin(THETA), []
+    assert_same(result_theta(stage, made.learned, state), THETA)
+    for _ in range(8):
+        state, _ = made.run(state, 1)
+        rates.append(float(state.theta["rule"]["log_rate"]))
+        found = result_theta(stage, made.learned, state)
+        expected = np.mean(rates[4:]) if len(rates) > 4 else rates[-1]
+        np.testing.assert_allclose(found["rule"]["log_rate"], expected, rtol=1e-6)
+        np.testing.assert_array_equal(found["scheduler"]["slope"], THETA["scheduler"]["slope"])
+    assert len(set(rates)) == 8
+
+
 @pytree
 class Bowl(Task):
     """A task without arrays, as a user's own may be."""
@@ -142,7 +158,7 @@ def test_tasks_without_arrays():
     made = program(tasks=tasks)
     assert made.names == (Bowl().name, "first pair", Bowl().name)
     state, (measures,) = trained(made, 2)
-    assert [group.loss.shape for group in measures.groups] == [(2, 1, 4)] * 3
+    assert [group.loss.shape for group in measures.report.groups] == [(2, 1, 4)] * 3
     assert np.all(np.isfinite(jax.tree.leaves(state.theta)))
 
 
@@ -151,7 +167,7 @@ def test_measures_are_per_family_and_problem(on_two_devices):
     made, _, measures = on_two_devices
     assert group_tasks(TASKS) == [[0, 2], [1]]
     assert made.names == ("first pair", "second pair", "triple")
-    pairs, triple = measures[0].groups
+    pairs, triple = measures[0].report.groups
     assert pairs.loss.shape == (13, 2, 4)
     assert triple.loss.shape == (13, 1, 4)
     for group in (pairs, triple):
@@ -195,4 +211,4 @@ def test_stages_of_celo_train_their_part_alone(trains, moving, still):
     for name in moving:
         moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), state.theta[name], theta[name])
         assert all(jax.tree.leaves(moved))
-    assert np.all(measures.groups[0].eta_mean == 1) == (trains == "rule")
+    assert np.all(measures.report.groups[0].eta_mean == 1) == (trains == "rule")

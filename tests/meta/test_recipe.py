@@ -13,8 +13,9 @@ import pytest
 from celo._core.checks import Real, check_fields, whole
 from celo.learned.celo import Celo
 from celo.learned.learnable import LearnableAdam
-from celo.meta.estimators import ESTIMATORS, PES, FullES, TruncatedES
+from celo.meta.estimators import ESTIMATORS, PES, ESSingle, FullES, TruncatedES
 from celo.meta.estimators.augmentation import LEVELS
+from celo.meta.estimators.expert import Expert
 from celo.meta.estimators.horizons import Horizon
 from celo.meta.presets import PRESETS, preset
 from celo.meta.recipe import Recipe, Stage
@@ -115,6 +116,8 @@ def test_stages_choose_families_and_checkpoint():
         ("constant", Horizon(300, 300)),
         ("curriculum", Horizon(10, 300, 20, 25)),
         ("curriculum", Horizon(200, 300, 300, 25)),  # it never starts above its end
+        ("linear", Horizon(10, 300, knots=((0, 20), (1000, 300)))),
+        ("piecewise", Horizon(10, 300, knots=((0, 20), (17, 49), (33, 122), (50, 300)))),
     ],
 )
 def test_horizons(name, horizon):
@@ -122,7 +125,10 @@ def test_horizons(name, horizon):
     assert Stage(iterations=50, horizon=name, horizon_low=low, horizon_high=300).horizons() == horizon
 
 
-@pytest.mark.parametrize(("name", "kind"), [("pes", PES), ("truncated_es", TruncatedES), ("full_es", FullES)])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("pes", PES), ("es_single", ESSingle), ("truncated_es", TruncatedES), ("full_es", FullES)],
+)
 def test_gradient_estimator(name, kind):
     stage = Stage(estimator=name, problems=3, truncation=7, sigma=0.1, augmentation="mixed")
     estimator = stage.gradient_estimator(Celo(stage=1), "axis")
@@ -144,6 +150,28 @@ def test_cosine_schedule_ends_at_zero_with_the_stage():
         found.append(-np.asarray(updates)[0])
     expected = [0.1 * (1 + math.cos(math.pi * i / 4)) / 2 for i in range(5)]
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.lenient(reason="optax raises a Python float to the power of an int32 count")
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_warm_up_rises_linearly_to_the_schedule(schedule):
+    stage = Stage(iterations=7, schedule=schedule, warmup=3, learning_rate=0.1, weight_decay=0.0)
+    optimizer = stage.outer_optimizer()
+    theta = jnp.zeros(1)
+    state, found = optimizer.init(theta), []
+    for _ in range(7):
+        updates, state = optimizer.update(jnp.ones(1), state, theta)
+        found.append(-np.asarray(updates)[0])
+    after = [(1 + math.cos(math.pi * i / 4)) / 2 if schedule == "cosine" else 1.0 for i in range(4)]
+    np.testing.assert_allclose(found, np.multiply(0.1, [0.25, 0.5, 0.75, *after]), atol=1e-6)
+
+
+def test_settings_reach_the_estimator():
+    stage = Stage(estimator="es_single", objective="final", resume_buffer=0.8)
+    estimator = stage.gradient_estimator(Celo(stage=1), None)
+    assert (estimator.objective, estimator.resume, estimator.inner.expert) == ("final", 0.8, None)
+    imitating = Stage(expert="muon", iterations=500).gradient_estimator(Celo(stage=1), None)
+    assert imitating.inner.expert == Expert("muon", 500, v_decay=0.999)
 
 
 @pytest.mark.lenient(reason="optax raises a Python float to the power of an int32 count")
@@ -224,6 +252,12 @@ DIGITS = "ImageMLP_Digits8_Relu32_bs64"
         (lambda: Stage(schedule="cosin"), "Unknown schedule 'cosin'. Did you mean 'cosine'?"),  # type: ignore
         (lambda: Stage(horizon_low=3000), r"horizon range is \[3000, 2000\]; expected 1 <= low <= high"),
         (lambda: Stage(horizon="curriculum", horizon_low=3000), r"\[3000, 2000\]"),
+        (lambda: Stage(estimator="es_singel"), "Unknown estimator 'es_singel'. Did you mean"),  # type: ignore
+        (lambda: Stage(resume_buffer=1.5), r"resume_buffer is 1.5; expected a number in \[0, 1\]"),
+        (lambda: Stage(resume_buffer=0.8, estimator="full_es"), "resume_buffer is 0.8 and estimator"),
+        (lambda: Stage(expert="adam", objective="final"), "expert is 'adam' and objective 'final'"),
+        (lambda: Stage(warmup=9, iterations=9), "warmup is 9 and iterations 9; expected a shorter warm-up"),
+        (lambda: Recipe("learnable_sgd", stages=(Stage(expert="adam"),)), "does not keep the running avera"),
         (lambda: Stage(augmentation_low=2e3), r"augmentation range is \[2000.0, 1000.0\]"),
         (lambda: Recipe("cello"), "Unknown optimizer 'cello'. Did you mean 'celo'"),
         (lambda: Recipe(tasks=("ImageMLP_Digit8_Relu32_bs64",)), f"Did you mean .*'{DIGITS}'"),

@@ -1,8 +1,4 @@
-"""Estimators of the meta-gradient against closed forms and each other, where SGD of a learned rate trains.
-
-With curvature c, rate a = exp(l) and x_0 ~ N(0, 1) the expected loss at step t is ``c/2 (1 - a c)^(2t)``, so
-the gradient with respect to l, and the part of it that one truncation's l contributes, are known.
-"""
+"""Estimators of the meta-gradient against closed forms and each other, where SGD of a learned rate trains."""
 
 import functools
 import math
@@ -13,72 +9,33 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from celo.meta.estimators import ESTIMATORS, PES, Antithetic, FullES, TruncatedES, Weights, partition
-from celo.meta.estimators.augmentation import Augmentation
+from celo.meta.compile import jit
+from celo.meta.estimators import (
+    ESTIMATORS,
+    PES,
+    Antithetic,
+    ESSingle,
+    FullES,
+    TruncatedES,
+    partition,
+)
+from celo.meta.estimators.antithetic import Worker
 from celo.meta.estimators.horizons import Horizon
-from celo.meta.estimators.unroll import InnerTraining
+from celo.meta.estimators.terms import Terms
 from celo.meta.tasks import Quadratic, stack_tasks
-from tests.meta.learnable_sgd import LearnableSGD
-
-RATE, CURVATURE, LENGTH = 0.2, 0.7, 2
-THETA = {
-    "rule": {"log_rate": jnp.log(jnp.float32(RATE))},
-    "scheduler": {"slope": jnp.zeros((), jnp.float32)},
-}
-FAR = Horizon(1_000_000, 1_000_000)  # no training ends
-ZERO = jnp.zeros((), jnp.int32)
-
-
-def inner(horizon, stage=1):
-    return InnerTraining(LearnableSGD(stage), Augmentation("none"), horizon)
-
-
-def parts(stage=1):
-    return partition.split(THETA, LearnableSGD().trainable(THETA, stage))
-
-
-def tasks(noise=0.0):
-    return (stack_tasks([Quadratic.of([CURVATURE], noise=noise)]),)
-
-
-def started(estimator, key):
-    """A state whose problems all begin at step 0, without the offset that keeps them apart."""
-    state = estimator.init(*parts(), tasks(), key)
-    return state._replace(problems=tuple(p._replace(step=jnp.zeros_like(p.step)) for p in state.problems))
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def gradients(estimator, estimates, key):
-    """Meta-gradients of successive estimates from fresh problems, (100, estimates): rows are independent."""
-
-    def one(key):
-        key_begin, key_run = jax.random.split(key)
-
-        def body(state, key):
-            gradient, state, _ = estimator.estimate(*parts(), tasks(), state, key, ZERO)
-            return state, gradient[0]
-
-        return jax.lax.scan(body, started(estimator, key_begin), jax.random.split(key_run, estimates))[1]
-
-    return jax.vmap(one)(jax.random.split(key, 100))
-
-
-def assert_mean(samples, expected, errors=3.0):
-    """The mean over rows is within some standard errors of what is expected."""
-    samples = np.asarray(samples)
-    error = np.std(samples, axis=0, ddof=1) / math.sqrt(len(samples))
-    np.testing.assert_array_less(np.abs(np.mean(samples, axis=0) - expected), errors * error + 1e-6)
-
-
-def slope_of_loss(t, steps):
-    """Derivative of the expected loss at step t with respect to the l of ``steps`` of the steps before."""
-    shrink = 1 - RATE * CURVATURE
-    return CURVATURE / 2 * shrink ** (2 * t) * 2 * steps * (-RATE * CURVATURE / shrink)
-
-
-def true_gradient(first, last):
-    """Gradient of the mean expected loss over the steps first .. last - 1."""
-    return np.mean([slope_of_loss(t, t) for t in range(first, last)])
+from tests.meta.estimators.closed_forms import (
+    FAR,
+    LENGTH,
+    THETA,
+    ZERO,
+    assert_mean,
+    gradients,
+    inner,
+    parts,
+    slope_of_loss,
+    tasks,
+    true_gradient,
+)
 
 
 def test_pes_mean_is_the_gradient():
@@ -123,30 +80,32 @@ def test_full_es_over_random_horizons():
 
 @pytest.mark.parametrize("stage", [1, 2])
 def test_pes_is_full_es_when_the_truncation_is_the_horizon(stage):
-    """On equal keys, with noisy batches, and so is truncated ES."""
+    """On equal keys, with noisy batches, and so are truncated ES and ES-Single."""
     horizon, task = 5, tasks(noise=0.5)[0]
     task = jax.tree.map(lambda x: x[0], task)
-    trained, frozen = parts(stage)
+    both_parts = parts(stage)
     settings = (inner(Horizon(horizon, horizon), stage), 1, horizon, 0.1)
 
-    def both(key):
+    def gradient(estimator, worker, vectors, key):
+        _, steps, differences = estimator.unroll(both_parts, task, worker, vectors, key, ZERO)
+        weights = estimator.weigh(steps, differences)
+        return weights.past * vectors.past + weights.new * vectors.new
+
+    def all_four(key):
         key_e, key_full = jax.random.split(key)
         key_begin, key_unroll = jax.random.split(key_full)
-        e, xi = 0.1 * jax.random.normal(key_e, (1,)), jnp.zeros(1)
-        full = FullES(*settings)
-        begin = full.inner.begin(full.pair(trained, e), frozen, task, key_begin, ZERO, offset=False)
-        found = [full.weigh(full.unroll(trained, frozen, task, begin, e, key_full, ZERO)[1])]
-        for kind in (PES, TruncatedES):
-            estimator = kind(*settings)
-            _, steps = estimator.unroll(trained, frozen, task, begin, e, key_unroll, ZERO)
-            found.append(estimator.weigh(steps))
-        return [weights.past * xi + weights.new * e for weights in found]
+        e, nothing = 0.1 * jax.random.normal(key_e, (1,)), jnp.zeros(1)
+        full, vectors = FullES(*settings), Terms(nothing, e)
+        begin = full.inner.begin(full.thetas(both_parts, vectors), task, key_begin, ZERO, offset=False)
+        worker = Worker(begin, nothing, None)
+        found = [gradient(full, worker, vectors, key_full)]
+        found += [gradient(kind(*settings), worker, vectors, key_unroll) for kind in (PES, TruncatedES)]
+        return [*found, gradient(ESSingle(*settings), worker, Terms(e, nothing), key_unroll)]
 
-    full, pes, truncated = jax.jit(jax.vmap(both))(jax.random.split(jax.random.key(5), 20))
+    full, *others = jit(jax.vmap(all_four))(jax.random.split(jax.random.key(5), 20))
     assert np.all(full != 0)
-    scale = np.max(np.abs(full))
-    np.testing.assert_allclose(pes, full, rtol=1e-6, atol=1e-6 * scale)
-    np.testing.assert_allclose(truncated, full, rtol=1e-6, atol=1e-6 * scale)
+    for found in others:
+        np.testing.assert_allclose(found, full, rtol=1e-6, atol=1e-6 * np.max(np.abs(full)))
 
 
 @pytest.mark.parametrize("kind", ESTIMATORS.values(), ids=ESTIMATORS)
@@ -154,37 +113,39 @@ def test_contract(kind):
     """State keeps structure, types and shapes; equal keys give equal estimates, other keys others."""
     estimator = kind(inner(Horizon(3, 6)), problems=3, length=4)
     both = (stack_tasks([Quadratic.of([1.0, 2.0], noise=0.1), Quadratic.of([3.0, 1.0], noise=0.1)]),)
-    trained, frozen = parts()
-    state = jax.jit(estimator.init)(trained, frozen, both, jax.random.key(0))
-    estimate = jax.jit(lambda state, key: estimator.estimate(trained, frozen, both, state, key, ZERO))
-    gradient, after, (summary,) = estimate(state, jax.random.key(1))
+    state = jit(estimator.init)(parts(), both, jax.random.key(0))
+    estimate = jit(lambda state, key: estimator.estimate(parts(), both, state, key, ZERO))
+    gradient, after, report = estimate(state, jax.random.key(1))
+    (summary,) = report.groups
     assert jax.tree.structure(after) == jax.tree.structure(state)
     for new, old in zip(jax.tree.leaves(after), jax.tree.leaves(state), strict=True):
         assert (new.shape, new.dtype) == (old.shape, old.dtype)
-    assert gradient.shape == ravel_pytree(trained)[0].shape
+    assert gradient.shape == ravel_pytree(parts().trained)[0].shape
     assert all(field.shape == (2, 3) for field in summary)
     assert np.all((summary.horizon >= 3) & (summary.horizon <= 6))
     np.testing.assert_array_equal(estimate(state, jax.random.key(1))[0], gradient)
     assert estimate(state, jax.random.key(2))[0] != gradient
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def first_estimate(estimator, trained, frozen, groups):
+@functools.partial(jit, static_argnums=0)
+def first_estimate(estimator, both_parts, groups):
     """What `estimate` returns right after `init`."""
     key_begin, key = jax.random.split(jax.random.key(0))
-    state = estimator.init(trained, frozen, groups, key_begin)
-    return estimator.estimate(trained, frozen, groups, state, key, ZERO)
+    state = estimator.init(both_parts, groups, key_begin)
+    return estimator.estimate(both_parts, groups, state, key, ZERO)
 
 
 class Probe(Antithetic):
-    """Takes the first loss of a problem for its gradient, by way of an accumulator of ones."""
+    """Takes the first loss of a problem for its gradient, by way of a memory of ones."""
 
-    def weigh(self, steps):
-        return Weights(steps.loss[0, 0], jnp.zeros(()), jnp.zeros((), bool))
+    def weigh(self, steps, differences):
+        return Terms(steps.loss[0, 0], jnp.zeros(()), jnp.zeros(()))
 
-    def init(self, *args):
-        state = super().init(*args)
-        return state._replace(accumulators=jax.tree.map(jnp.ones_like, state.accumulators))
+    def first_memory(self, key, size):
+        return jnp.ones(size)
+
+    def remember(self, vectors, steps):
+        return vectors.past
 
 
 @pytest.mark.slow
@@ -193,31 +154,27 @@ def test_gradient_is_the_mean_over_families_of_all_groups():
     pair = [Quadratic.of([c, c]) for c in (1.0, 5.0)]
     groups = (stack_tasks(pair), stack_tasks([Quadratic.of([9.0] * 3)]))
     probe = Probe(inner(FAR), problems=3, length=1)
-    trained, frozen = parts()
-    gradient, _, summaries = first_estimate(probe, trained, frozen, groups)
-    losses = np.concatenate([summary.loss for summary in summaries])
+    gradient, _, report = first_estimate(probe, parts(), groups)
+    losses = np.concatenate([summary.loss for summary in report.groups])
     assert losses.shape == (3, 3)
     assert len(set(losses.ravel().tolist())) == 9, "problems share their randomness"
     np.testing.assert_allclose(gradient, np.mean(losses), rtol=1e-6)
 
 
-class Broken(Antithetic):
+class Broken(Probe):
     """One entry of every gradient is not a number, the others are 1."""
 
-    def weigh(self, steps):
-        return Weights(jnp.ones(()), jnp.zeros(()), jnp.zeros((), bool))
+    def weigh(self, steps, differences):
+        return Terms(jnp.ones(()), jnp.zeros(()), jnp.zeros(()))
 
-    def init(self, *args):
-        state = super().init(*args)
-        ones = jax.tree.map(jnp.ones_like, state.accumulators)
-        return state._replace(accumulators=jax.tree.map(lambda x: x.at[..., 0].set(jnp.nan), ones))
+    def first_memory(self, key, size):
+        return jnp.ones(size).at[0].set(jnp.nan)
 
 
 def test_nan_becomes_zero():
     everything = jax.tree.map(lambda _: True, THETA)
-    trained, frozen = partition.split(THETA, everything)
     broken = Broken(inner(FAR), problems=2, length=1)
-    gradient, _, _ = first_estimate(broken, trained, frozen, tasks())
+    gradient, _, _ = first_estimate(broken, partition.split(THETA, everything), tasks())
     np.testing.assert_array_equal(gradient, [0.0, 1.0])
 
 
@@ -230,6 +187,8 @@ def test_nan_becomes_zero():
         ({"sigma": 0.0}, "sigma is 0.0; expected a positive number"),
         ({"sigma": math.nan}, "sigma is nan"),
         ({"sigma": math.inf}, "sigma is inf"),
+        ({"objective": "last"}, "objective is 'last'; expected 'mean' or 'final'"),
+        ({"resume": 1.5}, "resume is 1.5; expected a probability"),
     ],
 )
 def test_bad_numbers_are_refused(kind, settings, message):

@@ -61,6 +61,16 @@ def test_curriculum_grows_from_start_to_high():
     assert horizon.high == 2000
 
 
+def test_piecewise_linear_curriculum():
+    """The bound goes along straight lines through its knots."""
+    horizon = Horizon(10, 1000, knots=((0, 20), (10, 100), (40, 1000)))
+    found = np.stack([sampled(horizon, i) for i in (0, 5, 10, 25, 40, 99)])
+    bounds = [20, 60, 100, 550, 1000, 1000]
+    assert np.all(found.max(axis=1) <= np.multiply(bounds, 1 + 1e-5))
+    np.testing.assert_allclose(found.max(axis=1), bounds, rtol=0.06)
+    np.testing.assert_array_equal(found[-1], sampled(Horizon(10, 1000)))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -69,6 +79,8 @@ def test_curriculum_grows_from_start_to_high():
         (lambda: Horizon(0, 0), r"\[0, 0\]"),
         (lambda: Horizon(5, 40, start=4, over=1), "starts at 4; expected a bound from 5 to 40"),
         (lambda: Horizon(5, 40, start=50, over=1), "starts at 50; expected a bound from 5 to 40"),
+        (lambda: Horizon(5, 40, knots=((3, 10), (3, 20))), r"\(\(3, 10\), \(3, 20\)\); expected rising"),
+        (lambda: Horizon(5, 40, knots=((0, 10), (3, 50))), "bounds from 5 to 40"),
         (lambda: Horizon(over=-1), "-1 meta-iterations; expected at least 0"),
     ],
 )

@@ -14,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from celo.meta.estimators import PES, TruncatedES
+from celo.meta.compile import jit
+from celo.meta.estimators import PES, ESSingle, TruncatedES
 from celo.meta.estimators.augmentation import Augmentation
 from celo.meta.estimators.horizons import Horizon
+from celo.meta.estimators.partition import Parts
 from celo.meta.estimators.unroll import InnerTraining
 from celo.meta.tasks import stack_tasks
 from celo.meta.tasks.base import pytree
@@ -72,25 +74,25 @@ def settled_loss(theta):
     return 0.5 * (-6.0 * theta - 1.0) ** 2
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def descend(kind):
     """Meta-training by plain gradient descent: theta at every meta-iteration."""
     inner = InnerTraining(LinearSystem(), Augmentation("none"), Horizon(200, 200))
     estimator = kind(inner, problems=200, length=5, sigma=0.1)
     groups = (stack_tasks([FirstEntry(jnp.ones(SIZE))]),)
-    frozen = {"theta": None}
+    first = inner.learned.init(jax.random.key(0))
 
     def body(carry, drawn):
         trained, state = carry
         iteration, key = drawn
-        gradient, state, _ = estimator.estimate(trained, frozen, groups, state, key, iteration)
+        parts = Parts(trained, {"theta": None})
+        gradient, state, _ = estimator.estimate(parts, groups, state, key, iteration)
         trained = {"theta": trained["theta"] - 1e-3 * gradient[0]}
         return (trained, state), trained["theta"]
 
-    trained = inner.learned.init(jax.random.key(0))
-    state = estimator.init(trained, frozen, groups, jax.random.key(0))
+    state = estimator.init(Parts(first, {"theta": None}), groups, jax.random.key(0))
     drawn = (jnp.arange(400), jax.random.split(jax.random.key(1), 400))
-    return jax.lax.scan(body, (trained, state), drawn)[1]
+    return jax.lax.scan(body, (first, state), drawn)[1]
 
 
 def test_the_system_settles_where_it_should():
@@ -100,7 +102,8 @@ def test_the_system_settles_where_it_should():
     np.testing.assert_allclose(0.5 * (s[0] - 1) ** 2, settled_loss(START), rtol=1e-5)
 
 
-def test_pes_descends_where_truncated_es_climbs():
-    pes, truncated = descend(PES), descend(TruncatedES)
+def test_pes_and_es_single_descend_where_truncated_es_climbs():
+    pes, single, truncated = descend(PES), descend(ESSingle), descend(TruncatedES)
     assert settled_loss(pes[-1]) < 0.1 * settled_loss(START)
+    assert settled_loss(single[-1]) < 0.1 * settled_loss(START)
     assert settled_loss(truncated[-1]) > 10 * settled_loss(START)

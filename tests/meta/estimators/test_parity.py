@@ -14,14 +14,17 @@ from celo.learned.celo import Celo
 from celo.meta.data.catalog import SPLITS
 from celo.meta.data.images import ImageData, ImageSplit
 from celo.meta.estimators import PES, partition
-from celo.meta.estimators.antithetic import summarise
 from celo.meta.estimators.augmentation import Augmentation, unscale
 from celo.meta.estimators.horizons import Horizon
-from celo.meta.estimators.unroll import InnerTraining, Problem, Start, Steps
+from celo.meta.estimators.problem import Draws, Start, Steps, Thetas, fresh_problem
+from celo.meta.estimators.summary import summarise
+from celo.meta.estimators.terms import Terms, mean_differences
+from celo.meta.estimators.unroll import InnerTraining
 from celo.meta.recipe import Stage
 from celo.meta.tasks import ImageMLP, Quadratic
 from tests.meta.learnable_sgd import LearnableSGD
 
+ZERO = jnp.zeros((), jnp.int32)
 INNER = InnerTraining(LearnableSGD(), Augmentation("none"), Horizon(100, 100))
 
 
@@ -38,8 +41,8 @@ def ravel_each(trees):
 def steps_of(positive, negative, mask, done):
     """`Steps` of many problems: arrays (problems, K)."""
     loss = jnp.stack([positive, negative], axis=-1)
-    ones = jnp.ones_like(loss)
-    return Steps(loss, loss, mask, done, ones, jnp.ones(mask.shape, jnp.int32))
+    ones, number = jnp.ones_like(loss), jnp.ones(mask.shape, jnp.int32)
+    return Steps(loss, loss, mask, done, ones, number, number, ones)
 
 
 def test_pes_gradient_and_accumulators(parity):
@@ -48,10 +51,11 @@ def test_pes_gradient_and_accumulators(parity):
     steps = steps_of(*(arrays[name].T for name in ("pos_loss", "neg_loss", "mask", "is_done")))
     pes = PES(INNER, problems=8, length=50, sigma=arrays["std"].item())
     e, xi = (ravel_each(below(arrays, f"{name}/")) for name in ("perturb", "accum_in"))
-    weights = jax.vmap(pes.weigh)(steps)
-    accumulators = jax.vmap(pes.accumulate)(weights, e, xi)
+    vectors = Terms(xi, e)
+    weights = jax.vmap(pes.weigh)(steps, jax.vmap(mean_differences)(steps))
+    accumulators = jax.vmap(pes.remember)(vectors, steps)
     expected = ravel_pytree(below(arrays, "grad/"))[0]
-    gradient = pes._mean([jax.tree.map(lambda x: x[None], (weights, xi, e))])
+    gradient = pes._mean([jax.tree.map(lambda x: x[None], (weights, vectors))])
     np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-6 * np.max(np.abs(expected)))
     np.testing.assert_allclose(accumulators, ravel_each(below(arrays, "accum_out/")), rtol=1e-6, atol=1e-8)
 
@@ -80,7 +84,7 @@ def test_truncation_trace(parity):
     trace = parity("random/trunc_trace")
     task, theta = Quadratic.of([1.0]), LearnableSGD().init(jax.random.key(0))
     trained, frozen = partition.split(theta, jax.tree.map(lambda _: True, theta))
-    pair = jax.tree.map(lambda x: jnp.stack([x, x]), trained)
+    pair = Thetas((jax.tree.map(lambda x: jnp.stack([x, x]), trained),), frozen)
     params = {"x": jnp.ones(1)}
 
     def start(horizon, log_tau):
@@ -88,14 +92,13 @@ def test_truncation_trace(parity):
 
     def one(first_step, first_horizon, first_tau, horizons, taus):
         fresh = start(first_horizon, first_tau)
-        members = jax.vmap(lambda part: INNER.member(partition.merge(part, frozen), fresh))(pair)
-        problem = Problem(members, fresh.tau, first_step, first_horizon, jnp.zeros((), bool))
+        members = jax.vmap(lambda part: INNER.member(partition.merge(part, frozen), fresh))(pair.trained[0])
+        problem = fresh_problem(members, fresh)._replace(step=first_step)
 
         def body(problem, drawn):
             horizon, log_tau, key = drawn
-            problem, steps = INNER._step(
-                pair, frozen, task, problem, start(horizon, log_tau), jnp.zeros(1), key
-            )
+            draw = Draws(start(horizon, log_tau), jnp.zeros(1), key)
+            problem, steps = INNER.step(pair, task, problem, ZERO, draw)
             return problem, (problem, steps)
 
         return jax.lax.scan(body, problem, (horizons, taus, jax.random.split(jax.random.key(0), 60)))[1]
@@ -141,13 +144,12 @@ def end_to_end(parity):
         members = jax.vmap(unravel)(jnp.stack([flat + e, flat - e, flat]))
         fresh = Start(params, (), tau, horizon)
         started = jax.vmap(lambda part: inner.member(partition.merge(part, frozen), fresh))(members)
-        zero = jnp.zeros((), jnp.int32)
-        problem = Problem(started, fresh.tau, zero, horizon, jnp.zeros((), bool))
 
         def body(problem, sample):
-            return inner._step(members, frozen, task, problem, fresh, sample, jax.random.key(0))
+            draw = Draws(fresh, sample, jax.random.key(0))
+            return inner.step(Thetas((members,), frozen), task, problem, ZERO, draw)
 
-        return jax.lax.scan(body, problem, rows)
+        return jax.lax.scan(body, fresh_problem(started, fresh), rows)
 
     unroll, steps, problems, e, xi = jax.jit(unroll), [], [], [], []
     for i in range(2):
@@ -187,8 +189,8 @@ def test_end_to_end_gradient(end_to_end):
     mask, done = arrays["mask"].T, arrays["is_done"].T
     steps = steps_of(steps.loss[..., 0], steps.loss[..., 1], mask, done)
     pes = PES(INNER, problems=2, length=20, sigma=arrays["std"].item())
-    weights = jax.vmap(pes.weigh)(steps)
-    gradient = pes._mean([jax.tree.map(lambda x: x[None], (weights, xi, e))])
+    weights = jax.vmap(pes.weigh)(steps, jax.vmap(mean_differences)(steps))
+    gradient = pes._mean([jax.tree.map(lambda x: x[None], (weights, Terms(xi, e)))])
     expected = ravel_pytree(from_upstream("celo", below(arrays, "grad/")))[0]
     largest = np.max(np.abs(expected))
     np.testing.assert_allclose(gradient, expected, rtol=5e-6, atol=5e-6 * largest)

@@ -10,9 +10,10 @@ import pytest
 from celo.learned.celo import Celo
 from celo.meta.compile import jit
 from celo.meta.estimators import partition
-from celo.meta.estimators.antithetic import summarise
 from celo.meta.estimators.augmentation import Augmentation
 from celo.meta.estimators.horizons import Horizon
+from celo.meta.estimators.problem import Thetas
+from celo.meta.estimators.summary import summarise
 from celo.meta.estimators.unroll import InnerTraining
 from celo.meta.tasks import Quadratic
 from celo.meta.tasks.base import pytree, static
@@ -49,17 +50,17 @@ class Lottery:
 def pair_of(theta, e):
     """Everything trained, theta + e and theta - e; and nothing frozen."""
     pair = jax.tree.map(lambda x: jnp.stack([x + e, x - e]), theta)
-    return pair, jax.tree.map(lambda _: None, theta)
+    return Thetas((pair,), jax.tree.map(lambda _: None, theta))
 
 
 @functools.partial(jit, static_argnums=(0, 1, 2))
-def unrolled(inner, length, offset, task, pair, frozen):
+def unrolled(inner, length, offset, task, thetas):
     """Some problems started and unrolled: the problems before and after, and their steps."""
 
     def one(key):
         key_begin, key_run = jax.random.split(key)
-        problem = inner.begin(pair, frozen, task, key_begin, ZERO, offset)
-        return problem, *inner.unroll(pair, frozen, task, problem, key_run, length, ZERO)
+        problem = inner.begin(thetas, task, key_begin, ZERO, offset)
+        return problem, *inner.unroll(thetas, task, problem, inner.draw(task, key_run, length, ZERO))
 
     return jax.vmap(one)(jax.random.split(jax.random.key(0), PROBLEMS))
 
@@ -71,8 +72,8 @@ def sgd(horizon, level="global"):
 def test_members_share_all_that_is_random():
     """Batches, keys, starts and resets: losses of pure chance are the same for theta + e and theta - e."""
     task = Lottery(jnp.zeros(()))
-    pair, frozen = pair_of(LearnableSGD().init(jax.random.key(0)), 0.5)
-    started, ended, steps = unrolled(sgd(Horizon(2, 5)), 12, True, task, pair, frozen)
+    pair = pair_of(LearnableSGD().init(jax.random.key(0)), 0.5)
+    started, ended, steps = unrolled(sgd(Horizon(2, 5)), 12, True, task, pair)
     np.testing.assert_array_equal(steps.raw_loss[..., 0], steps.raw_loss[..., 1])
     assert len(set(steps.raw_loss[..., 0].ravel().tolist())) == PROBLEMS * 12, "some randomness is shared"
     for problem in (started, ended):
@@ -88,9 +89,9 @@ def test_equal_members_do_the_same(learned):
     task = Quadratic.of([0.5, 2.0], noise=0.3, target=1.0)
     inner = InnerTraining(learned, Augmentation("global", 0.5, 2.0), Horizon(3, 6))
     theta = learned.init(jax.random.key(1))
-    _, _, steps = unrolled(inner, 8, True, task, *pair_of(theta, 0.0))
+    _, _, steps = unrolled(inner, 8, True, task, pair_of(theta, 0.0))
     np.testing.assert_array_equal(steps.loss[..., 0], steps.loss[..., 1])
-    _, _, steps = unrolled(inner, 8, True, task, *pair_of(theta, 0.1))
+    _, _, steps = unrolled(inner, 8, True, task, pair_of(theta, 0.1))
     assert np.mean(steps.loss[..., 0] != steps.loss[..., 1]) > 0.3
     fresh = ~steps.mask[:, :-1]
     assert fresh.any()
@@ -102,13 +103,13 @@ def test_equal_members_do_the_same(learned):
 def test_resets(shortest, length):
     """A problem that comes in done is drawn anew as often as possible, each time with another start."""
     inner, task = sgd(Horizon(shortest, shortest)), Lottery(jnp.zeros(()), noise=0.0)
-    pair, frozen = pair_of(LearnableSGD().init(jax.random.key(0)), 0.1)
+    pair = pair_of(LearnableSGD().init(jax.random.key(0)), 0.1)
 
     def one(key):
         key_begin, key_run = jax.random.split(key)
-        problem = inner.begin(pair, frozen, task, key_begin, ZERO, offset=True)
+        problem = inner.begin(pair, task, key_begin, ZERO, offset=True)
         problem = problem._replace(done=jnp.ones((), bool))
-        return inner.unroll(pair, frozen, task, problem, key_run, length, ZERO)[1]
+        return inner.unroll(pair, task, problem, inner.draw(task, key_run, length, ZERO))[1]
 
     steps = jax.device_get(jit(jax.vmap(one))(jax.random.split(jax.random.key(0), PROBLEMS)))
     expected = np.arange(length) % (shortest + 1) > 0
@@ -126,9 +127,9 @@ def test_resets(shortest, length):
 @pytest.mark.slow
 def test_offset_spreads_the_first_ends():
     """Steps begin anywhere in [0, longest horizon), the optimizer's count at 0."""
-    pair, frozen = pair_of(LearnableSGD().init(jax.random.key(0)), 0.1)
+    pair = pair_of(LearnableSGD().init(jax.random.key(0)), 0.1)
     horizon = Horizon(5, 1000)
-    started, ended, steps = unrolled(sgd(horizon), 3, True, Quadratic.of([1.0]), pair, frozen)
+    started, ended, steps = unrolled(sgd(horizon), 3, True, Quadratic.of([1.0]), pair)
     assert np.all((started.step >= 0) & (started.step < 1000))
     assert np.ptp(started.step) > 300
     np.testing.assert_array_equal(started.members.opt_state.count, np.zeros((PROBLEMS, 2)))
@@ -138,7 +139,7 @@ def test_offset_spreads_the_first_ends():
     np.testing.assert_array_equal(steps.done[beyond, 0], np.ones(beyond.sum(), bool))
     np.testing.assert_array_equal(steps.mask[:, 1], ~steps.done[:, 0])
     np.testing.assert_array_equal(ended.members.opt_state.count[beyond], np.full((beyond.sum(), 2), 1))
-    aligned, _, _ = unrolled(sgd(horizon), 3, False, Quadratic.of([1.0]), pair, frozen)
+    aligned, _, _ = unrolled(sgd(horizon), 3, False, Quadratic.of([1.0]), pair)
     np.testing.assert_array_equal(aligned.step, np.zeros(PROBLEMS))
 
 
@@ -148,7 +149,7 @@ def test_hand_computed_training():
     task = Quadratic.of(curvature)
     theta = LearnableSGD().init(jax.random.key(2))
     inner = sgd(Horizon(40, 40), "tensor")
-    started, _, steps = unrolled(inner, 4, False, task, *pair_of(theta, 0.2))
+    started, _, steps = unrolled(inner, 4, False, task, pair_of(theta, 0.2))
     for problem in range(PROBLEMS):
         for member, e in enumerate((0.2, -0.2)):
             tau = np.float64(started.tau["x"][problem])
@@ -166,8 +167,8 @@ def test_hand_computed_training():
 def test_divergence_is_bounded_and_counted(prize):
     """Raw losses that are not finite become the ceiling for both members; the training ends as any other."""
     task = Lottery(jnp.float32(prize))
-    pair, frozen = pair_of(LearnableSGD().init(jax.random.key(0)), 0.1)
-    _, problem, steps = unrolled(sgd(Horizon(3, 3)), 9, True, task, pair, frozen)
+    pair = pair_of(LearnableSGD().init(jax.random.key(0)), 0.1)
+    _, problem, steps = unrolled(sgd(Horizon(3, 3)), 9, True, task, pair)
     assert np.all(np.isfinite(steps.loss))
     raw = np.asarray(steps.raw_loss)[np.asarray(steps.mask)]
     assert not np.isfinite(raw).any()
@@ -185,7 +186,7 @@ def test_summary_counts_unmasked_steps_alone():
         5,
         False,
         Lottery(jnp.zeros(())),
-        *pair_of(LearnableSGD().init(jax.random.key(0)), 0.3),
+        pair_of(LearnableSGD().init(jax.random.key(0)), 0.3),
     )[2]
     summary = jax.vmap(summarise)(steps)
     mask = np.asarray(steps.mask)

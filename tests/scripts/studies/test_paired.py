@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from celo import learned_optimizer
-from celo.meta.estimators.unroll import Steps
+from celo.meta.estimators.problem import Steps
 from celo.meta.recipe import Stage
 from celo.meta.tasks import Quadratic
 from celo.scripts.studies.paired import mean_of_first_training, meta_losses
@@ -45,7 +45,8 @@ def test_only_the_first_training_counts():
     loss = jnp.array([[1.0, 2.0], [3.0, 4.0], [0.0, 0.0], [100.0, 100.0], [100.0, 100.0]])
     done = jnp.array([False, True, False, False, True])
     mask = jnp.array([True, True, False, True, True])
-    steps = Steps(loss, loss, mask, done, loss, jnp.full((5,), 2))
+    two = jnp.full((5,), 2)
+    steps = Steps(loss, loss, mask, done, loss, two, two, loss)
     np.testing.assert_allclose(mean_of_first_training(steps), [2.0, 3.0])
 
 

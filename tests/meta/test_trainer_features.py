@@ -1,0 +1,71 @@
+"""Features of a stage in whole runs: each resumes bit for bit, and theta is averaged at the end."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from celo.meta.presets import preset
+from celo.meta.recipe import Stage
+from celo.meta.runs.fingerprint import arrays_fingerprint
+from celo.meta.runs.metrics import read_metrics
+from celo.meta.trainer import Settings, _Training, meta_train
+
+pytestmark = pytest.mark.lenient(reason="optax raises a Python float to the power of an int32 count")
+
+STAGE = Stage(iterations=8, problems=2, truncation=3, horizon_low=4, horizon_high=8)
+RECIPE = dataclasses.replace(
+    preset("quick"),
+    optimizer="learnable_adam",
+    stages=(STAGE,),
+    tasks=("ImageMLP_Digits8_Relu16_bs64",),
+    validate_every=4,
+    validation_steps=5,
+    validation_seeds=1,
+    iterations_per_call=2,
+)
+QUIET = Settings(progress=False, checkpoint_every=2)
+FEATURES = {
+    "es_single of the final loss": ("learnable_adam", {"estimator": "es_single", "objective": "final"}),
+    "buffer of pes": ("learnable_adam", {"resume_buffer": 0.8}),
+    "buffer of es_single": ("learnable_adam", {"estimator": "es_single", "resume_buffer": 0.8}),
+    "averaging and warm-up": ("learnable_adam", {"average": 0.5, "warmup": 3, "horizon": "piecewise"}),
+    "expert": ("adafac_mlp", {"expert": "muon"}),
+}
+
+
+ROWS = [
+    pytest.param(*row, id=name, marks=[pytest.mark.slow] if name == "expert" else [])
+    for name, row in FEATURES.items()
+]
+
+
+@pytest.mark.parametrize(("optimizer", "changes"), ROWS)
+def test_an_interrupted_run_gives_what_an_uninterrupted_one_gives(tmp_path, monkeypatch, optimizer, changes):
+    recipe = dataclasses.replace(RECIPE, optimizer=optimizer).change_stages(changes)
+    whole = meta_train(recipe, tmp_path / "whole", QUIET)
+    for calls in (1, 2):
+        left = iter([False] * calls)
+        monkeypatch.setattr(_Training, "stopped", lambda self, left=left: next(left, True))
+        assert not meta_train(recipe, tmp_path / "cut", QUIET).finished
+    monkeypatch.undo()
+    cut = meta_train(recipe, tmp_path / "cut", QUIET)
+    assert cut.finished
+    assert arrays_fingerprint(cut.theta) == arrays_fingerprint(whole.theta)
+    rows = [read_metrics(tmp_path / run / "metrics.jsonl") for run in ("whole", "cut")]
+    for a, b in zip(*rows, strict=True):
+        assert {**a, "time": 0, "seconds_per_meta_iteration": 0} == {
+            **b,
+            "time": 0,
+            "seconds_per_meta_iteration": 0,
+        }
+        assert np.isfinite([a["gradient_snr"], a["difference_snr"]]).all()
+
+
+def test_the_result_is_the_average(tmp_path):
+    """Without it the same run ends with another theta."""
+    averaged, last = (
+        meta_train(RECIPE.change_stages({"average": share}), tmp_path / f"{share}", QUIET).theta
+        for share in (0.5, 0.0)
+    )
+    assert arrays_fingerprint(averaged) != arrays_fingerprint(last)

@@ -116,7 +116,9 @@ def test_a_traced_horizon_must_be_a_scalar():
 
 
 @pytest.mark.parametrize(
-    "value", ["a", (1.0, {"accuracy": 0.5}), jnp.ones, 1j, 1, True, jnp.int32(2), jnp.ones(2)], ids=str
+    "value",
+    ["a", (1.0, {"accuracy": 0.5}), abs, 1j, 1, True, jnp.int32(2), jnp.ones(2)],
+    ids=lambda value: type(value).__name__,
 )
 def test_the_loss_must_be_a_scalar_number(value: Any):
     with pytest.raises((TypeError, ValueError), match=r"value (is|has shape) .*; expected the scalar loss"):

@@ -25,12 +25,12 @@ PyTree = Any
 STACKED_SIZE = 128
 # From this many elements on, the squares of all inputs of one shape are summed by one loop.
 JOINT_SIZE = 1 << 14
-# Most numbers that are added one after the other: rounding grows with it.
-LONGEST_RUN = 64
-# Fewer numbers in a run cost as much memory traffic for the sums of runs as separate sums cost.
-SHORTEST_RUN = 8
-# The last axis has at least so many runs where it can: devices that share it then add up whole runs.
-FEWEST_RUNS = 8
+# Lengths of the last axis, whose numbers that loop adds one by one. Of a shorter axis there are too many sums
+# left; a longer one rounds more (by 1e-5 of the sum at 4,096 numbers).
+SHORTEST_RUN, LONGEST_RUN = 8, 1 << 14
+# Where devices may share the last axis, it is split into at least so many runs of at most 64: each then
+# adds up whole runs. On one device that takes a quarter to twice as long as the whole axis at once.
+FEWEST_RUNS, LONGEST_SHARED_RUN = 8, 64
 
 
 def two_passes(
@@ -76,12 +76,22 @@ def inverse_rms(features: Sequence[Array], epsilon: float = 1e-5) -> Array:
 
 def _square_sums(xs: Sequence[Array]) -> list[Array]:
     """Sums of squares of arrays of one shape: one array of them all, or (1,) each."""
-    x, longest = xs[0], min(LONGEST_RUN, xs[0].shape[-1] // FEWEST_RUNS if xs[0].ndim else 0)
-    run = max((k for k in range(SHORTEST_RUN, longest + 1) if x.shape[-1] % k == 0), default=0)
+    x = xs[0]
+    run = _run_length(x.shape[-1]) if x.ndim >= 2 else 0
     # On a mesh with explicit axes a sharded axis cannot be split without a statement where it lies.
     if x.size < JOINT_SIZE or len(xs) == 1 or not run or parameters.is_explicit(x):
         return [jnp.sum(jnp.square(x))[None] for x in xs]
+    if run == x.shape[-1]:
+        return [_joint_square_sums(tuple(xs))]
     return [_joint_square_sums(tuple(x.reshape(*x.shape[:-1], -1, run) for x in xs))]
+
+
+def _run_length(length: int) -> int:
+    """How many numbers of an axis of that length to add one by one; 0 = it suits no joint sum."""
+    if jax.device_count() == 1:
+        return length if SHORTEST_RUN <= length <= LONGEST_RUN else 0
+    longest = min(LONGEST_SHARED_RUN, length // FEWEST_RUNS)
+    return next((k for k in range(SHORTEST_RUN, longest + 1) if length % k == 0), 0)
 
 
 @jax.custom_jvp

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -20,8 +19,9 @@ from celo._core import names
 from celo._core.checks import check_fields, whole
 from celo.learned import LEARNED
 from celo.learned.base import LearnedOptimizer
+from celo.meta.estimators.summary import metrics_row
 from celo.meta.initial_theta import CONFIG_KEY, check_recipe, initial_theta, stage_name, starting_points
-from celo.meta.program import Measures, MetaState, StageProgram, result_theta
+from celo.meta.program import MetaState, StageProgram, result_theta
 from celo.meta.recipe import Recipe
 from celo.meta.runs.files import number_from_json
 from celo.meta.runs.fingerprint import arrays_fingerprint
@@ -247,7 +247,8 @@ class _Training:
         state, measures = self.program(number).run(state, done - step)
         seconds = (time.perf_counter() - start) / (done - step)
         row = {"stage": number + 1, "seconds_per_meta_iteration": seconds}
-        row |= describe(measures, self.program(number).names)
+        row |= {"gradient_norm": float(np.mean(measures.gradient_norm))}
+        row |= metrics_row(measures.report, self.program(number).names)
         ended = done == self.ends[number]
         if self.due(self.recipe.validate_every, step, done) or (ended and self.recipe.validate_every):
             self.say(number, "validating")
@@ -308,25 +309,3 @@ def dashboard_name(name: str) -> str:
     if name == "validation":
         return "validation/mean"
     return name if name.startswith("validation/") else f"train/{name}"
-
-
-def describe(measures: Measures, families: Sequence[str]) -> dict[str, Any]:
-    """The row of metrics of one compiled call; ``families`` are named in the order of the groups.
-
-    Means over the meta-iterations: ``meta_loss``, ``loss/FAMILY``, ``gradient_norm``, ``gradient_snr``,
-    ``difference_snr``, ``diverged`` (the fraction of problems); and arrays over meta-iterations, families and
-    problems: ``eta``, ``horizon``.
-    """
-    groups, report = measures.report.groups, measures.report
-    loss = np.concatenate([np.mean(group.loss, axis=(0, 2)) for group in groups])
-    eta = [x for group in groups for x in (group.eta_low, group.eta_mean, group.eta_high)]
-    return {
-        "meta_loss": float(np.mean(loss)),
-        "gradient_norm": float(np.mean(measures.gradient_norm)),
-        "gradient_snr": float(np.mean(report.gradient_snr)),
-        "difference_snr": float(np.mean(report.difference_snr)),
-        "diverged": float(np.mean(np.concatenate([np.ravel(group.diverged) for group in groups]))),
-        **{f"loss/{name}": float(value) for name, value in zip(families, loss, strict=True)},
-        "eta": np.concatenate([np.ravel(x) for x in eta]),
-        "horizon": np.concatenate([np.ravel(group.horizon) for group in groups]),
-    }

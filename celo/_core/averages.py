@@ -6,21 +6,16 @@ meta-trained without such a correction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import AxisType
 
 PyTree = Any
 Decay = float | Array
-
-# Up to this many elements (64 KiB) tensors of equal shape are stacked. Each saves half a second of compiling
-# and a kernel per operation; larger ones are few, and copying them in and out takes longer than kernels do.
-LARGEST_STACKED = 1 << 14
 
 EPSILON_SQUARE = 1e-30
 EPSILON_MEAN = 1e-9
@@ -57,23 +52,22 @@ def factored_axes(shape: tuple[int, ...]) -> tuple[int, int] | None:
     return int(order[-2]), int(order[-1])
 
 
-def factored_zeros(shape: tuple[int, ...]) -> tuple[Array, Array]:
+def factored_zeros(zeros: Array) -> tuple[Array, Array]:
     """Empty factored second moment of a tensor.
 
     Args:
-        shape: shape of the tensor.
+        zeros: a tensor of zeros, shaped and sharded like the parameters.
 
     Returns:
-        ``(row, col)``: the tensor's shape without its largest and without its second largest axis. A tensor
-        of rank below 2 keeps the whole moment in ``row``; ``col`` is then a placeholder of shape (1,).
+        ``(row, col)``: the tensor without its largest and without its second largest axis; they lie where its
+        rows and columns lie. A tensor of rank below 2 keeps the whole moment in ``row``; ``col`` is then a
+        placeholder of shape (1,).
     """
-    axes = factored_axes(shape)
+    axes = factored_axes(zeros.shape)
     if axes is None:
-        return jnp.zeros(shape, jnp.float32), jnp.zeros((1,), jnp.float32)
+        return zeros, jnp.zeros((1,), jnp.float32)
     d1, d0 = axes
-    row = tuple(np.delete(shape, d0).tolist())
-    col = tuple(np.delete(shape, d1).tolist())
-    return jnp.zeros(row, jnp.float32), jnp.zeros(col, jnp.float32)
+    return jnp.sum(zeros, axis=d0), jnp.sum(zeros, axis=d1)
 
 
 def factored_average(row: Array, col: Array, g: Array, decay: Decay) -> tuple[Array, Array]:
@@ -186,19 +180,10 @@ def init(params: PyTree, momenta: int = 3, factored: int = 3) -> TensorStatistic
     """
     zeros = zeros_like(params)
     leaves, structure = jax.tree.flatten(zeros)
-    factors = [_factored_zeros_like(x) for x in leaves]
+    factors = [factored_zeros(x) for x in leaves]
     rows = structure.unflatten([row for row, _ in factors])
     cols = structure.unflatten([col for _, col in factors])
     return TensorStatistics((zeros,) * momenta, zeros, (rows,) * factored, (cols,) * factored)
-
-
-def _factored_zeros_like(zeros: Array) -> tuple[Array, Array]:
-    """`factored_zeros` that lie where the rows and columns of a tensor of zeros lie."""
-    axes = factored_axes(zeros.shape)
-    if axes is None:
-        return zeros, factored_zeros(zeros.shape)[1]
-    d1, d0 = axes
-    return jnp.sum(zeros, axis=d0), jnp.sum(zeros, axis=d1)
 
 
 def update(old: TensorStatistics, g: Array, decays: Decays) -> TensorStatistics:
@@ -219,93 +204,3 @@ def update(old: TensorStatistics, g: Array, decays: Decays) -> TensorStatistics:
         for row, col, d in zip(old.rows, old.cols, decays.factored, strict=True)
     ]
     return TensorStatistics(momenta, v, tuple(row for row, _ in factored), tuple(col for _, col in factored))
-
-
-def map_tensors(
-    results: int, function: Callable[..., tuple[Any, ...]], params: PyTree, *trees: PyTree
-) -> tuple[PyTree, ...]:
-    """Applies ``function(p, *leaves) -> tuple`` to every tensor and returns a tuple of trees, one per result.
-
-    Small tensors of equal shape are stacked and share one mapped call: a network has dozens of them, and each
-    would cost the compiler half a second and the device a kernel for every operation. Stacking must not move
-    a tensor between devices: on a mesh with explicit axes tensors of equal sharding are stacked; under
-    ``jax.set_mesh`` of a mesh with automatic axes, where a trace does not show their sharding, none are.
-
-    Args:
-        results: number of values that ``function`` returns.
-        function: takes one leaf of ``params`` and the matching part of each other tree.
-        params: decides the structure; None leaves stay None.
-        trees: pytrees that have the structure of ``params`` as a prefix.
-
-    Returns:
-        ``results`` trees with the structure of ``params``.
-
-    Raises:
-        ValueError: if the structure of a tree differs from that of ``params``.
-    """
-    leaves, structure = jax.tree.flatten(params)
-    columns = [structure.flatten_up_to(tree) for tree in trees]
-    rows = list(zip(leaves, *columns, strict=True))
-    out: dict[int, tuple[Any, ...]] = {}
-    for members in _alike(rows):
-        if len(members) == 1:
-            out[members[0]] = function(*rows[members[0]])
-            continue
-        stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *(rows[i] for i in members))
-        found = jax.vmap(function)(*stacked)
-        out |= {i: jax.tree.map(lambda x, k=k: x[k], found) for k, i in enumerate(members)}
-    return tuple(structure.unflatten([out[i][k] for i in range(len(rows))]) for k in range(results))
-
-
-def _alike(rows: Sequence[tuple[Any, ...]]) -> list[list[int]]:
-    """Indices of small tensors of equal shapes, dtypes and sharding together, all others alone."""
-    hidden = _hides_sharding()
-    found: dict[Any, list[int]] = {}
-    for i, row in enumerate(rows):
-        kinds = tuple(jax.typeof(x) for x in jax.tree.leaves(row))
-        alone = hidden or jnp.size(row[0]) > LARGEST_STACKED
-        found.setdefault(i if alone else (kinds, jax.tree.structure(row)), []).append(i)
-    return list(found.values())
-
-
-def _hides_sharding() -> bool:
-    """Whether the mesh of ``jax.set_mesh`` has automatic axes over several devices."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return any(
-        kind == AxisType.Auto and size > 1
-        for kind, size in zip(mesh.axis_types, mesh.axis_sizes, strict=True)
-    )
-
-
-def map_statistics(
-    function: Callable[..., tuple[Array, TensorStatistics]],
-    params: PyTree,
-    grads: PyTree,
-    statistics: TensorStatistics,
-    *trees: PyTree,
-) -> tuple[PyTree, TensorStatistics]:
-    """Applies an update rule to every tensor.
-
-    Args:
-        function: ``function(p, g, statistics, *leaves) -> (step, new statistics)`` on one tensor.
-        params: decides the structure; None leaves stay None.
-        grads: gradients, structured like ``params``.
-        statistics: averages of all tensors.
-        *trees: more arguments of ``function``, with the structure of ``params`` as a prefix.
-
-    Returns:
-        The steps, structured like ``params``, and the new averages.
-
-    Raises:
-        ValueError: if the structure of a tree differs from that of ``params``.
-    """
-    k, j = len(statistics.momenta), len(statistics.rows)
-    fields = jax.tree.structure(TensorStatistics((0,) * k, 0, (0,) * j, (0,) * j))
-    n = fields.num_leaves
-
-    def rule(p: Array, g: Array, *rest: Any) -> tuple[Any, ...]:
-        step, new = function(p, g, fields.unflatten(rest[:n]), *rest[n:])
-        return step, *fields.flatten_up_to(new)
-
-    steps, *new = map_tensors(1 + n, rule, params, grads, *fields.flatten_up_to(statistics), *trees)
-    return steps, fields.unflatten(new)

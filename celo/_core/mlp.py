@@ -8,6 +8,7 @@ axis.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 
@@ -56,22 +57,16 @@ def linear(w: Array, b: Array, inputs: Sequence[Array]) -> list[Array]:
         One array per output. Inputs of equal shape are summed before anything is broadcast.
     """
     outputs = [b[j] for j in range(w.shape[1])]
-    *narrow, (members, _) = joined = groups(inputs)
-    large = bool(narrow) and inputs[members[0]].size >= JOINT_SIZE
-    for members, stacked in joined:
+    largest = max(x.size for x in inputs)
+    for members, stacked in groups(inputs):
         if stacked is None:
-            partials = []
-            for j in range(w.shape[1]):
-                partial = w[members[0], j] * inputs[members[0]]
-                for i in members[1:]:
-                    partial = partial + w[i, j] * inputs[i]
-                partials.append(partial)
+            products = [[w[i, j] * inputs[i] for i in members] for j in range(w.shape[1])]
+            partials = [functools.reduce(jnp.add, terms) for terms in products]
         else:
             weights = jnp.stack([w[i] for i in members])
             partials = list(jnp.tensordot(weights, stacked, axes=(0, 0), precision="highest"))
-        if (
-            large and members is not joined[-1][0]
-        ):  # else XLA computes the part of a row at each of its elements
+        if inputs[members[0]].size < largest >= JOINT_SIZE:
+            # Without the barrier XLA computes what belongs to a row or column at each of its elements.
             partials = jax.lax.optimization_barrier(partials)
         outputs = [y + partial for y, partial in zip(outputs, partials, strict=True)]
     return outputs

@@ -16,8 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from celo._core import parameters
-
 PyTree = Any
 
 # Up to this many elements the inputs of one shape are stacked and treated by one kernel; above, memory
@@ -28,9 +26,8 @@ JOINT_SIZE = 1 << 14
 # Lengths of the last axis, whose numbers that loop adds one by one. Of a shorter axis there are too many sums
 # left; a longer one rounds more (by 1e-5 of the sum at 4,096 numbers).
 SHORTEST_RUN, LONGEST_RUN = 8, 1 << 14
-# Where devices may share the last axis, it is split into at least so many runs of at most 64: each then
-# adds up whole runs. On one device that takes a quarter to twice as long as the whole axis at once.
-FEWEST_RUNS, LONGEST_SHARED_RUN = 8, 64
+# Several devices may share the last axis. It is then split into runs of at most this many numbers.
+LONGEST_SHARED_RUN = 64
 
 
 def two_passes(
@@ -77,21 +74,24 @@ def inverse_rms(features: Sequence[Array], epsilon: float = 1e-5) -> Array:
 def _square_sums(xs: Sequence[Array]) -> list[Array]:
     """Sums of squares of arrays of one shape: one array of them all, or (1,) each."""
     x = xs[0]
-    run = _run_length(x.shape[-1]) if x.ndim >= 2 else 0
-    # On a mesh with explicit axes a sharded axis cannot be split without a statement where it lies.
-    if x.size < JOINT_SIZE or len(xs) == 1 or not run or parameters.is_explicit(x):
+    run = _run_length(x.shape[-1], jax.device_count()) if x.ndim >= 2 else 0
+    if x.size < JOINT_SIZE or len(xs) == 1 or not run:
         return [jnp.sum(jnp.square(x))[None] for x in xs]
-    if run == x.shape[-1]:
-        return [_joint_square_sums(tuple(xs))]
-    return [_joint_square_sums(tuple(x.reshape(*x.shape[:-1], -1, run) for x in xs))]
+    # Also an axis split into a single run costs twice the time of the axis as it is.
+    whole = run == x.shape[-1]
+    return [_joint_square_sums(tuple(x if whole else x.reshape(*x.shape[:-1], -1, run) for x in xs))]
 
 
-def _run_length(length: int) -> int:
-    """How many numbers of an axis of that length to add one by one; 0 = it suits no joint sum."""
-    if jax.device_count() == 1:
+def _run_length(length: int, devices: int) -> int:
+    """How many numbers of an axis of that length to add one by one; 0 = it suits no joint sum.
+
+    One device takes the whole axis. Of an axis that several may share, a run lies within a share: XLA would
+    gather the axis for a run across a border.
+    """
+    if devices == 1:
         return length if SHORTEST_RUN <= length <= LONGEST_RUN else 0
-    longest = min(LONGEST_SHARED_RUN, length // FEWEST_RUNS)
-    return next((k for k in range(SHORTEST_RUN, longest + 1) if length % k == 0), 0)
+    share = length // math.gcd(length, devices)
+    return next((k for k in range(SHORTEST_RUN, LONGEST_SHARED_RUN + 1) if share % k == 0), 0)
 
 
 @jax.custom_jvp

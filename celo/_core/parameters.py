@@ -171,11 +171,6 @@ def in_auto_mode(function: Callable[..., PyTree], like: PyTree, *arguments: PyTr
     return jax.sharding.auto_axes(function, out_sharding=jax.tree.map(sharding, like))(*arguments)
 
 
-def is_explicit(x: Any) -> bool:
-    """Whether an array, or a tracer, lies on a mesh with explicit axes."""
-    return _explicit_mesh(x) is not None
-
-
 def _explicit_mesh(x: Any) -> Any:
     """The abstract mesh of an array, if its axes are explicit."""
     mesh = jax.typeof(x).sharding.mesh if isinstance(x, jax.Array) else None

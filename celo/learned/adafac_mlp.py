@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo._core import averages, features, hyperparameters, mlp, parameters
+from celo._core import averages, features, hyperparameters, mlp, parameters, tensors
 from celo._core.averages import Decays, PyTree, TensorStatistics
 from celo._core.normalisers import inverse_rms, two_passes
 from celo.learned.base import Learned, Theta, transformation
@@ -115,7 +115,7 @@ def per_parameter(
             outputs = mlp.apply(weights, inputs, scales)
             return step_of(outputs, p, statistics), statistics
 
-        steps, statistics = averages.map_statistics(rule, params, grads, state.statistics)
+        steps, statistics = tensors.map_statistics(rule, params, grads, state.statistics)
         return steps, AdafacMlpState(state.count + 1, statistics)
 
     return transformation(init, step)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo._core import averages, checks, features, mlp
+from celo._core import averages, checks, features, mlp, tensors
 from celo._core.averages import Decays, PyTree, TensorStatistics
 from celo._core.normalisers import inverse_rms, two_passes
 from celo._core.scheduler import (
@@ -121,7 +121,7 @@ class Celo(Learned):
         def step(grads: PyTree, state: CeloState, params: PyTree, loss: Any) -> tuple[PyTree, CeloState]:
             seen = Observation(loss, state.count, state.num_steps, params, state.statistics)
             eta, memory = scheduler.step(theta["scheduler"], state.scheduler, seen)
-            steps, statistics = averages.map_statistics(rule, params, grads, state.statistics)
+            steps, statistics = tensors.map_statistics(rule, params, grads, state.statistics)
             return scheduler.scale(eta, steps), CeloState(
                 state.count + 1, state.num_steps, statistics, memory, eta
             )

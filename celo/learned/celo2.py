@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo._core import averages, checks, features, mlp, parameters, paths
+from celo._core import averages, checks, features, mlp, parameters, paths, tensors
 from celo._core.averages import Decays, PyTree, TensorStatistics
+from celo._core.newton_schulz import orthogonalise
 from celo._core.normalisers import inverse_rms, two_passes
 from celo.baselines import contract
 from celo.learned.base import Learned, Theta, check_theta, transformation
@@ -32,10 +33,6 @@ ADAM_B2 = 0.95
 ADAM_EPSILON = 1e-8
 ADAM_MULTIPLIER = 20.0
 
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-ITERATIONS = 5
-EPSILON_NORM = 1e-8
-
 
 class DirectionState(NamedTuple):
     """State of `scale_by_celo2`: running averages of the gradient."""
@@ -48,38 +45,6 @@ class AdamState(NamedTuple):
 
     m: PyTree
     v: PyTree
-
-
-def orthogonalise(x: Array) -> Array:
-    """Moves all singular values of each matrix towards 1 and keeps its singular vectors.
-
-    ``X <- X / (|X|_F + 1e-8)``, then five times ``X <- a X + (b A + c A A) X`` with ``A = X X^T`` and
-    ``a, b, c = 3.4445, -4.7750, 2.0315``. Singular values end within about 0.7 and 1.2; those below about
-    0.002 of the norm stay smaller.
-
-    Args:
-        x: (..., rows, columns), float32.
-
-    Returns:
-        Matrices of the shape of ``x``.
-
-    Source: Jordan et al. 2024, Muon: Newton-Schulz iterations, matrix products alone.
-    """
-    return parameters.in_auto_mode(_newton_schulz, x, x)
-
-
-def _newton_schulz(x: Array) -> Array:
-    a, b, c = NEWTON_SCHULZ
-    square = jnp.sum(jnp.square(x), axis=(-2, -1), keepdims=True)
-    norm = jnp.where(square == 0.0, 0.0, jnp.sqrt(jnp.where(square == 0.0, 1.0, square)))
-    x = x / (norm + EPSILON_NORM)
-    wide = x.shape[-2] <= x.shape[-1]  # the products are cheaper on the shorter side
-    x = x if wide else x.mT
-    for _ in range(ITERATIONS):
-        gram = jnp.matmul(x, x.mT, precision=jax.lax.Precision.HIGHEST)
-        polynomial = b * gram + c * jnp.matmul(gram, gram, precision=jax.lax.Precision.HIGHEST)
-        x = a * x + jnp.matmul(polynomial, x, precision=jax.lax.Precision.HIGHEST)
-    return x if wide else x.mT
 
 
 def _inverse_rms(x: Array) -> Array:
@@ -140,7 +105,7 @@ def scale_by_celo2(theta: Theta, orthogonal: bool) -> optax.GradientTransformati
         grads: PyTree, state: DirectionState, params: PyTree, loss: None
     ) -> tuple[PyTree, DirectionState]:
         del loss
-        steps, statistics = averages.map_statistics(rule, params, grads, state.statistics)
+        steps, statistics = tensors.map_statistics(rule, params, grads, state.statistics)
         return steps, DirectionState(statistics)
 
     return transformation(init, step)
@@ -161,7 +126,7 @@ def scale_by_uncorrected_adam() -> optax.GradientTransformationExtraArgs:
 
     def step(grads: PyTree, state: AdamState, params: PyTree, loss: None) -> tuple[PyTree, AdamState]:
         del loss
-        steps, m, v = averages.map_tensors(3, rule, params, grads, state.m, state.v)
+        steps, m, v = tensors.map_tensors(3, rule, params, grads, state.m, state.v)
         return steps, AdamState(m, v)
 
     return transformation(init, step)

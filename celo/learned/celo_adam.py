@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo._core import averages
+from celo._core import averages, tensors
 from celo._core.averages import PyTree
 from celo._core.scheduler import Observation, SchedulerState, SharedScheduler
 from celo.learned.base import Learned, Theta, transformation
@@ -89,7 +89,7 @@ class CeloAdam(Learned):
             def rule(p: Array, g: Array, m: Array, v: Array) -> tuple[Array, ...]:
                 return adam_step(p, g, m, v, correction)
 
-            steps, m, v = averages.map_tensors(3, rule, params, grads, state.m, state.v)
+            steps, m, v = tensors.map_tensors(3, rule, params, grads, state.m, state.v)
             steps = jax.tree.map(lambda s: STEP_MULTIPLIER * eta * s, steps)
             return steps, CeloAdamState(state.count + 1, state.num_steps, m, v, gradients, memory, eta)
 

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from celo._core import averages, features, mlp, parameters
+from celo._core import averages, features, mlp, parameters, tensors
 from celo._core.averages import PyTree
 from celo._core.normalisers import inverse_rms
 from celo.learned.base import Learned, Theta, transformation
@@ -67,7 +67,7 @@ class MlpLopt(Learned):
                 direction, magnitude = mlp.apply_wide(conditioned, inputs, inverse_rms(inputs))
                 return STEP_MULTIPLIER * direction * jnp.exp(MAGNITUDE_MULTIPLIER * magnitude), *momenta
 
-            steps, *momenta = averages.map_tensors(1 + len(DECAYS), rule, params, grads, *state.momenta)
+            steps, *momenta = tensors.map_tensors(1 + len(DECAYS), rule, params, grads, *state.momenta)
             return steps, MlpLoptState(state.count + 1, tuple(momenta))
 
         return transformation(init, step)

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from celo._core import averages, hyperparameters, lstm, parameters
+from celo._core import averages, hyperparameters, lstm, parameters, tensors
 from celo._core.averages import PyTree
 from celo._core.features import log_magnitude, variance
 from celo.learned.base import Learned, Theta, transformation
@@ -125,19 +125,19 @@ class NNAdam(Learned):
         start = jnp.stack([theta["hyperparameters"][name] for name in names])
 
         def init(params: PyTree) -> PyTree:
-            zeros, tensors = averages.zeros_like(params), len(jax.tree.leaves(params))
+            zeros, count = averages.zeros_like(params), len(jax.tree.leaves(params))
             return NNAdamState(
                 jnp.zeros((), jnp.int32),
                 zeros,
                 zeros,
-                jnp.tile(start[None, :], (tensors, 1)),
-                lstm.repeat_state(theta["initial"], tensors),
+                jnp.tile(start[None, :], (count, 1)),
+                lstm.repeat_state(theta["initial"], count),
             )
 
         def step(grads: PyTree, state: NNAdamState, params: PyTree, loss: Any) -> tuple[PyTree, NNAdamState]:
             del loss
             controls = jax.tree.structure(params).unflatten(list(state.controls))
-            steps, m, v, seen = averages.map_tensors(
+            steps, m, v, seen = tensors.map_tensors(
                 4, _step_tensor, params, grads, state.m, state.v, controls
             )
             inputs = lstm.stack(jax.tree.leaves(seen), NUM_INPUTS)

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from celo._core import averages, features, losses, lstm, mlp, parameters
+from celo._core import averages, features, losses, lstm, mlp, parameters, tensors
 from celo._core.averages import PyTree
 from celo._core.features import log_magnitude
 from celo._core.losses import LossSpread
@@ -219,13 +219,13 @@ def _step(
         return (*m, *v, tensor_features(p, g, m, v, normal))
 
     old = (*state.momenta, *state.second_moments)
-    *moments, seen = averages.map_tensors(2 * k + 1, observe, params, grads, *old)
+    *moments, seen = tensors.map_tensors(2 * k + 1, observe, params, grads, *old)
     rows = lstm.stack(jax.tree.leaves(seen), NUM_TENSOR_FEATURES)
     shared = jnp.tile(state.from_lstm[None, :], (rows.shape[0], 1))
     memory = lstm.step(theta["lstm"], jnp.concatenate([shared, state.from_mlp, rows], axis=1), state.lstm)
     to_mlp = structure.unflatten(list(lstm.dense(theta["to_mlp"], memory.hidden)))
     across = jnp.mean(lstm.dense(theta["to_lstm"], memory.hidden), axis=0) if len(rows) else state.from_lstm
-    steps, messages = averages.map_tensors(
+    steps, messages = tensors.map_tensors(
         2, _mlp_rule(theta["mlp"], state.count, len(rows)), params, grads, to_mlp, *moments
     )
     from_mlp = lstm.stack(jax.tree.leaves(messages), FROM_MLP)

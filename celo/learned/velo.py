@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo._core import averages, checks, lstm, mlp
+from celo._core import averages, checks, lstm, mlp, tensors
 from celo._core.averages import PyTree, TensorStatistics
 from celo._core.scheduler import Observation, SchedulerState, TensorScheduler
 from celo.learned import celo as celo_rule
@@ -79,7 +79,7 @@ class Velo(Learned):
             eta = lstm.dense(theta["scheduler"]["step_size"], hidden)[:, 0]
             rules = mlp.mix(theta["bank"], lstm.dense(theta["controls"], hidden), self.ff_mult)
             trees = map(jax.tree.structure(params).unflatten, (rules, list(eta)))
-            steps, statistics = averages.map_statistics(_step_tensor, params, grads, state.statistics, *trees)
+            steps, statistics = tensors.map_statistics(_step_tensor, params, grads, state.statistics, *trees)
             return steps, VeloState(state.count + 1, state.num_steps, statistics, memory, eta)
 
         return transformation(init, step, self.reads_loss)

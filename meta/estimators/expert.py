@@ -1,4 +1,4 @@
-"""An expert that meta-training imitates at first, and takes leave of step by step (ELO, arXiv 2607.06772).
+"""An expert that meta-training imitates less and less (ELO, arXiv 2607.06772).
 
 The expert makes its own update from the running averages that the learned optimizer keeps. The step applied
 is ``w u_expert + (1 - w) u``, so trainings go well before theta does, and the meta-loss of a step is
@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from celo._core.newton_schulz import orthogonalise
 from celo.learned import celo, celo2
 from celo.learned.base import LearnedOptimizer, theta_shapes
 from celo.meta.estimators.problem import Steps
@@ -76,7 +77,7 @@ class Expert:
         def of_tensor(m: Array, v: Array) -> Array:
             if self.kind == "muon" and m.ndim == 2:
                 rows, columns = m.shape
-                return -rate * max(1.0, columns / rows) ** 0.5 * celo2.orthogonalise(m)
+                return -rate * max(1.0, columns / rows) ** 0.5 * orthogonalise(m)
             return -rate * ADAM_FACTOR * (m / m_scale) / (jnp.sqrt(v / v_scale) + EPSILON)
 
         return jax.tree.map(of_tensor, statistics.momenta[0], statistics.v)
@@ -96,7 +97,8 @@ class Expert:
         problems and steps of its family, and multiplied by 0.01.
         """
         mask = steps.mask.astype(jnp.float32)
-        found = [steps.loss, *(steps.imitation[..., i] for i in (0, 1))]  # type: ignore[index]
+        assert steps.imitation is not None  # every step is mixed with the expert's
+        found = [steps.loss, *(steps.imitation[..., i] for i in (0, 1))]
         loss, direction, magnitude = (SCALE * _by_rms(x[..., 0] - x[..., 1], mask, axis) for x in found)
         left = self.weight(iteration)
         a, b = (low + (high - low) * left for high, low in (DIRECTION, MAGNITUDE))

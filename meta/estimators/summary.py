@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from celo.meta.estimators.problem import Steps
@@ -123,3 +124,24 @@ def difference_snr(deltas: Sequence[Array], masks: Sequence[Array], axis: str | 
     weight = jnp.maximum(weight, 1.0)
     std = jnp.sqrt(jnp.maximum(square / weight - jnp.square(mean / weight), 0.0))
     return jnp.mean(jnp.where(std > 0, size / weight / jnp.where(std > 0, std, 1.0), 0.0))
+
+
+def metrics_row(report: Report, families: Sequence[str]) -> dict[str, Any]:
+    """The row of metrics of one compiled call, from the reports of its meta-iterations, stacked.
+
+    Means over the meta-iterations: ``meta_loss``, ``loss/FAMILY``, ``gradient_snr``, ``difference_snr``,
+    ``diverged`` (the fraction of problems); and arrays over meta-iterations, families and problems: ``eta``,
+    ``horizon``. ``families`` are named in the order of the groups.
+    """
+    groups = report.groups
+    loss = np.concatenate([np.mean(group.loss, axis=(0, 2)) for group in groups])
+    eta = [x for group in groups for x in (group.eta_low, group.eta_mean, group.eta_high)]
+    return {
+        "meta_loss": float(np.mean(loss)),
+        "gradient_snr": float(np.mean(report.gradient_snr)),
+        "difference_snr": float(np.mean(report.difference_snr)),
+        "diverged": float(np.mean(np.concatenate([np.ravel(group.diverged) for group in groups]))),
+        **{f"loss/{name}": float(value) for name, value in zip(families, loss, strict=True)},
+        "eta": np.concatenate([np.ravel(x) for x in eta]),
+        "horizon": np.concatenate([np.ravel(group.horizon) for group in groups]),
+    }

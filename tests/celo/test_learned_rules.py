@@ -10,8 +10,7 @@ import pytest
 from jax import Array
 
 from celo import hand_designed, learned_optimizer
-from celo._core import mlp, scheduler
-from celo.learned import celo2
+from celo._core import mlp, newton_schulz, scheduler
 from tests.celo.contract import quick_jit
 
 Tree = Any
@@ -200,11 +199,11 @@ def test_wide_and_narrow_mlps_agree(shape: tuple[int, ...]):
 def test_orthogonalised_matrices_keep_their_singular_vectors(shape: tuple[int, ...]):
     x = normal(0, *shape)
     u, s, vt = np.linalg.svd(np.asarray(x), full_matrices=False)
-    found = np.einsum("...ji,...jk,...lk->...il", u, np.asarray(celo2.orthogonalise(x)), vt)
+    found = np.einsum("...ji,...jk,...lk->...il", u, np.asarray(newton_schulz.orthogonalise(x)), vt)
     singular = np.diagonal(found, axis1=-2, axis2=-1)
     off = found - singular[..., None] * np.eye(s.shape[-1])
     np.testing.assert_allclose(off, 0.0, atol=1e-4)
     large = s > 0.02 * np.linalg.norm(s, axis=-1, keepdims=True)
     assert np.all((singular[large] > 0.65) & (singular[large] < 1.25))
     assert np.sum(large) >= large.size - 2
-    np.testing.assert_array_equal(celo2.orthogonalise(jnp.zeros((3, 2))), 0.0)
+    np.testing.assert_array_equal(newton_schulz.orthogonalise(jnp.zeros((3, 2))), 0.0)

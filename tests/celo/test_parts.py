@@ -41,7 +41,8 @@ def average_all(grads: dict[str, Array]) -> dict[str, dict[str, Any]]:
         return new, outputs
 
     zeros = {
-        n: ([jnp.zeros(s)] * 3, jnp.zeros(s), [averages.factored_zeros(s)] * 3) for n, s in SHAPES.items()
+        n: ([jnp.zeros(s)] * 3, jnp.zeros(s), [averages.factored_zeros(jnp.zeros(s))] * 3)
+        for n, s in SHAPES.items()
     }
     return jax.lax.scan(body, zeros, grads)[1]
 
@@ -73,7 +74,7 @@ def test_factored_axes(shape: tuple[int, ...], axes: tuple[int, int] | None):
 def test_factors_of_a_product_give_back_the_gradient_sign():
     """Where g^2 is an outer product the factors lose nothing: at decay 0, y is the sign of g."""
     g = jnp.outer(jnp.array([-1.0, 2.0, 0.5]), jnp.array([3.0, 0.25, -1.0, 5.0]))
-    row, col = averages.factored_average(*averages.factored_zeros(g.shape), g, 0.0)
+    row, col = averages.factored_average(*averages.factored_zeros(jnp.zeros_like(g)), g, 0.0)
     rf, cf = averages.preconditioners(row, col, g.shape)
     np.testing.assert_allclose(g * rf * cf, np.sign(g), rtol=1e-5)
 

@@ -11,7 +11,7 @@ from jax import Array
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from celo import learned_optimizer
-from celo._core import averages, normalisers
+from celo._core import normalisers, tensors
 from tests.celo.contract import LearnedRow, Tree, over_rows, quick_jit, ramp, step
 
 SHAPES = [(128, 129), (4096, 3), (20000,), (3, 3, 64, 64), (128, 256)]
@@ -33,12 +33,37 @@ def test_large_arrays_have_the_normalisers_of_the_plain_form(shape: tuple[int, .
     np.testing.assert_allclose(jax.jit(normalisers.inverse_rms)(xs), exact, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("shape", "joint"), [((128, 256), True), ((128, 129), False), ((4096, 3), False)])
-def test_one_reduction_serves_all_arrays_whose_last_axis_splits_into_runs(
-    shape: tuple[int, ...], joint: bool
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize(
+    ("shape", "joint"), [((128, 256), True), ((128, 129), True), ((4096, 3), False), ((20000,), False)]
+)
+def test_one_reduction_serves_large_arrays_unless_the_last_axis_is_short(
+    shape: tuple[int, ...], joint: bool, devices: int, monkeypatch: pytest.MonkeyPatch
 ):
-    sums = normalisers._square_sums(arrays(shape))
+    monkeypatch.setattr(jax, "device_count", lambda: devices)
+    xs = arrays(shape)
+    sums = normalisers._square_sums(xs)
     assert [x.shape for x in sums] == ([(3,)] if joint else [(1,)] * 3)
+    exact = [np.sum(np.square(np.asarray(x, np.float64))) for x in xs]
+    np.testing.assert_allclose(jnp.concatenate(sums), exact, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("length", "devices", "run"),
+    [
+        (1024, 1, 1024),
+        (7, 1, 0),
+        (1 << 15, 1, 0),
+        (1024, 8, 8),
+        (72, 8, 9),
+        (72, 2, 9),
+        (129, 2, 43),
+        (16, 8, 0),
+    ],
+)
+def test_a_run_lies_within_the_share_of_a_device(length: int, devices: int, run: int):
+    """One device takes the whole axis, of 8 to 16,384 numbers; several take runs of 8 to 64."""
+    assert normalisers._run_length(length, devices) == run
 
 
 def test_joint_sums_of_integers_are_exact():
@@ -76,9 +101,9 @@ def test_two_passes_give_the_features_and_their_normalisers():
 
 
 def test_stacked_tensors_are_alike_and_small():
-    small, other, large = jnp.ones((4, 3)), jnp.ones((3, 4)), jnp.ones((averages.LARGEST_STACKED + 1,))
+    small, other, large = jnp.ones((4, 3)), jnp.ones((3, 4)), jnp.ones((tensors.LARGEST_STACKED + 1,))
     rows = [(small,), (large,), (other,), (small,), (large,), (small.astype(jnp.bfloat16),)]
-    assert averages._alike(rows) == [[0, 3], [1], [2], [4], [5]]
+    assert tensors._alike(rows) == [[0, 3], [1], [2], [4], [5]]
 
 
 def test_a_mapped_function_sees_each_tensor_once():
@@ -89,7 +114,7 @@ def test_a_mapped_function_sees_each_tensor_once():
         seen.append(p.shape)
         return 2.0 * p, jnp.sum(p)
 
-    doubled, sums = averages.map_tensors(2, function, params)
+    doubled, sums = tensors.map_tensors(2, function, params)
     assert seen == [(2, 2), (3,)]  # the mapped call of two tensors, and the one alone
     np.testing.assert_array_equal(doubled["b"], 4.0)
     assert (float(sums["a"]), float(sums["b"]), sums["none"]) == (4.0, 8.0, None)
@@ -110,7 +135,7 @@ def test_stacked_tensors_take_the_steps_of_tensors_alone(row: LearnedRow, monkey
         return updates, state
 
     stacked = run()
-    monkeypatch.setattr(averages, "LARGEST_STACKED", -1)
+    monkeypatch.setattr(tensors, "LARGEST_STACKED", -1)
     for found, expected in zip(*map(jax.tree.leaves, (stacked, run())), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
 
@@ -126,7 +151,7 @@ def test_on_explicit_axes_tensors_of_equal_sharding_are_stacked(name: str):
     with jax.set_mesh(mesh):
         shapes = {**dict.fromkeys("abc", (4, 4)), "large": (128, 256)}
         params = {n: jax.device_put(jnp.ones(shapes[n]), NamedSharding(mesh, specs[n])) for n in specs}
-        assert averages._alike([(params[n],) for n in specs]) == [[0, 1], [2], [3]]
+        assert tensors._alike([(params[n],) for n in specs]) == [[0, 1], [2], [3]]
         state = jax.eval_shape(optimizer.init, params)
         updates, after = jax.eval_shape(functools.partial(step, optimizer), params, state, params)
     assert {n: u.sharding.spec for n, u in updates.items()} == specs
@@ -138,6 +163,6 @@ def test_on_explicit_axes_tensors_of_equal_sharding_are_stacked(name: str):
 def test_on_automatic_axes_of_several_devices_nothing_is_stacked():
     rows = [(jnp.ones((4, 3)),), (jnp.ones((4, 3)),)]
     with jax.set_mesh(jax.make_mesh((2,), ("shards",), axis_types=(AxisType.Auto,))):
-        assert averages._alike(rows) == [[0], [1]]
+        assert tensors._alike(rows) == [[0], [1]]
     with jax.set_mesh(jax.make_mesh((1,), ("shards",), axis_types=(AxisType.Auto,))):
-        assert averages._alike(rows) == [[0, 1]]
+        assert tensors._alike(rows) == [[0, 1]]

@@ -241,18 +241,23 @@ def test_a_field_may_have_the_ends_of_its_range():
 DIGITS = "ImageMLP_Digits8_Relu32_bs64"
 
 
+def wrong(**values: Any) -> Stage:
+    """A stage with values that its types do not allow."""
+    return Stage(**values)
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Stage("rul"), "Unknown trains 'rul'. Did you mean 'rule'"),  # type: ignore[arg-type]
+        (lambda: wrong(trains="rul"), "Unknown trains 'rul'. Did you mean 'rule'"),
         (lambda: Stage(iterations=0), "iterations is 0; expected a whole number from 1 to 1000000000"),
         (lambda: Stage(iterations=10**30), "iterations is a whole number of 100 bits; expected"),
         (lambda: Stage(learning_rate=0.0), "learning_rate is 0.0; expected a number above 0"),
         (lambda: Stage(weight_decay=-1.0), "weight_decay is -1.0; expected a number of at least 0"),
-        (lambda: Stage(schedule="cosin"), "Unknown schedule 'cosin'. Did you mean 'cosine'?"),  # type: ignore
+        (lambda: wrong(schedule="cosin"), "Unknown schedule 'cosin'. Did you mean 'cosine'?"),
         (lambda: Stage(horizon_low=3000), r"horizon range is \[3000, 2000\]; expected 1 <= low <= high"),
         (lambda: Stage(horizon="curriculum", horizon_low=3000), r"\[3000, 2000\]"),
-        (lambda: Stage(estimator="es_singel"), "Unknown estimator 'es_singel'. Did you mean"),  # type: ignore
+        (lambda: wrong(estimator="es_singel"), "Unknown estimator 'es_singel'. Did you mean"),
         (lambda: Stage(resume_buffer=1.5), r"resume_buffer is 1.5; expected a number in \[0, 1\]"),
         (lambda: Stage(resume_buffer=0.8, estimator="full_es"), "resume_buffer is 0.8 and estimator"),
         (lambda: Stage(expert="adam", objective="final"), "expert is 'adam' and objective 'final'"),

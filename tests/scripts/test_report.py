@@ -33,9 +33,9 @@ def batches(steps=40):
     ]
 
 
-def stored(folder, asked, finished):
+def stored(folder, requests, finished):
     """A folder of results in which batches were requested and some are finished."""
-    requested.declare(folder, requested_by([row for rows in asked for row in rows]))
+    requested.declare(folder, requested_by([row for rows in requests for row in rows]))
     for rows in finished:
         results.write(folder, rows)
     return folder

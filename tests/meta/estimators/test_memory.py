@@ -54,7 +54,8 @@ def test_full_es_of_the_loss_after_the_last_step():
     assert_mean(gradients(estimator, 1, jax.random.key(3)), [slope_of_loss(6, 6)])
 
 
-# The training of six steps ends with the third truncation, before which its age was 4; it goes on from there.
+# The training of six steps ends with the third truncation. Before that its age was 4, where a resumed one
+# starts.
 RESUMED_TRAINING = [true_gradient(4, 5), true_gradient(5, 7), true_gradient(7, 9)]
 
 

@@ -23,11 +23,9 @@ PyTree = Any
 STACKED_SIZE = 128
 # From this many elements on, the squares of all inputs of one shape are summed by one loop.
 JOINT_SIZE = 1 << 14
-# Lengths of the last axis, whose numbers that loop adds one by one. Of a shorter axis there are too many sums
-# left; a longer one rounds more (by 1e-5 of the sum at 4,096 numbers).
-SHORTEST_RUN, LONGEST_RUN = 8, 1 << 14
-# Several devices may share the last axis. It is then split into runs of at most this many numbers.
-LONGEST_SHARED_RUN = 64
+# How many numbers that loop adds one by one. Shorter runs leave too many sums; longer ones are no faster
+# and round more.
+SHORTEST_RUN, LONGEST_RUN = 8, 128
 
 
 def two_passes(
@@ -74,24 +72,20 @@ def inverse_rms(features: Sequence[Array], epsilon: float = 1e-5) -> Array:
 def _square_sums(xs: Sequence[Array]) -> list[Array]:
     """Sums of squares of arrays of one shape: one array of them all, or (1,) each."""
     x = xs[0]
-    run = _run_length(x.shape[-1], jax.device_count()) if x.ndim >= 2 else 0
+    run = _run_length(x.shape[-1], jax.device_count()) if x.ndim else 0
     if x.size < JOINT_SIZE or len(xs) == 1 or not run:
         return [jnp.sum(jnp.square(x))[None] for x in xs]
-    # Also an axis split into a single run costs twice the time of the axis as it is.
-    whole = run == x.shape[-1]
-    return [_joint_square_sums(tuple(x if whole else x.reshape(*x.shape[:-1], -1, run) for x in xs))]
+    return [_joint_square_sums(tuple(x.reshape(*x.shape[:-1], -1, run) for x in xs))]
 
 
 def _run_length(length: int, devices: int) -> int:
-    """How many numbers of an axis of that length to add one by one; 0 = it suits no joint sum.
+    """Into runs of how many numbers to split an axis of that length; 0 = it suits no joint sum.
 
-    One device takes the whole axis. Of an axis that several may share, a run lies within a share: XLA would
-    gather the axis for a run across a border.
+    Devices may share the axis, and XLA would gather it for a run that two of them share: a run divides the
+    part of one device.
     """
-    if devices == 1:
-        return length if SHORTEST_RUN <= length <= LONGEST_RUN else 0
-    share = length // math.gcd(length, devices)
-    return next((k for k in range(SHORTEST_RUN, LONGEST_SHARED_RUN + 1) if share % k == 0), 0)
+    part = length // math.gcd(length, devices)
+    return max((k for k in range(SHORTEST_RUN, LONGEST_RUN + 1) if part % k == 0), default=0)
 
 
 @jax.custom_jvp

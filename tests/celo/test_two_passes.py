@@ -33,14 +33,10 @@ def test_large_arrays_have_the_normalisers_of_the_plain_form(shape: tuple[int, .
     np.testing.assert_allclose(jax.jit(normalisers.inverse_rms)(xs), exact, rtol=1e-5)
 
 
-@pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize(
-    ("shape", "joint"), [((128, 256), True), ((128, 129), True), ((4096, 3), False), ((20000,), False)]
+    ("shape", "joint"), [((128, 256), True), ((128, 129), True), ((20000,), True), ((4096, 3), False)]
 )
-def test_one_reduction_serves_large_arrays_unless_the_last_axis_is_short(
-    shape: tuple[int, ...], joint: bool, devices: int, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(jax, "device_count", lambda: devices)
+def test_one_reduction_serves_large_arrays_unless_the_last_axis_is_short(shape: tuple[int, ...], joint: bool):
     xs = arrays(shape)
     sums = normalisers._square_sums(xs)
     assert [x.shape for x in sums] == ([(3,)] if joint else [(1,)] * 3)
@@ -50,19 +46,9 @@ def test_one_reduction_serves_large_arrays_unless_the_last_axis_is_short(
 
 @pytest.mark.parametrize(
     ("length", "devices", "run"),
-    [
-        (1024, 1, 1024),
-        (7, 1, 0),
-        (1 << 15, 1, 0),
-        (1024, 8, 8),
-        (72, 8, 9),
-        (72, 2, 9),
-        (129, 2, 43),
-        (16, 8, 0),
-    ],
+    [(1024, 1, 128), (7, 1, 0), (131, 1, 0), (1024, 8, 128), (72, 8, 9), (129, 2, 43), (16, 8, 0)],
 )
-def test_a_run_lies_within_the_share_of_a_device(length: int, devices: int, run: int):
-    """One device takes the whole axis, of 8 to 16,384 numbers; several take runs of 8 to 64."""
+def test_a_run_lies_within_the_part_of_a_device(length: int, devices: int, run: int):
     assert normalisers._run_length(length, devices) == run
 
 

@@ -30,7 +30,7 @@ from celo.meta.runs.signals import StopRequest, stop_on_signals
 from celo.meta.runs.trackers import Tracker, make_tracker
 from celo.meta.runs.wandb_tracker import mode_of
 from celo.meta.tasks import make
-from celo.meta.validation import Validation
+from celo.meta.validation import Validation, dashboard_name
 
 PyTree = Any
 THETA_FILE = "theta.safetensors"
@@ -177,7 +177,11 @@ class _Training:
 
     def first_state(self) -> tuple[int, MetaState]:
         """Step and state of the last checkpoint, or of the beginning."""
-        found = self.run.restore_latest(lambda step: self.begin(self.recipe.stage_at(step), self.any_theta()))
+
+        def blank(step: int) -> MetaState:  # its values are replaced by those of the checkpoint
+            return self.begin(self.recipe.stage_at(step), self.optimizer(0).init(self.key))
+
+        found = self.run.restore_latest(blank)
         if found is not None:
             return found.step, found.state
         self.say(0, "compiling")
@@ -222,10 +226,6 @@ class _Training:
         """State before the first meta-iteration of a stage."""
         self.say(number, "compiling")
         return self.program(number).begin(theta)
-
-    def any_theta(self) -> PyTree:
-        """Meta-parameters of the right shapes, for a state whose values are about to be replaced."""
-        return self.optimizer(0).init(self.key)
 
     def say(self, number: int, text: str) -> None:
         """Show what a stage is doing."""
@@ -302,10 +302,3 @@ class _Training:
         path, provenance = self.run.path / file, {"recipe": self.run.config}
         celo.save(path, self.recipe.optimizer, config, theta, provenance=provenance)
         self.tracker.keep(path, "theta")
-
-
-def dashboard_name(name: str) -> str:
-    """Name of a metric on a dashboard: in the section "train" or "validation"."""
-    if name == "validation":
-        return "validation/mean"
-    return name if name.startswith("validation/") else f"train/{name}"

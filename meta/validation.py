@@ -113,3 +113,10 @@ def _program(learned: LearnedOptimizer, num_steps: int) -> Any:
         return tuple(over_tasks(theta, task, key) for task, key in zip(stacks, keys, strict=True))
 
     return jit(values)
+
+
+def dashboard_name(name: str) -> str:
+    """Name of a metric on a dashboard: in the section "train" or "validation"."""
+    if name == "validation":
+        return "validation/mean"
+    return name if name.startswith("validation/") else f"train/{name}"

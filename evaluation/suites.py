@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from celo._core.names import unknown_name
-from celo.meta.tasks import META_TRAINING, TASKS, check_name
+from celo.meta.tasks import META_TRAINING, TASKS, WIDER_META_TRAINING, check_name
 
 QUICK = (
     "ImageMLPAE_Digits8_32x16x32_bs64",
@@ -57,7 +57,7 @@ def suites() -> Mapping[str, tuple[str, ...]]:
     velodrome = tuple(
         name
         for name, entry in TASKS.items()
-        if name not in (*CELO17, *META_TRAINING)
+        if name not in (*CELO17, *META_TRAINING, *WIDER_META_TRAINING)
         and entry.dataset not in _OUR_DATA
         and not name.endswith("_upstream1percent")
     )

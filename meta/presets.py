@@ -1,6 +1,6 @@
-"""Ready recipes: three presets, and what differs by optimizer.
+"""Ready recipes: four presets, and what differs by optimizer.
 
-"quick" and "cpu" are this project's, "paper" is the Celo paper's (arXiv 2501.12670, section 5).
+"quick", "cpu" and "wide" are this project's, "paper" is the Celo paper's (arXiv 2501.12670, section 5).
 """
 
 from __future__ import annotations
@@ -13,13 +13,21 @@ from typing import Any
 from celo._core.names import unknown_name
 from celo.learned import LEARNED
 from celo.meta.recipe import Recipe, Stage
-from celo.meta.tasks import META_TRAINING
+from celo.meta.tasks import META_TRAINING, WIDER_META_TRAINING
 
 # SVHN is not among the local datasets of a small machine; these three are.
 LOCAL_FAMILIES = tuple(name for name in META_TRAINING if "Svhn" not in name)
 
 _QUICK = Stage("rule", iterations=1000, learning_rate=1e-3, schedule="cosine", horizon_high=500, problems=16)
 _CPU = Stage("rule", iterations=5000, learning_rate=1e-3, schedule="cosine")
+_WIDE = Stage("rule", iterations=20_000, schedule="cosine", problems=4, normalize=True, average=0.1)
+# Neither meta-trained on nor in a suite: other depths, data and losses, and a byte-level language model.
+_VALIDATION = (
+    "ImageMLP_Digits8_Relu64x64x64_bs64",
+    "ImageMLP_FashionMnist16_Relu32",
+    "ImageMLPAE_FashionMnist_128x32x128_bs128",
+    "RNNLM_tinyshakespearebytes_Patch32_GRU64_Embed32_bs16",
+)
 
 PRESETS: Mapping[str, Recipe] = MappingProxyType(
     {
@@ -33,6 +41,13 @@ PRESETS: Mapping[str, Recipe] = MappingProxyType(
             tasks=LOCAL_FAMILIES,
             stages=(_CPU, dataclasses.replace(_CPU, trains="scheduler", iterations=2500)),
             validate_every=500,
+        ),
+        "wide": Recipe(
+            tasks=LOCAL_FAMILIES + WIDER_META_TRAINING,
+            stages=(_WIDE, dataclasses.replace(_WIDE, trains="scheduler")),
+            validate_every=1000,
+            validation_tasks=_VALIDATION,
+            validation_seeds=3,
         ),
         "paper": Recipe(),
     }
@@ -75,8 +90,9 @@ def preset(name: str, optimizer: str = "celo") -> Recipe:
     """The recipe of a preset for an optimizer.
 
     Args:
-        name: "quick" (embedded digits, minutes on two cores), "cpu" (three real datasets, hours on two cores)
-            or "paper" (the Celo paper: four datasets, 100,000 meta-iterations in each of two stages).
+        name: "quick" (embedded digits, minutes on two cores), "cpu" (three real datasets, an hour on two
+            cores), "wide" (eight families of those datasets, hours on two cores) or "paper" (the Celo paper:
+            four datasets, 100,000 meta-iterations in each of two stages).
         optimizer: name of the learned optimizer, see `celo.LEARNED`.
 
     Returns:

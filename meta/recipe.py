@@ -51,6 +51,8 @@ class Stage:
         estimator: "pes", "es_single", "truncated_es" or "full_es".
         objective: "mean" (of the losses over a training) or "final" (its last loss; for full_es, the loss
             after the last step).
+        normalize: whether the meta-gradient of each family has norm 1 in the mean over families, so that
+            families whose losses differ in scale count alike.
         problems: inner problems per task family (N).
         truncation: inner steps per meta-iteration (K); full_es unrolls whole trainings instead.
         sigma: standard deviation of the perturbations of theta.
@@ -85,6 +87,7 @@ class Stage:
     average: _Probability = 0.0
     estimator: Literal["pes", "es_single", "truncated_es", "full_es"] = "pes"
     objective: Literal["mean", "final"] = "mean"
+    normalize: bool = False
     problems: Annotated[int, whole(1, 10**5)] = 8
     truncation: _Count = 50
     sigma: _Positive = 0.01
@@ -147,7 +150,7 @@ class Stage:
         expert = None if self.expert == "none" else expert_of(self.expert, learned, self.iterations)
         inner = InnerTraining(learned, self.augmentations(), self.horizons(), expert)
         kind, settings = ESTIMATORS[self.estimator], (self.problems, self.truncation, self.sigma, axis)
-        return kind(inner, *settings, self.objective, self.resume_buffer)
+        return kind(inner, *settings, self.objective, self.resume_buffer, self.normalize)
 
     def averaged_from(self) -> int:
         """Meta-iterations of the stage before those whose theta is averaged."""

@@ -61,7 +61,7 @@ class Ablate:
         plan: print the rows with estimated hours, and do nothing.
     """
 
-    preset: Literal["quick", "cpu", "paper"] = "quick"
+    preset: Literal["quick", "cpu", "wide", "paper"] = "quick"
     rows: tuple[str, ...] = ()
     tables: tuple[Literal["augmentation", "parts", "optimizers"], ...] = ()
     meta_seeds: tuple[int, ...] = (0,)

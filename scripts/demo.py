@@ -36,7 +36,7 @@ class Demo:
         host_devices: devices to make of the CPU where there is no accelerator; 0 = one per core.
     """
 
-    preset: Literal["quick", "cpu", "paper"] = "quick"
+    preset: Literal["quick", "cpu", "wide", "paper"] = "quick"
     run_dir: Path = Path("runs/demo")
     out: Path = Path("report")
     data_dir: Path | None = None

@@ -46,7 +46,7 @@ class MetaTrain:
 
     settings: Annotated[Settings, tyro.conf.arg(name="")]
     devices: Annotated[Devices, tyro.conf.arg(name="")]
-    preset: Literal["quick", "cpu", "paper"] = "quick"
+    preset: Literal["quick", "cpu", "wide", "paper"] = "quick"
     run_dir: str | None = None
 
 

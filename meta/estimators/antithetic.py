@@ -75,6 +75,8 @@ class Antithetic(abc.ABC):
             truncation contributes what the loss gains in it.
         resume: probability that a reset resumes the stored training, see
             `celo.meta.estimators.resume_buffer`; 0 = nothing is stored.
+        normalize: whether the gradient of each family has norm 1 in the mean over families, so that families
+            whose losses differ in scale count alike (VeLO, arXiv 2211.09760, appendix D).
     """
 
     inner: InnerTraining
@@ -84,6 +86,7 @@ class Antithetic(abc.ABC):
     axis: str | None = None
     objective: Objective = "mean"
     resume: float = 0.0
+    normalize: bool = False
 
     def __post_init__(self) -> None:
         for name in ("problems", "length"):
@@ -158,6 +161,8 @@ class Antithetic(abc.ABC):
             workers.append(worker)
             groups.append((weights, vectors))
             records.append((steps, differences))
+        if self.normalize:
+            groups = [(self._normalized(*group), group[1]) for group in groups]
         gradient = self._mean(groups)
         return gradient, EstimatorState(tuple(workers)), self._report(gradient, groups, records)
 
@@ -204,6 +209,16 @@ class Antithetic(abc.ABC):
         number = jnp.arange(families(task))[:, None] * self.problems + first + jnp.arange(local)[None]
         fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(None, 0))
         return fold(key, number + group * _MOST_PROBLEMS)
+
+    def _normalized(self, weights: Terms, vectors: Terms) -> Terms:
+        """The weights of a group, divided by the norm of the gradient that they give their family."""
+        pairs = [(w, v) for w, v in zip(weights, vectors, strict=True) if v is not None]
+        parts = [jnp.einsum("fp,fps->fs", w, v, precision="highest") for w, v in pairs]
+        means = sum(parts, start=jnp.zeros((), jnp.float32)) / self.problems
+        if self.axis is not None:
+            means = jax.lax.psum(means, self.axis)
+        norm = jnp.linalg.norm(means, axis=1, keepdims=True)
+        return jax.tree.map(lambda w: jnp.where(norm > 0, w / jnp.where(norm > 0, norm, 1.0), 0.0), weights)
 
     def _mean(self, groups: Sequence[tuple[Terms, Terms]]) -> Array:
         """Mean over all problems of all groups and shards of the weighted vectors; NaN becomes 0."""

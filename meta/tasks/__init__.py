@@ -8,12 +8,20 @@ from celo.meta.tasks.image_mlp import ImageMLP
 from celo.meta.tasks.lopt import LearnedOptimizerTraining, PESTraining
 from celo.meta.tasks.quadratics import Quadratic, QuadraticForm
 from celo.meta.tasks.recurrent_lm import RecurrentLM
-from celo.meta.tasks.registry import META_TRAINING, TASKS, check_name, make, parameter_shapes
+from celo.meta.tasks.registry import (
+    META_TRAINING,
+    TASKS,
+    WIDER_META_TRAINING,
+    check_name,
+    make,
+    parameter_shapes,
+)
 from celo.meta.tasks.transformer_lm import TransformerLM
 
 __all__ = [
     "META_TRAINING",
     "TASKS",
+    "WIDER_META_TRAINING",
     "ESWrapped",
     "ImageAutoencoder",
     "ImageClassifier",

@@ -11,7 +11,7 @@ from celo.meta.data.images import ImageData
 from celo.meta.tasks import networks
 from celo.meta.tasks.base import Batch, Label, Loss, pytree, static
 from celo.meta.tasks.entry import Entry
-from celo.meta.tasks.image_classifier import classifier
+from celo.meta.tasks.image_classifier import ImageClassifier, classifier
 from celo.meta.tasks.image_data import DeviceImages, ImageBatches, ImageEntry
 from celo.meta.tasks.layers import (
     ACTIVATIONS,
@@ -135,6 +135,11 @@ def _variant(*hidden: int, mse: bool = False, **network: Any) -> ImageEntry:
     return classifier("image_mlp", "cifar10", None, Perceptron(hidden, **network), **config)
 
 
+def _layer_norm(dataset: str, size: int, channels: int, *hidden: int) -> ImageEntry:
+    config = {"network": Perceptron(hidden, norm="layer_norm"), "batch_size": 64}
+    return ImageEntry("image_mlp", dataset, ImageClassifier.of, config, size, channels)
+
+
 # The four families of the Celo paper, section 4.
 META_TRAINING = (
     "ImageMLP_Mnist8_Relu32_bs64",
@@ -148,6 +153,9 @@ _OURS = {
     "ImageMLP_FashionMnist8_Relu32_bs64": _mlp("fashion_mnist", 8, 1, 32, batch_size=64),
     "ImageMLP_SvhnBW8_Relu32_bs64": _mlp("svhn", 8, 1, 32, batch_size=64),
     "ImageMLP_Cifar10BW8_Relu32_bs64": _mlp("cifar10", 8, 1, 32, batch_size=64),
+    "ImageMLP_Mnist8_Relu32x32x32_bs64": _mlp("mnist", 8, 1, 32, 32, 32, batch_size=64),
+    "ImageMLP_Cifar10BW8_Tanh32x32_bs64": _mlp("cifar10", 8, 1, 32, 32, activation="tanh", batch_size=64),
+    "ImageMLP_FashionMnist8_LayerNorm_Relu32x32_bs64": _layer_norm("fashion_mnist", 8, 1, 32, 32),
     "ImageMLP_Digits8_Relu32_bs64": _mlp("digits", 8, 1, 32, batch_size=64),
     "ImageMLP_Digits8_Tanh32_bs64": _mlp("digits", 8, 1, 32, activation="tanh", batch_size=64),
     "ImageMLP_Digits8_Relu16_bs64": _mlp("digits", 8, 1, 16, batch_size=64),

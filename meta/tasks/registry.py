@@ -35,9 +35,28 @@ from celo.meta.tasks.text_data import TextEntry
 from celo.meta.tasks.transformer_lm import BYTE_TRANSFORMER_LM_TASKS, TRANSFORMER_LM_TASKS
 from celo.meta.tasks.vit import VIT_TASKS
 
-__all__ = ["META_TRAINING", "SUFFIX", "TASKS", "Entry", "check_name", "find", "make", "parameter_shapes"]
+__all__ = [
+    "META_TRAINING",
+    "SUFFIX",
+    "TASKS",
+    "WIDER_META_TRAINING",
+    "Entry",
+    "check_name",
+    "find",
+    "make",
+    "parameter_shapes",
+]
 
 SUFFIX = "_upstream1percent"
+
+# Small tasks of kinds that the four families of the Celo paper lack.
+WIDER_META_TRAINING = (
+    "ImageMLP_Mnist8_Relu32x32x32_bs64",
+    "ImageMLP_Cifar10BW8_Tanh32x32_bs64",
+    "ImageMLP_FashionMnist8_LayerNorm_Relu32x32_bs64",
+    "ImageMLPAE_Mnist8_32x8x32_bs64",
+    "ImageMLPAE_Cifar10BW8_32x8x32_bs64",
+)
 
 _TABLES = (
     IMAGE_MLP_TASKS,

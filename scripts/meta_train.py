@@ -1,9 +1,10 @@
 """Meta-train a learned optimizer.
 
 `celo meta-train --preset quick --run-dir runs/mine` starts a run; the same command resumes it. Presets: quick
-(embedded digits, minutes), cpu (real datasets, about an hour on two cores), paper (the Celo paper's). Every
-field of the preset can be overridden: `--stage1.iterations 2000 --tasks NAME NAME`. `--stages N` runs N
-stages, `--stage1.FIELD` to `--stageN.FIELD`; those beyond the preset's repeat its last one.
+(embedded digits, minutes), cpu (real datasets, about an hour on two cores), wide (eight families of those,
+hours), paper (the Celo paper's). Every field of the preset can be overridden: `--stage1.iterations 2000
+--tasks NAME NAME`. `--stages N` runs N stages, `--stage1.FIELD` to `--stageN.FIELD`; those beyond the
+preset's repeat its last one.
 """
 
 from __future__ import annotations

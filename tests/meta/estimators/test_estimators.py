@@ -161,6 +161,16 @@ def test_gradient_is_the_mean_over_families_of_all_groups():
     np.testing.assert_allclose(gradient, np.mean(losses), rtol=1e-6)
 
 
+def test_normalized_gradients_of_families_count_alike():
+    """Losses of families differ a thousandfold; each has a gradient along ones, so of norm 1 all are equal."""
+    pair = [Quadratic.of([c, c]) for c in (1.0, 1000.0)]
+    groups = (stack_tasks(pair), stack_tasks([Quadratic.of([9.0] * 3)]))
+    everything = partition.split(THETA, jax.tree.map(lambda _: True, THETA))
+    probe = Probe(inner(FAR), problems=3, length=1, normalize=True)
+    gradient, _, _ = first_estimate(probe, everything, groups)
+    np.testing.assert_allclose(gradient, np.full(2, 2**-0.5), rtol=1e-6)
+
+
 class Broken(Probe):
     """One entry of every gradient is not a number, the others are 1."""
 

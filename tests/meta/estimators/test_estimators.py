@@ -162,7 +162,7 @@ def test_gradient_is_the_mean_over_families_of_all_groups():
 
 
 def test_normalized_gradients_of_families_count_alike():
-    """Losses of families differ a thousandfold; each has a gradient along ones, so of norm 1 all are equal."""
+    """Losses of families differ a thousandfold, but each gradient is along ones: of norm 1 all are equal."""
     pair = [Quadratic.of([c, c]) for c in (1.0, 1000.0)]
     groups = (stack_tasks(pair), stack_tasks([Quadratic.of([9.0] * 3)]))
     everything = partition.split(THETA, jax.tree.map(lambda _: True, THETA))

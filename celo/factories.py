@@ -9,6 +9,7 @@ import optax
 from jax import Array
 
 from celo._core import trees
+from celo._core.rounding import rounded_state
 from celo.checkpoint import load, packaged
 from celo.learned import learned_optimizer
 
@@ -17,9 +18,16 @@ Optimizer = optax.GradientTransformationExtraArgs
 
 
 def _build(
-    name: str, num_steps: Steps, theta: Any, config: dict[str, Any], options: dict[str, Any] | None = None
+    name: str,
+    num_steps: Steps,
+    theta: Any,
+    config: dict[str, Any],
+    options: dict[str, Any] | None = None,
+    state_dtype: str = "float32",
 ) -> Optimizer:
     """The optimizer of that name; see `celo` for the arguments. Fields that are None are not set."""
+    if state_dtype not in ("float32", "bfloat16"):
+        raise ValueError(f"state_dtype is {state_dtype!r}; expected 'float32' or 'bfloat16'")
     config = {field: value for field, value in config.items() if value is not None}
     if theta is None:
         if name not in packaged():
@@ -35,7 +43,7 @@ def _build(
     build: Any = learned.optimizer
     optimizer = build(theta, num_steps, **(options or {}))
     trees.check_finite(trees.known(theta), "theta")
-    return optimizer
+    return optimizer if state_dtype == "float32" else rounded_state(optimizer, state_dtype)
 
 
 def celo(
@@ -45,6 +53,7 @@ def celo(
     stage: int | None = None,
     form: str | None = None,
     tensor_features: bool | None = None,
+    state_dtype: str = "float32",
 ) -> Optimizer:
     """Celo (arXiv 2501.12670), ready to train with.
 
@@ -59,6 +68,8 @@ def celo(
             default of the configuration.
         form: how the scheduler's output becomes a step size: "exp", "linear" or "linear_clip".
         tensor_features: whether the scheduler sees features of each tensor.
+        state_dtype: "bfloat16" stores the running averages in half the memory, rounded at random
+            (`celo.wrappers.rounded_state`); `celo.step_size` then reads the step size.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters and the scalar loss:
@@ -76,20 +87,21 @@ def celo(
         >>> optimizer = optax.chain(optax.clip_by_global_norm(1.0), celo(1000, theta))
     """
     config = {"stage": stage, "form": form, "tensor_features": tensor_features}
-    return _build("celo", num_steps, theta, config)
+    return _build("celo", num_steps, theta, config, state_dtype=state_dtype)
 
 
-def celo_adam(num_steps: Steps, theta: Any = None) -> Optimizer:
+def celo_adam(num_steps: Steps, theta: Any = None, *, state_dtype: str = "float32") -> Optimizer:
     """Celo-Adam (arXiv 2501.12670): Adam whose learning rate Celo's scheduler sets at every step.
 
     Args:
         num_steps: number of steps of the training ahead, as for `celo.celo`.
         theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
+        state_dtype: "float32" or "bfloat16", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters and the loss as ``value=``.
     """
-    return _build("celo_adam", num_steps, theta, {})
+    return _build("celo_adam", num_steps, theta, {}, state_dtype=state_dtype)
 
 
 def velo(
@@ -99,6 +111,7 @@ def velo(
     hidden: int | None = None,
     bank: int | None = None,
     ff_mult: float | None = None,
+    state_dtype: str = "float32",
 ) -> Optimizer:
     """VeLO (arXiv 2211.09760): an LSTM per tensor sets its step size and mixes its MLP from a bank.
 
@@ -108,64 +121,72 @@ def velo(
         hidden: size of the LSTM. None: as in the file, else the default.
         bank: number of MLPs mixed. None: as in the file, else the default.
         ff_mult: factor of the mixed weights; 100 for the published VeLO. None: as in the file, else 1.
+        state_dtype: "float32" or "bfloat16", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters and the loss as ``value=``.
     """
-    return _build("velo", num_steps, theta, {"hidden": hidden, "bank": bank, "ff_mult": ff_mult})
+    config = {"hidden": hidden, "bank": bank, "ff_mult": ff_mult}
+    return _build("velo", num_steps, theta, config, state_dtype=state_dtype)
 
 
-def velo_s(num_steps: Steps, theta: Any = None, *, ff_mult: float | None = None) -> Optimizer:
+def velo_s(
+    num_steps: Steps, theta: Any = None, *, ff_mult: float | None = None, state_dtype: str = "float32"
+) -> Optimizer:
     """VeLO-S: VeLO with a hidden size of 64 and a bank of 32.
 
     Args:
         num_steps: number of steps of the training ahead, as for `celo.celo`.
         theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
         ff_mult: factor of the mixed weights. None: as in the file, else the default.
+        state_dtype: "float32" or "bfloat16", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters and the loss as ``value=``.
     """
-    return _build("velo_s", num_steps, theta, {"ff_mult": ff_mult})
+    return _build("velo_s", num_steps, theta, {"ff_mult": ff_mult}, state_dtype=state_dtype)
 
 
-def adafac_mlp(num_steps: Steps, theta: Any = None) -> Optimizer:
+def adafac_mlp(num_steps: Steps, theta: Any = None, *, state_dtype: str = "float32") -> Optimizer:
     """The small MLP with Adafactor features (arXiv 2203.11860), without a scheduler.
 
     Args:
         num_steps: number of steps of the training ahead, as for `celo.celo`.
         theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
+        state_dtype: "float32" or "bfloat16", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters, and ignores ``value=``.
     """
-    return _build("adafac_mlp", num_steps, theta, {})
+    return _build("adafac_mlp", num_steps, theta, {}, state_dtype=state_dtype)
 
 
-def mlp_lopt(num_steps: Steps, theta: Any = None) -> Optimizer:
+def mlp_lopt(num_steps: Steps, theta: Any = None, *, state_dtype: str = "float32") -> Optimizer:
     """The MLP over momenta of Metz et al. 2019 (arXiv 1810.10180).
 
     Args:
         num_steps: number of steps of the training ahead, as for `celo.celo`.
         theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
+        state_dtype: "float32" or "bfloat16", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters, and ignores ``value=``.
     """
-    return _build("mlp_lopt", num_steps, theta, {})
+    return _build("mlp_lopt", num_steps, theta, {}, state_dtype=state_dtype)
 
 
-def nn_adam(num_steps: Steps, theta: Any = None) -> Optimizer:
+def nn_adam(num_steps: Steps, theta: Any = None, *, state_dtype: str = "float32") -> Optimizer:
     """NN-Adam (arXiv 2203.11860): an LSTM moves Adam's hyperparameters, tensor by tensor.
 
     Args:
         num_steps: number of steps of the training ahead, as for `celo.celo`.
         theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
+        state_dtype: "float32" or "bfloat16", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters, and ignores ``value=``.
     """
-    return _build("nn_adam", num_steps, theta, {})
+    return _build("nn_adam", num_steps, theta, {}, state_dtype=state_dtype)
 
 
 def rnn_mlp(num_steps: Steps, theta: Any = None) -> Optimizer:
@@ -188,6 +209,7 @@ def star(
     nominal_step: float | None = None,
     weight_decay: float | None = None,
     precondition: bool | None = None,
+    state_dtype: str = "float32",
 ) -> Optimizer:
     """STAR (arXiv 2209.11208): the small MLP beside a nominal step of Adam.
 
@@ -197,16 +219,13 @@ def star(
         nominal_step: size of the nominal step. None, here and below: as in the file, else the default.
         weight_decay: part of every parameter lost in a step, in [0, 1).
         precondition: whether the learned direction is preconditioned.
+        state_dtype: "float32" or "bfloat16", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters, and ignores ``value=``.
     """
-    return _build(
-        "star",
-        num_steps,
-        theta,
-        {"nominal_step": nominal_step, "weight_decay": weight_decay, "precondition": precondition},
-    )
+    config = {"nominal_step": nominal_step, "weight_decay": weight_decay, "precondition": precondition}
+    return _build("star", num_steps, theta, config, state_dtype=state_dtype)
 
 
 def learnable_adam(num_steps: Steps, theta: Any = None) -> Optimizer:
@@ -241,6 +260,7 @@ def celo2_base(
     theta: Any = None,
     *,
     weight_decay: float | Array = 0.0,
+    state_dtype: str = "float32",
 ) -> Optimizer:
     """Celo2-base (arXiv 2602.19142): an MLP gives directions, the learning rate their size.
 
@@ -249,12 +269,13 @@ def celo2_base(
         learning_rate: a number, traced or not, or an optax schedule.
         theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
         weight_decay: decoupled; multiplied by the learning rate.
+        state_dtype: "float32" or "bfloat16", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters, and ignores ``value=``.
     """
     options = {"learning_rate": learning_rate, "weight_decay": weight_decay}
-    return _build("celo2_base", num_steps, theta, {}, options)
+    return _build("celo2_base", num_steps, theta, {}, options, state_dtype)
 
 
 def celo2(
@@ -264,6 +285,7 @@ def celo2(
     *,
     weight_decay: float | Array = 0.0,
     adam_paths: str | None = None,
+    state_dtype: str = "float32",
 ) -> Optimizer:
     """Celo2 (arXiv 2602.19142): Celo2-base, orthogonalised, for hidden matrices; Adam for all else.
 
@@ -274,9 +296,10 @@ def celo2(
         weight_decay: decoupled; multiplied by the learning rate.
         adam_paths: which parameters take Adam, as globs separated by ``|``, such as "wte|*/out"; None: those
             named like an embedding or a head, and vectors. `celo.routing` shows the result.
+        state_dtype: "float32" or "bfloat16", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters, and ignores ``value=``.
     """
     options = {"learning_rate": learning_rate, "weight_decay": weight_decay}
-    return _build("celo2", num_steps, theta, {"adam_paths": adam_paths}, options)
+    return _build("celo2", num_steps, theta, {"adam_paths": adam_paths}, options, state_dtype)

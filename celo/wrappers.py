@@ -1,4 +1,4 @@
-"""Wrappers of learned optimizers that optax lacks: decay through the loss, training past the horizon.
+"""Wrappers that optax lacks: averages in bfloat16, decay through the loss, training past the horizon.
 
 The rest is optax's: `optax.chain(optax.clip_by_global_norm(1.0), optimizer)` clips gradients,
 `optax.MultiSteps(optimizer, 4)` accumulates them (outermost: within `optax.chain` it drops ``value``), and
@@ -17,6 +17,17 @@ from jax import Array
 from jax.core import Tracer
 
 from celo._core import checks, parameters
+from celo._core.rounding import RoundedState, rounded_state
+
+__all__ = [
+    "RoundedState",
+    "full_reset",
+    "increase_steps",
+    "loss_weight_decay",
+    "naive",
+    "reset_steps",
+    "rounded_state",
+]
 
 PyTree = Any
 

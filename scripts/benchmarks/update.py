@@ -52,7 +52,7 @@ class Update:
         picture: file for a picture of times by size, .svg or .png; "" = none.
         tasks: trees: names of tasks, tensor:1e4 to tensor:1e8 (one tensor), transformer:12x768 (layers x
             width); () = the 17 tasks of the Celo paper, 197 to 12.8 million parameters.
-        optimizers: names of optimizers; () = all.
+        optimizers: names of optimizers, with [state_dtype=bfloat16] for averages in bfloat16; () = all.
         calls: rounds of each pair.
         seconds_per_pair: after this time no further round starts, once there were three.
         time_limit: seconds for a pair, compilation included; a pair that exceeds it is recorded as failed.
@@ -75,7 +75,7 @@ class Update:
         for name in self.tasks:
             trees.shapes(name)
         for name in self.optimizers:
-            lookup("optimizer", name, dict.fromkeys(OPTIMIZERS))
+            lookup("optimizer", name.removesuffix(update_cost.ROUNDED), dict.fromkeys(OPTIMIZERS))
         if self.picture and Path(self.picture).suffix not in (".svg", ".png"):
             raise ValueError(f"picture is {self.picture}; expected a name that ends in .svg or .png")
         checks.output_file(self.picture)

@@ -20,6 +20,7 @@ from jax import Array
 from celo import HAND_DESIGNED, hand_designed, learned_optimizer
 from celo.scripts.benchmarks import trees
 from celo.scripts.devices import core_count
+from celo.wrappers import rounded_state
 
 PyTree = Any
 
@@ -28,6 +29,7 @@ NUM_STEPS = 10_000
 # Time of a block of calls: long against the resolution of the clock and the waking of threads.
 BLOCK_SECONDS = 1e-2
 LEAST_ROUNDS = 3
+ROUNDED = "[state_dtype=bfloat16]"
 # Bytes of the longest pass: far beyond caches, so that a longer one takes proportionally more time.
 LONGEST_PASS = 1 << 28
 
@@ -55,7 +57,12 @@ def cost(task: str, optimizer: str, calls: int, seconds: float, gibibytes: float
 
 
 def build(name: str) -> optax.GradientTransformationExtraArgs:
-    """An optimizer with random meta-parameters or a learning rate of 0.001; neither changes its cost."""
+    """An optimizer with random meta-parameters or a learning rate of 0.001; neither changes its cost.
+
+    ``NAME[state_dtype=bfloat16]`` stores its averages in bfloat16.
+    """
+    if name.endswith(ROUNDED):
+        return rounded_state(build(name.removesuffix(ROUNDED)))
     if name in HAND_DESIGNED:
         return hand_designed(name, LEARNING_RATE)
     learned = learned_optimizer(name)

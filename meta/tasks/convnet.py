@@ -57,6 +57,12 @@ def _conv(
 CONV_TASKS: dict[str, Entry] = {
     "Conv_Cifar10_8_16x32": _conv("cifar10", 8, 16, 32),
     "Conv_Cifar10_16_32x64x64": _conv("cifar10", 16, 32, 64, 64),
+    "Conv_Cifar10_16_16x32x32_batchnorm_bs64": _conv(
+        "cifar10", 16, 16, 32, 32, batch_size=64, norm="batch_norm"
+    ),
+    "Conv_Cifar10_16_16x32x32_layernorm_bs64": _conv(
+        "cifar10", 16, 16, 32, 32, batch_size=64, norm="layer_norm"
+    ),
     "Conv_Cifar10_32x64x64": _conv("cifar10", None, 32, 64, 64),
     "Conv_Cifar10_32x64x64_Tanh": _conv("cifar10", None, 32, 64, 64, activation="tanh"),
     "Conv_Cifar10_32x64x64_batchnorm": _conv("cifar10", None, 32, 64, 64, norm="batch_norm"),

@@ -20,9 +20,13 @@ from types import MappingProxyType
 from celo._core.names import lookup
 from celo.meta.data.catalog import TEXT_DATASETS
 from celo.meta.tasks.base import Params, Task
+from celo.meta.tasks.click_through import CLICK_TASKS
 from celo.meta.tasks.convnet import CONV_TASKS
+from celo.meta.tasks.denoising import DENOISING_TASKS
 from celo.meta.tasks.entry import Entry, UserEntry
 from celo.meta.tasks.es_wrapped import ES_WRAPPED_TASKS
+from celo.meta.tasks.fine_tuning import FINE_TUNING_TASKS
+from celo.meta.tasks.graphs import GRAPH_TASKS
 from celo.meta.tasks.image_autoencoder import IMAGE_MLP_AE_TASKS
 from celo.meta.tasks.image_data import ImageEntry
 from celo.meta.tasks.image_mlp import IMAGE_MLP_TASKS, META_TRAINING
@@ -73,6 +77,10 @@ _TABLES = (
     BYTE_RNN_LM_TASKS,
     BYTE_TRANSFORMER_LM_TASKS,
     QUADRATIC_TASKS,
+    CLICK_TASKS,
+    DENOISING_TASKS,
+    GRAPH_TASKS,
+    FINE_TUNING_TASKS,
 )
 _PLAIN = {name: entry for table in _TABLES for name, entry in table.items()}
 

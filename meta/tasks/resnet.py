@@ -1,4 +1,4 @@
-"""Residual networks with norms before the convolutions (He et al. 2016, arXiv 1603.05027), on ImageNet."""
+"""Residual networks with norms before the convolutions (He et al. 2016, arXiv 1603.05027)."""
 
 import jax
 import jax.numpy as jnp
@@ -99,6 +99,9 @@ def _resnet(
 
 
 RESNET_TASKS: dict[str, Entry] = {
+    "Resnet_Cifar10_16_16x32x64x64": classifier(
+        "resnet", "cifar10", 16, ResNet(_ONE_EACH, (16, 32, 64, 64), max_pool=False), 64
+    ),
     "Resnet_MultiRuntime_0": _resnet(16, 64, (8, 16, 16, 16), 3),
     "Resnet_MultiRuntime_1": _resnet(16, 64, (8, 16, 16, 32), 3),
     "Resnet_MultiRuntime_2": _resnet(16, 64, (64, 128, 128, 128), 3),

@@ -172,12 +172,20 @@ TRANSFORMER_LM_TASKS: dict[str, Entry] = dict(
     ]
 )
 
-BYTE_TRANSFORMER_LM_TASKS: dict[str, Entry] = {
-    "TransformerLM_pydocbytes_Patch32_Dim32_Layers2_bs16": TextEntry(
-        "byte_transformer_lm",
-        "pydoc",
-        TransformerLM.of,
-        {"length": 32, "batch_size": 16, "num_layers": 2, "num_heads": 1, "d_model": 32},
-        windows=True,
+
+def _windows(dataset: str, length: int, batch_size: int, heads: int, width: int) -> TextEntry:
+    config = {"length": length, "batch_size": batch_size, "num_heads": heads, "d_model": width}
+    return TextEntry(
+        "byte_transformer_lm", dataset, TransformerLM.of, config | {"num_layers": 2}, windows=True
     )
+
+
+BYTE_TRANSFORMER_LM_TASKS: dict[str, Entry] = {
+    "TransformerLM_pydocbytes_Patch32_Dim32_Layers2_bs16": _windows("pydoc", 32, 16, 1, 32),
+    "TransformerLM_tinyshakespearebytes_Patch32_Dim64_Layers2_bs16": _windows(
+        "tiny_shakespeare", 32, 16, 2, 64
+    ),
+    "TransformerLM_wikitext2validbytes_Patch32_Dim64_Layers2_bs32": _windows(
+        "wikitext2_valid", 32, 32, 2, 64
+    ),
 }

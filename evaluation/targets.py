@@ -248,7 +248,7 @@ def _compare(
             left_out[task] = reason
             continue
         curves = [_curves(own, SPLITS[split], unit) for own in rows]
-        budget = min(row.steps * _scale(row, unit) for own in rows for row in own)
+        budget = min(own[0].steps * _scale(own, unit) for own in rows)
         wanted = target(curves, budget, fraction)
         if not math.isfinite(wanted):
             left_out[task] = f"no optimizer has a finite loss after {fraction:.0%} of the budget"
@@ -277,12 +277,13 @@ def _compare(
 def _curves(rows: Sequence[Training], name: str, unit: str) -> Curves:
     """Evaluations after the first step; those before it cost nothing."""
     kept = rows[0].evaluation_steps > 0
-    points = np.stack([row.evaluation_steps[kept] * _scale(row, unit) for row in rows])
+    points = np.stack([row.evaluation_steps[kept] for row in rows]) * _scale(rows, unit)
     return Curves(points, np.stack([row.evaluations[name][kept] for row in rows]).astype(np.float64))
 
 
-def _scale(row: Training, unit: str) -> float:
-    return row.step_seconds if unit == "seconds" else 1.0
+def _scale(rows: Sequence[Training], unit: str) -> float:
+    """Units per step: the median over trials, as other load on the machine slows single trials."""
+    return float(np.median([row.step_seconds for row in rows])) if unit == "seconds" else 1.0
 
 
 def _not_comparable(rows: Sequence[Sequence[Training]], split: str, unit: str) -> str:

@@ -159,7 +159,7 @@ def _time(form: str, time: float, ratio: float) -> Cell:
 
 def _quality(mean: float, deviation: float) -> Cell:
     if not math.isfinite(mean):
-        return Cell("diverged", math.inf)
+        return Cell("not finite", math.inf)
     return Cell(f"{mean:.4g}" + ("" if math.isnan(deviation) else f" ± {deviation:.2g}"), mean)
 
 

@@ -1,5 +1,6 @@
 """Time to target: the arithmetic by hand and on published tables, and targets of stored trainings."""
 
+import dataclasses
 import json
 import math
 
@@ -136,6 +137,13 @@ def test_steps_and_seconds_of_stored_trainings():
     assert seconds.times.tolist() == [[15.0], [20.0]]
     assert [own[0] for own in seconds.quality] == [(2.0, 0.0), (4.0, 0.0)]
     assert seconds.reached.tolist() == [[3], [3]]
+
+
+def test_a_trial_slowed_by_other_load_changes_no_time():
+    rows = [*trainings("adam", SLOW), *trainings("celo", FAST, step_seconds=1.0)]
+    slowed = [dataclasses.replace(rows[0], step_seconds=9.0), *rows[1:]]
+    one, other = (compared(each)[1]["train", "seconds"] for each in (rows, slowed))
+    assert (one.budgets, one.times.tolist()) == (other.budgets, other.times.tolist())
 
 
 def test_what_has_no_validation_curve_or_time_is_left_out_with_the_reason():

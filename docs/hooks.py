@@ -25,6 +25,9 @@ ENTRY_POINTS = (
     "celo.evaluation.scores.ScoreTable",
     "celo.evaluation.scores.score_table",
     "celo.evaluation.sweep.Request",
+    "celo.evaluation.targets.TargetTable",
+    "celo.evaluation.targets.benchmark_score",
+    "celo.evaluation.targets.target_table",
 )
 
 

@@ -35,23 +35,25 @@ class Envelope(NamedTuple):
 
 
 def envelope_of(rows: Sequence[Training], pieces: int = PIECES) -> Envelope:
-    """The envelope of an optimizer's own evaluations, built as the published ones are.
+    """The envelope of the evaluations of one optimizer or several, built as the published ones are.
 
     Average the training losses of the evaluations over seeds (a diverged seed spoils its learning rate from
     there on), smooth them over evaluations with coefficient 0.95, take the lowest over settings, resample at
     ``pieces`` equal distances, and keep the running minimum.
 
     Args:
-        rows: Adam at all its learning rates on one task, for as many steps as speedups shall reach.
+        rows: Adam at all its learning rates on one task, for as many steps as speedups shall reach; and other
+            baselines with as many steps and the same evaluations, for the lowest loss of any of them.
         pieces: number of points.
 
     Raises:
         ValueError: fewer than two evaluations of train_loss or pieces, or no finite loss at the first.
     """
-    by_setting: dict[str, list[np.ndarray]] = {}
+    by_setting: dict[tuple[object, ...], list[np.ndarray]] = {}
     for row in rows:
         if "train_loss" in row.evaluations:
-            by_setting.setdefault(repr(sorted(row.setting.items())), []).append(row.evaluations["train_loss"])
+            setting = (row.optimizer, *sorted(row.setting.items()))
+            by_setting.setdefault(setting, []).append(row.evaluations["train_loss"])
     steps = np.asarray(rows[0].evaluation_steps if rows else [], np.float64)
     if not by_setting or len(steps) < 2 or pieces < 2:
         raise ValueError(

@@ -268,7 +268,7 @@ def score_table(
         finished_rows = found.get(pair[:2], [])
         if len(finished_rows) == requested.count(pair.optimizer):
             own[pair.task] = choose(finished_rows)
-    mixed = _mixed(requested)
+    mixed = mixed_tasks(requested)
     finished = [t for t in tasks if t not in mixed and all(t in own for own in results.values())]
     reasons = {task: _unscorable(task, results) for task in tasks}
     references = {
@@ -305,7 +305,7 @@ def _unscorable(task: str, results: Mapping[str, Mapping[str, Result]]) -> str |
     return None
 
 
-def _mixed(requested: Requested) -> dict[str, str]:
+def mixed_tasks(requested: Requested) -> dict[str, str]:
     """Tasks whose digest differs among the optimizers, with the optimizers in groups of equal digests."""
     groups: dict[str, dict[str, list[str]]] = {}
     for pair in requested.pairs:

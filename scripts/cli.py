@@ -25,6 +25,7 @@ COMMANDS = {
     "meta-train": Command("meta-train a learned optimizer; resumes an existing run", "train"),
     "evaluate": Command("train suites of tasks and store every training"),
     "report": Command("turn stored results into scores, tables and figures"),
+    "targets": Command("compare steps and seconds to a target loss"),
     "compare": Command("compare checkpoints with tuned Adam on named tasks"),
     "ablate": Command("run the grid of changes to the recipe"),
     "demo": Command("meta-train a small Celo, compare it with Adam"),

@@ -24,7 +24,7 @@ from celo.scripts import checks
 if TYPE_CHECKING:
     from celo.evaluation.sweep import Request
 
-SUITES = tyro.conf.arg(metavar="{quick,cpu,celo17,velodrome}|TASK,TASK,...")
+SUITES = tyro.conf.arg(metavar="{quick,cpu,celo17,velodrome,velodrome84,velodrome110}|TASK,TASK,...")
 GONE = {"--memory-gib": "--batch sets how many trainings a device call does at once"}
 
 
@@ -36,7 +36,8 @@ class Evaluate:
         optimizers: adam or another hand-designed name (all learning rates of the grid), adam@1e-3,
             nadamw-search:N (N random trials), LABEL:CHECKPOINT, a checkpoint as `celo.load` takes, or
             module:function for your own. See `celo list optimizers`.
-        suite: quick (embedded data, minutes), cpu (an evening on two cores), celo17 or velodrome.
+        suite: quick (embedded data, minutes), cpu (an evening on two cores), celo17, velodrome,
+            velodrome84 or velodrome110. See `celo list suites`.
         tasks: names of tasks instead of a suite, or module:object for your own. See `celo list tasks`.
         out: folder of the results.
         steps: steps of every training.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,8 @@ from celo.scripts import checks
 if TYPE_CHECKING:
     from celo.evaluation.envelope import Envelope
 
+NORMALIZER = ("adam",)
+
 
 @dataclasses.dataclass(frozen=True)
 class Report:
@@ -30,6 +33,8 @@ class Report:
         out: folder of the report; default the folder "report" among the results.
         envelope: for VeLO's speedup: an NPZ file of published envelopes, or another folder of results, from
             whose trainings of Adam they are computed; without it that score is left out.
+        normalizer: optimizers of that folder whose lowest loss is the envelope; VeLO's extended one has Adam
+            with two schedules and RAdam beside Adam.
         optimizers: labels to compare, beside Adam; default all that were requested.
         reps: bootstrap resamples.
         seed: seed of the resampling.
@@ -38,9 +43,22 @@ class Report:
     folder: Annotated[Path, tyro.conf.Positional]
     out: Path | None = None
     envelope: Path | None = None
+    normalizer: tuple[str, ...] = NORMALIZER
     optimizers: tuple[str, ...] = ()
     reps: int = 2000
     seed: int = 0
+
+    def check(self) -> None:
+        """Refuses a normalizer without the folder that it is computed from."""
+        if not self.normalizer:
+            raise ValueError(
+                "--normalizer names no optimizer; expected one or more labels of the envelope's folder"
+            )
+        if self.normalizer != NORMALIZER and not (self.envelope and self.envelope.is_dir()):
+            raise ValueError(
+                f"--normalizer {' '.join(self.normalizer)} needs a folder of results as --envelope; "
+                f"got {self.envelope or 'none'}"
+            )
 
     def run(self) -> None:
         """Prints the scores and writes the report."""
@@ -51,7 +69,7 @@ class Report:
         requested = read_requested(self.folder)
         for label in self.optimizers:
             lookup("optimizer", label, requested.optimizers)
-        curves, origin = envelopes(self.envelope) if self.envelope else (None, "")
+        curves, origin = envelopes(self.envelope, self.normalizer) if self.envelope else (None, "")
         shown = pipeline.restricted(requested, self.optimizers or tuple(requested.optimizers))
         out, log = self.out or self.folder / "report", lambda line: print(f"  {line}", flush=True)
         how: dict[str, Any] = {"envelopes": origin, "log": log}
@@ -59,27 +77,34 @@ class Report:
         print(f"\nReport: {page}")
 
 
-def envelopes(path: Path) -> tuple[dict[str, Envelope], str]:
-    """Envelopes of Adam by task, and in words where they are from.
+def envelopes(path: Path, labels: Sequence[str] = NORMALIZER) -> tuple[dict[str, Envelope], str]:
+    """Envelopes by task of the named optimizers of a folder, or those of a file, and in words their source.
+
+    A task has one if all of the optimizers have finished trainings on it.
 
     Raises:
-        ValueError: a folder of results without a finished training of Adam, or a file of something else.
+        ValueError: a folder of results without such a task or optimizer, or a file of something else.
     """
+    from celo._core.names import lookup
     from celo.evaluation.envelope import envelope_of, read_envelopes
     from celo.evaluation.requested import read_requested
     from celo.evaluation.results import read
-    from celo.evaluation.scores import REFERENCE
 
     if not path.is_dir():
         return read_envelopes(path), f"published, from {path.name}"
-    pairs = read_requested(path).rows_of(read(path, log=print)).items()
-    found = {task: rows for (task, label), rows in pairs if label == REFERENCE and rows}
+    requested = read_requested(path)
+    for label in labels:
+        lookup("optimizer", label, requested.optimizers)
+    pairs = requested.rows_of(read(path, log=print))
+    rows_of = {task: [pairs.get((task, label), []) for label in labels] for task, _ in pairs}
+    found = {task: [row for rows in own for row in rows] for task, own in rows_of.items() if all(own)}
     if not found:
-        raise ValueError(f"{path} holds no finished training of {REFERENCE}, so it gives no envelope")
+        names = ", ".join(labels)
+        raise ValueError(f"{path} holds no task with finished trainings of {names}, so it gives no envelope")
     steps = max(rows[0].steps for rows in found.values())
     return {task: envelope_of(rows) for task, rows in found.items()}, (
-        f"Adam's own curves in {path.name}, {steps:,} steps long, so that no speedup is above {steps:,} over "
-        "the number of steps of a training"
+        f"the curves of {', '.join(labels)} in {path.name}, {steps:,} steps long, so that no speedup is "
+        f"above {steps:,} over the number of steps of a training"
     )
 
 

@@ -67,6 +67,8 @@ def write(
     parts = page.sections(table, summaries, frames, facts, metrics, folder / "figures", log)
     shown = (title, _subtitle(table), notes(table), parts)
     texts = {f"tables/{name}.csv": records.csv_bytes(frame) for name, frame in frames.items()}
+    if table.envelopes is not None:
+        texts["tables/velo.csv"] = records.csv_bytes(records.velo(table))
     texts["tables/provenance.json"] = json_bytes(json_ready(records.provenance(table)))
     texts["results.json"] = json_bytes(json_ready(records.results(table, summaries)))
     texts["table.md"] = f"{tables.score_table(table).markdown()}\n".encode()
@@ -82,10 +84,13 @@ def described(table: ScoreTable, summaries: Sequence[Summary]) -> str:
     from celo.evaluation.checks import notes
     from celo.evaluation.report import tables
     from celo.evaluation.report.escape import plain
+    from celo.evaluation.scores import VELO
 
     shown = [tables.overview(table, summaries).text()] if summaries else []
     if len(table.all_tasks) <= MOST_TASKS:
         shown.insert(0, tables.score_table(table).text(grouped=True))
+    if any(one.score.name == VELO for one in summaries):
+        shown.append(tables.velo(table).text())
     said = [plain(text) for text in (*tables.findings(table), *notes(table))]
     return "\n\n".join([*shown, "\n".join(said)]).rstrip()
 

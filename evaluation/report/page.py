@@ -108,6 +108,8 @@ class _Page:
         for one in self.summaries:
             name, title = one.score.name, one.score.title
             parts.append(Section(title, [one.score.meaning], tables.aggregates(self.table, one)))
+            if name == VELO:
+                parts.append(Section("VeLO's columns", self.prose["velo"], tables.velo(self.table)))
             figure = figures.profiles(one, self.look)
             caption = f"Performance profile of the {title}, with 95% bands"
             profiles.append(self.draw(f"profile_{name}", figure, caption))

@@ -13,6 +13,8 @@ from celo.evaluation.report.escape import csv_text
 from celo.evaluation.results import Runs
 from celo.evaluation.scores import NOISE, Result, ScoreTable
 from celo.evaluation.statistics import Summary
+from celo.evaluation.velo import PERCENTILES
+from celo.evaluation.velo import rows as velo_rows
 from celo.meta.full_training import smooth
 
 
@@ -106,6 +108,15 @@ def results(table: ScoreTable, summaries: Sequence[Summary]) -> dict[str, Any]:
         "tasks": [_task(table, task) for task in table.all_tasks],
         "aggregates": scores(summaries).to_dict("records"),
     }
+
+
+def velo(table: ScoreTable) -> pd.DataFrame:
+    """VeLO's rows and columns, all digits."""
+    return pd.DataFrame(
+        {"row": name, "trials": trials, "mean": own.mean, "mean_inverse": own.mean_inverse}
+        | {f"percentile_{at}": value for at, value in zip(PERCENTILES, own.percentiles, strict=True)}
+        for name, trials, own in velo_rows(table)
+    )
 
 
 def csv_bytes(rows: pd.DataFrame | Iterable[Mapping[str, Any]]) -> bytes:

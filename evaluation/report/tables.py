@@ -14,6 +14,8 @@ from celo.evaluation.report.table import DASH, Cell, Table, estimate, number
 from celo.evaluation.results import Runs
 from celo.evaluation.scores import NOISE, Result, ScoreTable
 from celo.evaluation.statistics import Summary
+from celo.evaluation.velo import PERCENTILES
+from celo.evaluation.velo import rows as velo_rows
 
 TITLES = {"iqm": "IQM", "median": "median", "mean": "mean", "optimality_gap": "optimality gap"}
 
@@ -71,6 +73,16 @@ def aggregates(table: ScoreTable, summary: Summary) -> Table:
     ]
     header = ("optimizer", *TITLES.values(), "P(better than Adam*)", "diverged, setting scored")
     return Table(header, tuple(rows))
+
+
+def velo(table: ScoreTable) -> Table:
+    """VeLO's columns, a row for each single setting and for the best of several."""
+    rows = [
+        (Cell(name), Cell(f"{trials:,}", trials), *map(number, (mean, inverse, *percentiles)))
+        for name, trials, (mean, inverse, percentiles) in velo_rows(table)
+    ]
+    heads = ("optimizer", "trials", "mean min(s, 30)", "mean min(1/s, 10)")
+    return Table((*heads, *(f"{at}%" for at in PERCENTILES)), tuple(rows))
 
 
 def task_scores(summary: Summary) -> Table:

@@ -18,6 +18,18 @@ def test_velodrome_is_every_other_published_task(shared_path):
     assert set(suites()["velodrome"]) == set(facts["tasks"]) & set(TASKS) - set(CELO17)
 
 
+def test_suites_of_the_published_keys(shared_path):
+    facts = json.loads(shared_path("facts/velodrome.json").read_text())
+    shorter = ("small_time_fixed_67", "speedup_over_adam_pkl_75", "celo_17")
+    known = {name: set(tasks) for name, tasks in suites().items()}
+    assert known["velodrome110"] == set(facts["speedup_over_adam_110"])
+    assert known["velodrome84"] == set().union(*(facts[name] for name in shorter))
+    assert {name: len(suites()[name]) for name in ("velodrome84", "velodrome110")} == {
+        "velodrome84": 84,
+        "velodrome110": 110,
+    }
+
+
 def test_names_are_taken_once_and_in_order():
     assert tasks_of(None, [QUICK[1], QUICK[0], QUICK[1]]) == (QUICK[1], QUICK[0])
     assert tasks_of(",".join([QUICK[1], QUICK[0], QUICK[1]])) == (QUICK[1], QUICK[0])

@@ -20,6 +20,7 @@ from celo.scripts.evaluate import Evaluate
 from celo.scripts.report import Report
 from celo.scripts.studies import agreement, batch_order
 from celo.scripts.studies.learning_curves import LearningCurves
+from celo.scripts.targets import Targets
 from tests.scripts.made import TASK
 
 # Command, then a line that is correct but for what a test adds to it.
@@ -32,6 +33,7 @@ LINES = {
     "convert": "celo out.safetensors",
     "list": "suites",
     "report": "results",
+    "targets": "results",
     "studies.agreement": "results --envelope none.npz",
     "studies.batch_order": f"--tasks {TASK} --envelope none.npz",
     "studies.learning_curves": "--run-dir run --out out",
@@ -48,6 +50,7 @@ CLASSES = {
     "ablate": Ablate,
     "demo": Demo,
     "report": Report,
+    "targets": Targets,
     "studies.agreement": agreement.Command,
     "studies.batch_order": batch_order.Command,
     "studies.learning_curves": LearningCurves,

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from celo.evaluation import requested, results
+from celo.evaluation.envelope import envelope_of
 from celo.evaluation.report import style
 from celo.evaluation.requested import requested_by
-from celo.scripts.report import main
+from celo.scripts.report import envelopes, main
 from tests.evaluation.rows import rows as trainings
 
 ADAM = [[2, 2], [0.4, 0.6], [1, 1]]
@@ -79,8 +80,27 @@ def test_envelopes_from_a_file_and_from_another_folder(tmp_path, capsys):
     assert "published, from e.npz" in (folder / "report" / "report.html").read_text()
     long = stored(tmp_path / "long", batches(80), batches(80))
     assert report(folder, "--envelope", long) == 0
-    assert "own curves in long, 80 steps long" in (folder / "report" / "report.html").read_text()
-    assert "fewer than 100 evaluations" in capsys.readouterr().out
+    assert "the curves of adam in long, 80 steps long" in (folder / "report" / "report.html").read_text()
+    printed = capsys.readouterr().out
+    assert "fewer than 100 evaluations" in printed
+    assert "mean min(1/s, 10)" in printed
+    with open(folder / "report" / "tables" / "velo.csv") as file:
+        found = {row["row"]: float(row["mean"]) for row in csv.DictReader(file)}
+    assert found == {"adam, 0.01": 2.0, "celo": 1.0, "adam": 2.0, "best of all": 2.0}
+
+
+def test_a_normalizer_of_several_optimizers_is_at_most_each_of_theirs(tmp_path):
+    rows = [trainings(ADAM, "a"), trainings([0.01, 0.01], "a", "radam"), trainings(ADAM, "b")]
+    folder = stored(tmp_path / "long", rows, rows)
+    (adam, _), (both, words) = (envelopes(folder, names) for names in (("adam",), ("adam", "radam")))
+    assert (set(adam), set(both)) == ({"a", "b"}, {"a"})  # radam has no training on b
+    assert words.startswith("the curves of adam, radam in long")
+    alone = envelope_of(rows[1])
+    assert (both["a"].loss <= adam["a"].loss).all()
+    assert (both["a"].loss < adam["a"].loss).any()
+    ends = [-1]  # where all three have an evaluation
+    assert both["a"].loss[ends] == np.minimum(adam["a"].loss, alone.loss)[ends]
+    assert report(folder, "--envelope", folder, "--normalizer", "adam", "radam", "--optimizers", "adam") == 0
 
 
 def damaged_request(folder):
@@ -103,7 +123,14 @@ def rows_of_celo_alone(folder):
         (None, ("--envelope", "absent.npz"), "absent.npz"),
         (None, ("--out", "{folder}/evaluation.json/report"), "evaluation.json"),
         (damaged_request, (), "does not describe an evaluation"),
-        (rows_of_celo_alone, ("--envelope", "{folder}"), "no finished training of adam"),
+        (rows_of_celo_alone, ("--envelope", "{folder}"), "no task with finished trainings of adam"),
+        (None, ("--envelope", "{folder}", "--normalizer", "radm"), "Unknown optimizer 'radm'"),
+        (
+            None,
+            ("--normalizer", "celo"),
+            "--normalizer celo needs a folder of results as --envelope; got none",
+        ),
+        (None, ("--normalizer",), "names no optimizer"),
     ],
 )
 def test_bad_input_ends_in_one_message(tmp_path, refused, change, arguments, message):

@@ -50,6 +50,9 @@ class Row:
 
 
 _RATES = {"fromage": 0.1, "lars": 30.0, "muon": 0.03, "sgd": 0.3, "adagrad": 1.0, "sm3": 0.3}
+_RATES |= {"adadelta": 10.0, "novograd": 0.01, "sign_sgd": 0.03, "lion": 0.03, "lookahead_radam": 0.3}
+_RATES |= {"shampoo_sqrt_n": 0.01, "shampoo_rmsprop_normalized": 0.01, "schedule_free_sgd": 0.3}
+_RATES |= {"prodigy": 1.0, "dadapt_adamw": 1.0, "dog": 1.0, "dowg": 0.3, "cocob": 1.0, "polyak_sgd": 0.3}
 HAND_DESIGNED_ROWS = [
     Row(name, functools.partial(hand_designed, name), _RATES.get(name, 0.1)) for name in HAND_DESIGNED
 ]

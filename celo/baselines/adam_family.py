@@ -6,6 +6,8 @@ docstring says where optax's own differ. Options have optax's names.
 
 from __future__ import annotations
 
+from typing import Any
+
 import optax
 
 from celo._core.checks import Decay, Flag, NonNegative, Number, TracedFlag
@@ -226,4 +228,11 @@ def novograd(
     weight_decay: NonNegative = 0.0,
 ) -> Transformation:
     """NovoGrad (Ginsburg et al. 2019, arXiv 1905.11286): one second moment per tensor. optax's defaults."""
-    return optax.novograd(learning_rate, b1, b2, eps, eps_root, weight_decay)
+    inner = optax.novograd(learning_rate, b1, b2, eps, eps_root, weight_decay)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        if params is None:
+            raise ValueError("novograd decays weights: its update needs params=")
+        return inner.update(updates, state, params)
+
+    return optax.GradientTransformation(inner.init, update)

@@ -17,13 +17,13 @@ from celo.baselines.contract import Rate, Transformation, baseline, in_auto_mode
 
 
 def _from_values(name: str, inner: Transformation) -> Transformation:
-    """Refuses shapes in place of parameters; a state that keeps the first parameters gets copies of them."""
+    """Refuses shapes in place of parameters, and starts from a state that shares no buffer, to be donated."""
     inner = optax.with_extra_args_support(inner)
 
     def init(params: Any) -> Any:
         if any(isinstance(p, jax.ShapeDtypeStruct) for p in jax.tree.leaves(params)):
             raise ValueError(f"{name} starts from the parameters' values; expected arrays, not shapes")
-        return inner.init(jax.tree.map(lambda p: jnp.array(p, copy=True), params))
+        return jax.tree.map(lambda x: jnp.array(x, copy=True), inner.init(params))
 
     return optax.GradientTransformationExtraArgs(init, inner.update)
 

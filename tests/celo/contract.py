@@ -20,6 +20,7 @@ import pytest
 from jax import Array
 
 from celo import HAND_DESIGNED, LEARNED, hand_designed, learned_optimizer
+from celo.baselines.shampoo import GRAFTS
 
 Tree = Any
 
@@ -94,7 +95,12 @@ STAND_INS = {
     "celo2": "celo2_base",
     "celo-stage_1": "celo",
     "celo-tensor_features_True": "velo_s",
-    "shampoo_adagrad": "shampoo_sgd",
+    **{f"shampoo_{graft}": "shampoo_sgd" for graft in GRAFTS if graft != "sgd"},
+    "lookahead_radam": "lookahead_sgdm",
+    "schedule_free_sgd": "schedule_free_adamw",
+    "dadapt_adamw": "prodigy",
+    "dowg": "dog",
+    "momo_adam": "momo",
 }
 # Clauses that compile nothing of weight: every row keeps them, always.
 TRACED = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -30,6 +30,9 @@ class Report:
         out: folder of the report; default the folder "report" among the results.
         envelope: for VeLO's speedup: an NPZ file of published envelopes, or another folder of results, from
             whose trainings of Adam they are computed; without it that score is left out.
+        curve: what speedups read: evaluations, as published, or the loss of every step; default evaluations
+            where every training has 50 or more.
+        smooth_final: compare the last points of smoothed curves in the final-loss score.
         optimizers: labels to compare, beside Adam; default all that were requested.
         reps: bootstrap resamples.
         seed: seed of the resampling.
@@ -38,6 +41,8 @@ class Report:
     folder: Annotated[Path, tyro.conf.Positional]
     out: Path | None = None
     envelope: Path | None = None
+    curve: Literal["evaluations", "steps"] | None = None
+    smooth_final: bool = False
     optimizers: tuple[str, ...] = ()
     reps: int = 2000
     seed: int = 0
@@ -55,6 +60,7 @@ class Report:
         shown = pipeline.restricted(requested, self.optimizers or tuple(requested.optimizers))
         out, log = self.out or self.folder / "report", lambda line: print(f"  {line}", flush=True)
         how: dict[str, Any] = {"envelopes": origin, "log": log}
+        how |= {"kind": self.curve, "smoothed": self.smooth_final}
         _, page = pipeline.show(self.folder, shown, out, self.reps, self.seed, curves, **how)
         print(f"\nReport: {page}")
 

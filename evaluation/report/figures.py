@@ -213,7 +213,7 @@ def _line(
     values = _finite(values)
     kept, middle = style.thin(values.shape[-1]), np.median(values, axis=0)
     low, high = values.min(axis=0)[kept], values.max(axis=0)[kept]
-    at = places * kept if isinstance(places, float) else places[kept]
+    at = places[kept] if isinstance(places, np.ndarray) else places * kept
     band = {"where": np.isfinite(high), "color": look.colour, "alpha": 0.2, "lw": 0, "zorder": 3}
     axis.fill_between(at, low, high, **band)
     axis.plot(at, middle[kept], look.line, color=look.colour, label=label, zorder=4)

@@ -223,7 +223,7 @@ def test_lookahead_is_that_of_optax(name: str, inner: str):
     """There the caller holds slow and fast weights; here the state holds their difference."""
     ours: Any = hand_designed(name, 0.1, sync_period=2, slow_step_size=0.25)
     theirs = optax.lookahead(hand_designed(inner, 0.1), sync_period=2, slow_step_size=0.25)
-    weights = optax.LookaheadParams.init_synced(params())
+    weights: Any = optax.LookaheadParams.init_synced(params())
     mine, state, their_state = params(), ours.init(params()), theirs.init(weights)
     for i in range(5):
         updates, state = ours.update(gradients(i), state, mine)
@@ -238,12 +238,12 @@ def test_a_method_that_finds_its_rate_recovers_from_gradients_of_zero(name: str)
     zeros = jax.tree.map(jnp.zeros_like, params())
     optimizer, loss = hand_designed(name, 1.0), jnp.float32(2.0)
     state = optimizer.init(params())
-    update, state = optimizer.update(zeros, state, params(), value=loss)
-    jax.tree.map(np.testing.assert_array_equal, update, zeros)
-    update, state = optimizer.update(gradients(0), state, params(), value=loss)
-    assert all(np.isfinite(u).all() and np.any(u) for u in jax.tree.leaves(update))
+    still, state = optimizer.update(zeros, state, params(), value=loss)
+    jax.tree.map(np.testing.assert_array_equal, still, zeros)
+    moved, state = optimizer.update(gradients(0), state, params(), value=loss)
+    assert all(np.isfinite(u).all() and np.any(u) for u in jax.tree.leaves(moved))
     bad = {**gradients(0), "w": jnp.full((4, 3), jnp.nan)}
-    update, state = optimizer.update(bad, state, params(), value=loss)
+    update: Any = optimizer.update(bad, state, params(), value=loss)[0]
     assert np.isnan(update["w"]).any()  # what is not finite is not hidden
 
 

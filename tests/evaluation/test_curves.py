@@ -40,7 +40,8 @@ def test_a_curve_of_evaluations_ends_with_the_final_loss():
     found = curve(runs, "evaluations")
     assert found.steps.tolist() == [*range(0, STEPS, 10), STEPS]
     np.testing.assert_array_equal(found.loss[:, -1], runs.final_loss)
-    np.testing.assert_array_equal(found.loss[:, :-1], runs.evaluations("train_loss")[:, :-1])
+    stored = np.stack([row.evaluations["train_loss"] for row in runs.rows])
+    np.testing.assert_array_equal(found.loss[:, :-1], stored[:, :-1])
     np.testing.assert_allclose(found.smoothed, smooth(found.loss))
     every = curve(runs)
     assert every.steps.tolist() == list(range(1, STEPS + 1))

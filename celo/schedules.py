@@ -1,14 +1,18 @@
 """Learning-rate schedules of the published baselines, as optax schedules: step count to learning rate.
 
 The step count is the number of updates made before, so the first update sees 0. Every argument may be traced,
-which lets a list of configurations run under one `jax.vmap`.
+which lets a list of configurations run under one `jax.vmap`. `SCHEDULES` has those a command line can name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import Array
 from jax.typing import ArrayLike
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -119,3 +123,130 @@ def exponential_decay(base: ArrayLike, decay_amount: ArrayLike = 7e-5) -> optax.
         )
 
     return schedule
+
+
+def warmup_cosine(
+    learning_rate: ArrayLike, num_steps: ArrayLike, *, warmup: ArrayLike = 0.0, last: ArrayLike = 0.0
+) -> optax.Schedule:
+    """Linear warm-up, then half a cosine down to ``last lr`` at step T, constant after T.
+
+    ``lr_t = lr (t + 1) / W`` for ``t + 1 <= W = warmup T``, then
+    ``lr (k + (1 - k) (1 + cos(pi (t - W) / (T - W))) / 2)``.
+
+    Args:
+        learning_rate: the highest rate.
+        num_steps: T, length of the schedule in steps.
+        warmup: share of the steps for warm-up, in [0, 1].
+        last: k, last rate over highest rate, in [0, 1].
+
+    Returns:
+        An optax schedule.
+
+    Raises:
+        ValueError: for a number out of its range.
+
+    Example:
+        >>> [round(float(warmup_cosine(1.0, 10, warmup=0.2)(t)), 3) for t in (0, 1, 2, 6, 10)]
+        [0.5, 1.0, 1.0, 0.5, 0.0]
+    """
+    _require("last", last, 0.0, 1.0)
+
+    def shape(t: Array, total: Array, ramp: Array) -> ArrayLike:
+        progress = jnp.clip((t - ramp) / jnp.maximum(total - ramp, 1.0), 0.0, 1.0)
+        return last + (1.0 - last) * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+
+    return _with_warmup(learning_rate, num_steps, warmup, shape)
+
+
+def warmup_stable_decay(
+    learning_rate: ArrayLike,
+    num_steps: ArrayLike,
+    *,
+    warmup: ArrayLike = 0.0,
+    cooldown: ArrayLike = 0.2,
+    last: ArrayLike = 0.0,
+) -> optax.Schedule:
+    """Linear warm-up, a constant rate, and a linear descent to ``last lr`` over the last part of T steps.
+
+    Args:
+        learning_rate: the highest rate.
+        num_steps: T, length of the schedule in steps.
+        warmup: share of the steps for warm-up, in [0, 1].
+        cooldown: share of the steps for the descent, in [0, 1].
+        last: last rate over highest rate, in [0, 1].
+
+    Returns:
+        An optax schedule. Where warm-up and descent overlap, the rate is their product.
+
+    Raises:
+        ValueError: for a number out of its range.
+
+    Example:
+        >>> [round(float(warmup_stable_decay(1.0, 10, warmup=0.2)(t)), 3) for t in (0, 1, 5, 8, 9, 10)]
+        [0.5, 1.0, 1.0, 1.0, 0.5, 0.0]
+
+    Source: Hu et al. 2024, MiniCPM (arXiv 2404.06395), section 4.
+    """
+    _require("cooldown", cooldown, 0.0, 1.0)
+    _require("last", last, 0.0, 1.0)
+
+    def shape(t: Array, total: Array, ramp: Array) -> ArrayLike:
+        del ramp
+        left = jnp.clip((total - t) / jnp.maximum(total * cooldown, 1e-6), 0.0, 1.0)
+        return last + (1.0 - last) * left
+
+    return _with_warmup(learning_rate, num_steps, warmup, shape)
+
+
+def warmup_constant(
+    learning_rate: ArrayLike, num_steps: ArrayLike, *, warmup: ArrayLike = 0.0
+) -> optax.Schedule:
+    """Linear warm-up over a share ``warmup`` of ``num_steps``, then a constant rate; see `warmup_cosine`."""
+    return _with_warmup(learning_rate, num_steps, warmup, lambda t, total, ramp: 1.0)
+
+
+def _with_warmup(
+    learning_rate: ArrayLike,
+    num_steps: ArrayLike,
+    warmup: ArrayLike,
+    shape: Callable[[Array, Array, Array], ArrayLike],
+) -> optax.Schedule:
+    """``lr min(1, (t + 1) / W) shape(t, T, W)``, W = warmup T steps."""
+    _require("learning_rate", learning_rate, 0.0, _LARGEST)
+    _require("num_steps", num_steps, 1, _LARGEST)
+    _require("warmup", warmup, 0.0, 1.0)
+
+    def schedule(count: ArrayLike) -> ArrayLike:
+        t, total = jnp.asarray(count, jnp.float32), jnp.asarray(num_steps, jnp.float32)
+        ramp = total * warmup
+        # From the first update on: a rate of 0 would waste a step.
+        risen = jnp.minimum((t + 1.0) / jnp.maximum(ramp, 1.0), 1.0)
+        return learning_rate * risen * shape(t, total, ramp)
+
+    return schedule
+
+
+def _inverse_sqrt(
+    learning_rate: ArrayLike, num_steps: ArrayLike, *, warmup_steps: ArrayLike = 1000
+) -> optax.Schedule:
+    del num_steps
+    return linear_rampup_sqrt_decay(learning_rate, warmup_steps)
+
+
+def _exponential(
+    learning_rate: ArrayLike, num_steps: ArrayLike, *, decay_amount: ArrayLike = 7e-5
+) -> optax.Schedule:
+    del num_steps
+    return exponential_decay(learning_rate, decay_amount)
+
+
+SCHEDULES: Mapping[str, Callable[..., optax.Schedule]] = MappingProxyType(
+    {
+        "constant": warmup_constant,
+        "cosine": warmup_cosine,
+        "wsd": warmup_stable_decay,
+        "inverse_sqrt": _inverse_sqrt,
+        "exponential": _exponential,
+    }
+)
+"""Schedules by name: functions of the highest learning rate, the number of steps, and their options."""

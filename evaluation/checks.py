@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from celo.evaluation.curves import ENOUGH, STEPS
 from celo.evaluation.envelope import own_corpus, retokenized, substituted
 from celo.evaluation.results import Training
 from celo.evaluation.scores import NOISE, REFERENCE, ScoreTable, best_rows
+from celo.evaluation.spec import OPTLIST
 from celo.evaluation.sweep import by_value
 
 FEW_EVALUATIONS = 100  # below, an envelope smoothed by 0.95 over evaluations is mostly its beginning
@@ -22,7 +24,8 @@ def notes(table: ScoreTable) -> list[str]:
         said.append(f"Some tasks are not scored, as {reason}: {', '.join(tasks)}.")
     if not table.kinds:
         said.append("No task can be scored: the tables and figures below show the finished trainings.")
-    return said + _wide(table) + _edges(table) + _few(table) + _envelopes(table) + _diverged(table)
+    said += _wide(table) + _edges(table) + _few(table) + _envelopes(table) + _diverged(table)
+    return said + _listed(table) + _coarse(table)
 
 
 def wide(table: ScoreTable) -> dict[str, tuple[float, float]]:
@@ -185,6 +188,43 @@ def _envelopes(table: ScoreTable) -> list[str]:
             f"{', '.join(short)}."
         )
     return said
+
+
+def _listed(table: ScoreTable) -> list[str]:
+    """That OptList was chosen on some of the tasks."""
+    requested = table.requested.optimizers
+    labels = [one for one in table.labels if one in requested and OPTLIST in requested[one].spec]
+    if not labels:
+        return []
+    return [
+        f"{', '.join(labels)}: the published list of settings was ordered by how well they do together on "
+        "many tasks, some of them tasks of these suites, so this baseline is tuned on the evaluation."
+    ]
+
+
+def curve_words(table: ScoreTable) -> str:
+    """Which curves the speedups read, in a sentence or two; "" where nothing is scored."""
+    runs = next((result.runs for own in table.results.values() for result in own.values()), None)
+    if runs is None or not table.kinds:
+        return ""
+    row = runs.rows[0]
+    if table.curve == STEPS:
+        said = "Speedups read the loss of every step's batch, smoothed by 0.9 from step to step."
+    else:
+        said = (
+            f"Speedups read the training loss of evaluations, every {row.evaluation_steps[1]:,} steps over "
+            f"{row.evaluation_batches} batches and over 10 after the last step, smoothed by 0.9 from one "
+            "evaluation to the next, as in the papers."
+        )
+    return f"{said} The final-loss score compares the last smoothed losses." if table.smoothed else said
+
+
+def _coarse(table: ScoreTable) -> list[str]:
+    """That too few evaluations were smoothed."""
+    runs = next((result.runs for own in table.results.values() for result in own.values()), None)
+    if runs is None or table.curve == STEPS or (count := len(runs.rows[0].evaluation_steps)) >= ENOUGH:
+        return []
+    return [f"Speedups read {count} evaluations only: smoothing leaves mostly the beginning of the curves."]
 
 
 def _diverged(table: ScoreTable) -> list[str]:

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import importlib
-import inspect
 import os
 import re
-import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
-import optax
-
 from celo._core.names import unknown_name
-from celo.baselines import HAND_DESIGNED, hand_designed
+from celo.baselines import HAND_DESIGNED
 from celo.checkpoint import load, packaged
-from celo.evaluation.grids import Setting, learning_rates, nadamw_trials
+from celo.evaluation import makers
+from celo.evaluation.grids import Setting, nadamw_trials
+from celo.evaluation.makers import Make, Options
+from celo.evaluation.options import split_options, written
+from celo.evaluation.optlist import optlist
+from celo.evaluation.settings import RATE
 from celo.evaluation.spec import (
+    LISTS,
     SEARCH,
-    add_working_folder,
     is_checkpoint,
     is_file,
     is_function,
@@ -34,10 +30,8 @@ from celo.evaluation.spec import (
 from celo.interop import AmbiguousError
 from celo.learned.base import LearnedOptimizer, check_theta
 from celo.meta.runs.fingerprint import fingerprint
-from celo.schedules import cosine_learning_rate
 
 PyTree = Any
-Make = Callable[[PyTree, Mapping[str, Any], int], optax.GradientTransformation]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,7 +45,7 @@ class Optimizer:
         identity: all of it but theta and settings, in words that last; part of its digest.
         settings: hyperparameters to try; one empty mapping where there are none.
         theta: meta-parameters of a learned optimizer, else ().
-        learned: whether it is a learned optimizer, hence not tuned on the task.
+        learned: whether it is a learned optimizer.
     """
 
     label: str
@@ -76,18 +70,25 @@ class Optimizer:
 def parse(text: str, grid: str = "half_powers", seed: int = 0) -> Optimizer:
     """The optimizer that a text describes, as the command line takes it.
 
-    The text is ``[LABEL=]WHAT``, with WHAT one of
+    The text is ``[LABEL=]WHAT`` or ``[LABEL=]WHAT[OPTIONS]``, with WHAT one of
 
     - ``adam``, or another key of `celo.HAND_DESIGNED`: at every learning rate of the grid;
     - ``adam@1e-3``: at one learning rate;
     - ``nadamw-search:N``: N random trials of NAdamW, see `nadamw_trials`;
+    - ``optlist:N``: the first N settings of the published list, see `celo.evaluation.optlist`;
     - ``CHECKPOINT``: a learned optimizer, whatever `celo.load` takes, ``~`` included; ``LABEL:CHECKPOINT`` is
       the same as ``LABEL=CHECKPOINT``. A path of an existing file has no label, even with a colon in it. A
-      file that fits several optimizers, such as celo2 and celo2_base, is loaded as the one the label names;
+      file that fits several optimizers, such as celo2 and celo2_base, is loaded as the one the label names.
+      One that has a learning rate is tried at every rate of the grid;
     - ``module:function``: your own function that returns an optax optimizer, imported with the working folder
       on the path. If it has an argument ``learning_rate``, it is tried at every rate of the grid, or at one
       with ``@RATE``; else at one setting. An argument ``num_steps`` receives the steps of the training. Its
-      other arguments need defaults.
+      other arguments need defaults, or values among the options.
+
+    OPTIONS is ``NAME=VALUE,NAME=VALUE|VALUE``: options of the optimizer, ``lr`` (numbers, or ``grid``),
+    ``schedule`` (a key of `celo.schedules.SCHEDULES`) with its options, and ``prompt``, the number of steps
+    the optimizer is told over the number it takes. Several values make a grid: every combination is a
+    setting.
 
     Args:
         text: the text.
@@ -98,7 +99,7 @@ def parse(text: str, grid: str = "half_powers", seed: int = 0) -> Optimizer:
         The optimizer; its label is LABEL, or the text.
 
     Raises:
-        ValueError: an unknown optimizer, a rate or number of trials out of range, a damaged checkpoint, a
+        ValueError: an unknown optimizer, option or schedule, a number out of range, a damaged checkpoint, a
             function with the wrong arguments, or a label that `check_label` refuses.
         FileNotFoundError: no such checkpoint.
 
@@ -107,40 +108,52 @@ def parse(text: str, grid: str = "half_powers", seed: int = 0) -> Optimizer:
         (14, ({'learning_rate': 0.001},), ({'learning_rate': 0.001},))
         >>> parse("mine:celo").label, parse("mine=optax:lion").label
         ('mine', 'mine')
+        >>> len(parse("adamw[lr=1e-3|1e-2,weight_decay=0|0.01|0.1,schedule=cosine,warmup=0.05]").settings)
+        6
     """
-    label, what = split_label(text)
+    label, described = split_label(text)
+    what, options = split_options(described)
     name, rate = split_rate(text, what)
+    if rate is not None:
+        if {RATE, "lr"} & options.keys():
+            raise ValueError(f"{text!r} has two learning rates; expected NAME@RATE or NAME[lr=RATE]")
+        options = {"lr": (rate,), **options}
     if name in HAND_DESIGNED:
-        made = _hand_designed(name, text, _rates(grid, rate))
-    elif what.startswith(f"{SEARCH}:") and not is_file(what):
-        made = _search(what, text, seed)
+        made = makers.from_name(name, options, grid)
+    elif (kind := what.partition(":")[0]) in LISTS and not is_file(what):
+        made = makers.from_trials(_trials(kind, what, text, options, seed))
     else:
         colon_label, place = label_and_place(what)
         if not (is_function(name) and not is_checkpoint(label_and_place(name)[1])):
-            label = label or colon_label
+            names = tuple(dict.fromkeys((label or colon_label, colon_label)))
+            label = label or f"{colon_label}{written(options)}"
             check_label(label)
-            return learned_optimizer(label, *_load(what, label, place), text)
-        made = _from_function(name, text, _rates(grid, rate))
-        label = label or made.label
-    if not label:
-        return made
-    check_label(label)
-    return dataclasses.replace(made, label=label)
+            return learned_optimizer(label, *_load(what, names, place), text, options, grid)
+        made = makers.from_function(name, options, grid)
+        label = label or text
+    if label:
+        check_label(label)
+    return Optimizer(label or text, text, *made)
 
 
-def learned_optimizer(label: str, learned: LearnedOptimizer, theta: PyTree, spec: str = "") -> Optimizer:
-    """A learned optimizer under test.
+def learned_optimizer(
+    label: str,
+    learned: LearnedOptimizer,
+    theta: PyTree,
+    spec: str = "",
+    options: Options | None = None,
+    grid: str = "half_powers",
+) -> Optimizer:
+    """A learned optimizer under test; one with a learning rate is tuned over the grid.
 
     Raises:
-        ValueError: theta does not fit the optimizer, or `check_label` refuses the label.
+        ValueError: theta does not fit the optimizer, it does not take an option, or `check_label` refuses the
+            label.
     """
     check_label(label)
     check_theta(learned, theta)
-
-    def make(theta: PyTree, setting: Setting, num_steps: int) -> optax.GradientTransformation:
-        return learned.optimizer(theta, num_steps)
-
-    return Optimizer(label, spec or label, make, repr(learned), theta=theta, learned=True)
+    made = makers.from_learned(learned, theta, options or {}, grid, label.partition("[")[0])
+    return Optimizer(label, spec or label, *made, theta=theta, learned=True)
 
 
 def check_label(label: str) -> None:
@@ -148,8 +161,8 @@ def check_label(label: str) -> None:
 
     Raises:
         ValueError: it is empty or holds control characters or line breaks; or it is the name of a
-            hand-designed optimizer, with a rate or an asterisk behind it or not; or it begins as a random
-            search does.
+            hand-designed optimizer, with a rate, options or an asterisk behind it or not; or it begins as a
+            list of settings does.
 
     Example:
         >>> check_label("celo_adam")
@@ -161,115 +174,37 @@ def check_label(label: str) -> None:
     if not label.strip() or not label.isprintable():
         raise ValueError(f"the label {label!r} is empty or holds control characters or line breaks")
     folded = label.strip().casefold()
-    if re.split(r"[@*]", folded)[0].strip() in HAND_DESIGNED or folded.startswith(SEARCH):
+    if re.split(r"[@*[]", folded)[0].strip() in HAND_DESIGNED or folded.startswith(LISTS):
         raise ValueError(
             f"the label {label!r} is the name of a baseline; give it another one, as in mine=CHECKPOINT"
         )
 
 
-def source_digest(thing: Any) -> str:
-    """SHA-256 of the file that defines a user's function or class; "" for this package's and libraries'.
-
-    After a change of a user's own task or optimizer, its old rows no longer fit.
-    """
-    module = sys.modules.get(getattr(thing, "__module__", "") or "")
-    file = getattr(module, "__file__", None)
-    if module is None or file is None or module.__name__.split(".")[0] == "celo" or "site-packages" in file:
-        return ""
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
-
-
-def _hand_designed(name: str, text: str, settings: tuple[Setting, ...]) -> Optimizer:
-    def make(theta: PyTree, setting: Mapping[str, Any], num_steps: int) -> optax.GradientTransformation:
-        return hand_designed(name, setting["learning_rate"])
-
-    return Optimizer(text, text, make, f"hand_designed:{name}", settings)
-
-
-def _search(what: str, text: str, seed: int) -> Optimizer:
+def _trials(kind: str, what: str, text: str, options: Options, seed: int) -> tuple[Setting, ...]:
+    """The settings of ``nadamw-search:N`` or ``optlist:N``."""
     count = what.partition(":")[2]
     if not (count.isascii() and count.isdecimal() and len(count) < 9):
-        raise ValueError(f"the number of trials of {text!r} is {count!r}; expected {SEARCH}:N")
-
-    def make(theta: PyTree, setting: Mapping[str, Any], num_steps: int) -> optax.GradientTransformation:
-        options = dict(setting)
-        scheduled = ("learning_rate", "min_learning_rate_mult", "constant_fraction", "warmup_fraction")
-        schedule = cosine_learning_rate(
-            num_steps=num_steps, **{name: options.pop(name) for name in scheduled}
-        )
-        nesterov = jnp.asarray(options.pop("nesterov")) > 0
-        return hand_designed("nadamw", schedule, nesterov=nesterov, **options)
-
-    return Optimizer(text, text, make, "scheduled nadamw", nadamw_trials(int(count), seed))
+        raise ValueError(f"the number of settings of {text!r} is {count!r}; expected {kind}:N")
+    if options:
+        raise ValueError(f"{kind} takes no options, got {', '.join(options)}: its settings hold them all")
+    return nadamw_trials(int(count), seed) if kind == SEARCH else optlist(int(count))
 
 
-def _from_function(place: str, text: str, rates: tuple[Setting, ...]) -> Optimizer:
-    """An optimizer from a user's ``module:function``."""
-    function = _imported(place)
-    try:
-        parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{place} is no function that makes an optimizer ({error})") from error
-    given = {name for name in ("learning_rate", "num_steps") if name in parameters}
-    needed = {
-        name
-        for name, one in parameters.items()
-        if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
-    }
-    if unknown := sorted(needed - given):
-        raise ValueError(
-            f"{place} needs the arguments {', '.join(unknown)}; expected none without a default but "
-            "learning_rate and num_steps"
-        )
-    tuned = "learning_rate" in given
-    if not tuned and "@" in text:
-        raise ValueError(f"{place} has no argument learning_rate for the rate of {text!r}")
-
-    def make(theta: PyTree, setting: Mapping[str, Any], num_steps: int) -> optax.GradientTransformation:
-        values = {"learning_rate": setting.get("learning_rate"), "num_steps": num_steps}
-        made = function(**{name: values[name] for name in given})
-        if not (callable(getattr(made, "init", None)) and callable(getattr(made, "update", None))):
-            raise ValueError(f"{place} returns a {type(made).__name__}; expected an optax optimizer")
-        return made
-
-    settings = rates if tuned else ({},)
-    make((), {name: jnp.float32(value) for name, value in settings[0].items()}, 1)  # fails now, not later
-    return Optimizer(text, text, make, f"function:{place}:{source_digest(function)}", settings)
-
-
-def _imported(place: str) -> Any:
-    """The object of ``module:object``, imported with the working folder on the path."""
-    module, _, name = place.partition(":")
-    add_working_folder()
-    try:
-        found = importlib.import_module(module)
-    except Exception as error:
-        raise ValueError(
-            f"{module} of {place!r} cannot be imported ({type(error).__name__}: {error})"
-        ) from error
-    if not hasattr(found, name):
-        raise ValueError(f"{place!r}: the module {module} ({found.__file__}) has no {name}")
-    return getattr(found, name)
-
-
-def _rates(grid: str, rate: float | None) -> tuple[Setting, ...]:
-    return learning_rates(grid) if rate is None else ({"learning_rate": rate},)
-
-
-def _load(spec: str, label: str, place: str) -> tuple[LearnedOptimizer, PyTree]:
-    """`celo.load` of a place, ``~`` included; of several optimizers that fit it, the one the label names."""
+def _load(spec: str, labels: tuple[str, ...], place: str) -> tuple[LearnedOptimizer, PyTree]:
+    """`celo.load` of a place, ``~`` included; of several optimizers that fit it, the one a label names."""
     nor = "" if place == spec else f" Nor is there a file {spec!r}"
     if not is_checkpoint(place):
-        known = [*packaged(), *(() if ":" in spec else (*HAND_DESIGNED, f"{SEARCH}:N"))]
+        known = [*packaged(), *(() if ":" in spec else (*HAND_DESIGNED, *(f"{one}:N" for one in LISTS)))]
         error = unknown_name("checkpoint" if nor else "optimizer", place, known)
         raise ValueError(f"{error}{nor}, nor a module {spec.partition(':')[0]!r}.") if nor else error
     file = os.path.expanduser(place)
     try:
         return load(file)
     except AmbiguousError as error:
-        if label not in error.fitting:
+        name = next((label for label in labels if label in error.fitting), None)
+        if name is None:
             raise
-        return load(file, name=label)
+        return load(file, name=name)
     except FileNotFoundError as error:
         if not nor or place.startswith("hf://"):
             raise

@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from celo.evaluation.curves import STEPS, curve, kind_for
 from celo.evaluation.envelope import Envelope, without_envelope
 from celo.evaluation.requested import Requested, requested_by
 from celo.evaluation.results import Runs, Training
 from celo.evaluation.speedup import first_crossing, sustained, velo_speedup
-from celo.meta.full_training import smooth
 
 REFERENCE = "adam"
 NOISE = "Adam* (noise reference)"
@@ -39,21 +39,21 @@ class Result(NamedTuple):
 
     @property
     def edge(self) -> tuple[str, float] | None:
-        """The hyperparameter and its value, if the best setting is at an end of a grid over one of them.
+        """The first hyperparameter that the best setting has at an end of its grid, and its value.
 
         A better value may lie outside the grid. None for a random search, and for fewer than three values.
         """
         names = {name for runs in self.settings for name in runs.setting}
         tried = {name: {runs.setting.get(name) for runs in self.settings} for name in names}
         varied = {name: values for name, values in tried.items() if len(values) > 1}
-        if len(varied) != 1:
-            return None
-        ((name, values),) = varied.items()
-        found = sorted(value for value in values if value is not None)
-        if len(found) < max(3, len(values)):
-            return None
-        value = self.runs.setting[name]
-        return (name, value) if value in (found[0], found[-1]) else None
+        if math.prod(map(len, varied.values())) != len(self.settings):
+            return None  # no grid
+        for name, values in varied.items():
+            found = sorted(value for value in values if value is not None)
+            value = self.runs.setting.get(name)
+            if len(found) >= max(3, len(values)) and value in (found[0], found[-1]):
+                return name, float(value)
+        return None
 
 
 def best_rows(results: Mapping[str, Mapping[str, Result]], task: str) -> list[Training]:
@@ -67,7 +67,7 @@ def choose(rows: Sequence[Training]) -> Result:
     ``rows`` are all trainings of an optimizer on a task, settings in order, each with the same seeds. Ties go
     to the first setting.
 
-    Source: the tuning of baselines in Moudgil et al. 2025 (arXiv 2501.12670), section 5.
+    Source: the tuning of baselines in Moudgil et al. 2025 (arXiv 2501.12670), section 4.
     """
     by_setting: dict[tuple[tuple[str, float], ...], list[Training]] = {}
     for row in rows:
@@ -82,16 +82,32 @@ def choose(rows: Sequence[Training]) -> Result:
 
 
 class Reference(NamedTuple):
-    """The best Adam's final loss on a task and its smoothed loss at the last step, means over seeds."""
+    """The best Adam's final loss on a task and its smoothed loss at the last step, means over seeds.
+
+    Attributes:
+        loss: its final loss.
+        target: the last point of its smoothed curve, which speedups are measured at.
+        curve: kind of the curve, see `celo.evaluation.curves.curve`.
+        smoothed: whether final losses, ``loss`` included, are last points of smoothed curves.
+    """
 
     loss: float
     target: float
+    curve: str = STEPS
+    smoothed: bool = False
+
+    def final_loss(self, runs: Runs) -> np.ndarray:
+        """(S,) float64 final losses of trainings, smoothed or not."""
+        if self.smoothed:
+            return curve(runs, self.curve).smoothed[:, -1]
+        return runs.final_loss.astype(np.float64)
 
 
-def reference(adam: Runs) -> Reference:
+def reference(adam: Runs, kind: str = STEPS, smoothed: bool = False) -> Reference:
     """What the best Adam reaches; ``adam`` has no diverged seed and no negative loss."""
-    loss = adam.final_loss.mean(dtype=np.float64)
-    return Reference(float(loss), float(smooth(adam.loss)[..., -1].mean()))
+    target = float(curve(adam, kind).smoothed[:, -1].mean())
+    loss = target if smoothed else float(adam.final_loss.mean(dtype=np.float64))
+    return Reference(loss, target, kind, smoothed)
 
 
 def final_loss_score(runs: Runs, best: Reference) -> np.ndarray:
@@ -100,13 +116,19 @@ def final_loss_score(runs: Runs, best: Reference) -> np.ndarray:
     A loss of exactly zero counts as the smallest positive float32, so that scores stay finite. ValueError for
     a negative loss: a ratio of losses means nothing.
 
-    Source: Moudgil et al. 2025 (arXiv 2501.12670), section 5.
+    Source: Moudgil et al. 2025 (arXiv 2501.12670), section 4.
     """
     if (lowest := _lowest(runs)) < 0:
         first = runs.rows[0]
         raise ValueError(f"{first.optimizer} on {first.task} has the final loss {lowest:.6g}; expected >= 0")
-    losses = np.where(runs.diverged, np.inf, runs.final_loss).astype(np.float64)
+    losses = np.where(runs.diverged, np.inf, best.final_loss(runs))
     return max(best.loss, _TINY) / np.maximum(losses, _TINY)
+
+
+def _speedup(crossing: Callable[..., np.ndarray], runs: Runs, best: Reference) -> np.ndarray:
+    """A speedup by crossings of each training; 0 where it diverged."""
+    own = curve(runs, best.curve)
+    return np.where(runs.diverged, 0.0, crossing(own.loss, best.target, own.steps))
 
 
 class Score(NamedTuple):
@@ -133,14 +155,14 @@ SCORES = (
         "Speedup, first crossing",
         "Steps of the whole training divided by the steps after which the smoothed loss is first at or below "
         "the best Adam's final smoothed loss, as in the Celo paper. One dip by noise is enough: it flatters.",
-        lambda runs, best, envelope: np.where(runs.diverged, 0.0, first_crossing(runs.loss, best.target)),
+        lambda runs, best, envelope: _speedup(first_crossing, runs, best),
     ),
     Score(
         "sustained_speedup",
         "Speedup, sustained",
         "The same, with the step from which the smoothed loss stays at or below that target to the end. "
         "A training that ends above the target, be it by noise, scores 0.",
-        lambda runs, best, envelope: np.where(runs.diverged, 0.0, sustained(runs.loss, best.target)),
+        lambda runs, best, envelope: _speedup(sustained, runs, best),
     ),
     Score(
         VELO,
@@ -167,6 +189,8 @@ class ScoreTable:
         kinds: the scores there are, in order; none if no task is scored.
         envelopes: of tuned Adam by task; None if none were given.
         no_envelope: scored tasks that VeLO's speedup leaves out although envelopes were given, with reasons.
+        curve: kind of the curves that speedups read, one of `celo.evaluation.curves.CURVES`.
+        smoothed: whether final-loss scores compare last points of smoothed curves.
     """
 
     requested: Requested
@@ -179,6 +203,8 @@ class ScoreTable:
     kinds: tuple[Score, ...]
     envelopes: Mapping[str, Envelope] | None
     no_envelope: Mapping[str, str]
+    curve: str = STEPS
+    smoothed: bool = False
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -230,7 +256,8 @@ class ScoreTable:
         if task not in self.tasks or runs is None:
             return float("nan"), float("nan")
         best = self.references[task]
-        of_means = max(best.loss, _TINY) / max(runs.mean_final_loss, _TINY)
+        mean = math.inf if runs.diverged.any() else float(best.final_loss(runs).mean())
+        of_means = max(best.loss, _TINY) / max(mean, _TINY)
         return of_means, float(final_loss_score(runs, best).mean())
 
     def settings_beaten(self, task: str, label: str) -> int:
@@ -245,6 +272,8 @@ def score_table(
     rows: Sequence[Training],
     requested: Requested | None = None,
     envelopes: Mapping[str, Envelope] | None = None,
+    kind: str | None = None,
+    smoothed: bool = False,
 ) -> ScoreTable:
     """Score every optimizer on every task that all of them have finished on the same data.
 
@@ -252,9 +281,11 @@ def score_table(
         rows: the finished trainings.
         requested: what was requested; None = what the rows hold.
         envelopes: of tuned Adam by task, for VeLO's speedup; None for none.
+        kind: of the curves that speedups read, see `celo.evaluation.curves.curve`; None = `kind_for`.
+        smoothed: whether the final-loss score compares last points of smoothed curves.
 
     Raises:
-        ValueError: there is no row, or rows differ in steps, evaluations or seeds.
+        ValueError: there is no row, rows differ in steps, evaluations or seeds, or have no such curve.
     """
     requested = requested or requested_by(rows)
     found = {pair: own for pair, own in requested.rows_of(rows).items() if own}
@@ -271,8 +302,9 @@ def score_table(
     mixed = mixed_tasks(requested)
     finished = [t for t in tasks if t not in mixed and all(t in own for own in results.values())]
     reasons = {task: _unscorable(task, results) for task in tasks}
+    kind = kind_for((row for own in found.values() for row in own), kind)
     references = {
-        task: reference(results[NOISE][task].runs)
+        task: reference(results[NOISE][task].runs, kind, smoothed)
         for task in tasks
         if task in results[NOISE] and reasons[task] is None
     }
@@ -285,7 +317,7 @@ def score_table(
     }
     velo = envelopes is not None and len(no_envelope) < len(scored)
     kinds = tuple(one for one in SCORES if scored and (one.name != VELO or velo))
-    facts = (mixed, refused, references, kinds, envelopes, no_envelope)
+    facts = (mixed, refused, references, kinds, envelopes, no_envelope, kind, smoothed)
     return ScoreTable(requested, results, scored, requested.missing(rows), *facts)
 
 

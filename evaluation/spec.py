@@ -12,7 +12,8 @@ from celo._core.names import unknown_name
 from celo.baselines import HAND_DESIGNED
 from celo.checkpoint import packaged
 
-SEARCH = "nadamw-search"
+SEARCH, OPTLIST = "nadamw-search", "optlist"
+LISTS = (SEARCH, OPTLIST)
 
 
 def split_label(text: str) -> tuple[str, str]:

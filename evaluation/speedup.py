@@ -8,14 +8,17 @@ from celo.evaluation.envelope import Envelope
 from celo.meta.full_training import smooth
 
 
-def first_crossing(losses: np.typing.ArrayLike, target: float) -> np.ndarray:
+def first_crossing(
+    losses: np.typing.ArrayLike, target: float, steps: np.typing.ArrayLike | None = None
+) -> np.ndarray:
     """Speedup ``T / T_opt``, ``T_opt = min{t : s_t <= target}``, s the smoothed losses s_1..s_T.
 
     Steps are counted from 1: the largest speedup is T. One dip to the target by noise counts.
 
     Args:
-        losses: (..., T) losses as trained; `celo.meta.full_training.smooth` is applied here.
+        losses: (..., n) losses as trained; `celo.meta.full_training.smooth` is applied here.
         target: smoothed loss to reach.
+        steps: (n,) number of steps of each loss, the last one T; default 1 to n. 0 counts as 1.
 
     Returns:
         (...,) float64 speedups in [1, T]; 0 where the target is never reached.
@@ -24,12 +27,14 @@ def first_crossing(losses: np.typing.ArrayLike, target: float) -> np.ndarray:
         >>> first_crossing([[4.0, 1.0, 1.0, 1.0], [4.0, 4.0, 4.0, 4.0]], 3.6).tolist()
         [1.3333333333333333, 0.0]
 
-    Source: Moudgil et al. 2025 (arXiv 2501.12670), section 5.
+    Source: Moudgil et al. 2025 (arXiv 2501.12670), section 4.
     """
-    return _speedup(smooth(losses) <= target)
+    return _speedup(smooth(losses) <= target, steps)
 
 
-def sustained(losses: np.typing.ArrayLike, target: float) -> np.ndarray:
+def sustained(
+    losses: np.typing.ArrayLike, target: float, steps: np.typing.ArrayLike | None = None
+) -> np.ndarray:
     """Speedup ``T / T_opt``, ``T_opt = min{t : s_u <= target for all u >= t}``; see `first_crossing`.
 
     It is never above that of the first crossing, and 0 where the curve ends above the target.
@@ -40,12 +45,13 @@ def sustained(losses: np.typing.ArrayLike, target: float) -> np.ndarray:
         (5.0, 1.25)
     """
     below = smooth(losses) <= target
-    return _speedup(np.logical_and.accumulate(below[..., ::-1], axis=-1)[..., ::-1])
+    return _speedup(np.logical_and.accumulate(below[..., ::-1], axis=-1)[..., ::-1], steps)
 
 
-def _speedup(reached: np.ndarray) -> np.ndarray:
+def _speedup(reached: np.ndarray, steps: np.typing.ArrayLike | None) -> np.ndarray:
     """T over the number of the first true step, 0 where there is none."""
-    return np.where(reached.any(axis=-1), reached.shape[-1] / (np.argmax(reached, axis=-1) + 1.0), 0.0)
+    counted = np.arange(1, reached.shape[-1] + 1) if steps is None else np.maximum(np.asarray(steps), 1)
+    return np.where(reached.any(axis=-1), counted[-1] / counted[np.argmax(reached, axis=-1)], 0.0)
 
 
 def baseline_steps(envelope: Envelope, losses: np.typing.ArrayLike) -> np.ndarray:

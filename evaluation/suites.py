@@ -34,7 +34,7 @@ CELO17 = (
     "RNNLM_wikipediaen32k_Patch32_LSTM256_Embed128",
     "LOpt_AdafacMLPLOpt_FashionMnist_50",
 )
-"""The evaluation tasks of the Celo paper (arXiv 2501.12670), section 4."""
+"""The evaluation tasks of the Celo paper (arXiv 2501.12670), sections 5.2, 5.3, A.7 and A.8."""
 
 CPU = (
     "ImageMLP_FashionMnist_Relu128x128",

@@ -15,7 +15,8 @@ import jax
 
 from celo._core.names import unknown_name
 from celo.evaluation.grids import GRIDS
-from celo.evaluation.optimizers import Optimizer, parse, source_digest
+from celo.evaluation.makers import source_digest
+from celo.evaluation.optimizers import Optimizer, parse
 from celo.evaluation.plan import EvaluatedTraining
 from celo.evaluation.requested import Meaning, Pair, Requested, check_folder
 from celo.evaluation.results import PROTOCOL, ROWS

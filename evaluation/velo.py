@@ -9,10 +9,11 @@ import numpy as np
 
 from celo.evaluation.checks import setting_words
 from celo.evaluation.scores import NOISE, REFERENCE, VELO, ScoreTable
+from celo.evaluation.spec import OPTLIST
 from celo.evaluation.speedup import velo_speedup
 
 MOST, MOST_INVERSE, PERCENTILES = 30.0, 10.0, (5, 10, 25, 50, 75)
-ORDERED, FIRST = "optlist:", (5, 10)  # a list whose beginnings are rows of the tables too
+FIRST = (5, 10)  # a list whose beginnings are rows of the tables too
 
 
 class Columns(NamedTuple):
@@ -120,7 +121,7 @@ def _single(table: ScoreTable, speedups: Mapping[str, np.ndarray]) -> Iterator[R
 def _best(table: ScoreTable, speedups: Mapping[str, np.ndarray]) -> Iterator[Row]:
     kinds = table.requested.optimizers
     for label, own in speedups.items():
-        if kinds[label].spec.rpartition("=")[2].startswith(ORDERED):
+        if kinds[label].spec.rpartition("=")[2].startswith(f"{OPTLIST}:"):
             for count in (one for one in FIRST if one < len(own)):
                 yield Row(f"{label}, first {count}", count, columns(own[:count].max(axis=0)))
         if len(own) > 1:

@@ -34,8 +34,9 @@ class Evaluate:
 
     Attributes:
         optimizers: adam or another hand-designed name (all learning rates of the grid), adam@1e-3,
-            nadamw-search:N (N random trials), LABEL:CHECKPOINT, a checkpoint as `celo.load` takes, or
-            module:function for your own. See `celo list optimizers`.
+            nadamw-search:N (N random trials), optlist:N, LABEL:CHECKPOINT, a checkpoint as `celo.load` takes,
+            or module:function for your own; each with options in brackets, such as
+            'adamw[weight_decay=0|0.01,schedule=cosine,warmup=0.05]'. See `celo list optimizers`.
         suite: quick (embedded data, minutes), cpu (an evening on two cores), celo17, velodrome,
             velodrome84 or velodrome110. See `celo list suites`.
         tasks: names of tasks instead of a suite, or module:object for your own. See `celo list tasks`.

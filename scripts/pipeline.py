@@ -177,14 +177,17 @@ def show(
     reps: int = 2000,
     seed: int = 0,
     curves: Mapping[str, Envelope] | None = None,
+    kind: str | None = None,
+    smoothed: bool = False,
     **how: Any,
 ) -> tuple[ScoreTable, Path]:
     """Print the scores of the requested part of a folder of results, and write its report to ``out``.
 
-    ``reps`` and ``seed`` are of the bootstrap, ``curves`` envelopes of Adam by task for VeLO's speedup, the
-    others arguments of `celo.evaluation.report.write`. Returns the scores, and the page.
+    ``reps`` and ``seed`` are of the bootstrap, ``curves`` envelopes of Adam by task for VeLO's speedup,
+    ``kind`` and ``smoothed`` of `celo.evaluation.scores.score_table`, the others arguments of
+    `celo.evaluation.report.write`. Returns the scores, and the page.
     """
-    table = score_table(read(folder, print), requested, curves)
+    table = score_table(read(folder, print), requested, curves, kind, smoothed)
     summaries = summarise(table, reps, seed)
     print(f"\n{report.described(table, summaries)}\n", flush=True)
     resampling = f"{reps:,} resamples, seed {seed}"

@@ -11,7 +11,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -35,6 +35,9 @@ class Report:
             whose trainings of Adam they are computed; without it that score is left out.
         normalizer: optimizers of that folder whose lowest loss is the envelope; VeLO's extended one has Adam
             with two schedules and RAdam beside Adam.
+        curve: what speedups read: evaluations, as published, or the loss of every step; default evaluations
+            where every training has 50 or more.
+        smooth_final: compare the last points of smoothed curves in the final-loss score.
         optimizers: labels to compare, beside Adam; default all that were requested.
         reps: bootstrap resamples.
         seed: seed of the resampling.
@@ -44,6 +47,8 @@ class Report:
     out: Path | None = None
     envelope: Path | None = None
     normalizer: tuple[str, ...] = NORMALIZER
+    curve: Literal["evaluations", "steps"] | None = None
+    smooth_final: bool = False
     optimizers: tuple[str, ...] = ()
     reps: int = 2000
     seed: int = 0
@@ -73,6 +78,7 @@ class Report:
         shown = pipeline.restricted(requested, self.optimizers or tuple(requested.optimizers))
         out, log = self.out or self.folder / "report", lambda line: print(f"  {line}", flush=True)
         how: dict[str, Any] = {"envelopes": origin, "log": log}
+        how |= {"kind": self.curve, "smoothed": self.smooth_final}
         _, page = pipeline.show(self.folder, shown, out, self.reps, self.seed, curves, **how)
         print(f"\nReport: {page}")
 

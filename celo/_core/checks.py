@@ -86,6 +86,7 @@ class OneOf:
 
 Number = Annotated[float | Array, Real()]
 NonNegative = Annotated[float | Array, Real("a number of at least 0", lambda x: x >= 0.0)]
+Positive = Annotated[float | Array, Real("a number above 0", lambda x: x > 0.0)]
 Decay = Annotated[float | Array, Real("a number in [0, 1)", lambda x: 0.0 <= x < 1.0)]
 DecayOrSum = Annotated[float | Array, Real("a number in [0, 1]", lambda x: 0.0 <= x <= 1.0)]
 Size = Annotated[

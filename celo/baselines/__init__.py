@@ -1,7 +1,8 @@
 """Hand-designed optimizers by name, the baselines a learned optimizer is compared with.
 
 Each is an `optax.GradientTransformationExtraArgs` that takes ``value=`` and any other extra argument of
-`update` without using it, so a learned optimizer can take its place in the same training loop.
+`update`, so a learned optimizer can take its place in the same training loop. Only momo, momo_adam and
+polyak_sgd read the loss.
 """
 
 from __future__ import annotations
@@ -14,35 +15,57 @@ from typing import Any
 import optax
 
 from celo._core import names
-from celo.baselines import methods
+from celo.baselines import adam_family, diagonal, matrix, momentum, rate_free
 from celo.baselines.contract import Factory
 from celo.baselines.evaluation_iterate import eval_params
+from celo.baselines.shampoo import GRAFTS
 
 __all__ = ["HAND_DESIGNED", "eval_params", "hand_designed"]
 
 HAND_DESIGNED: Mapping[str, Factory] = MappingProxyType(
     {
-        "adam": methods.adam,
-        "adamw": methods.adamw,
-        "nadamw": methods.nadamw,
-        "radam": methods.radam,
-        "yogi": methods.yogi,
-        "adabelief": methods.adabelief,
-        "lamb": methods.lamb,
-        "lars": methods.lars,
-        "rmsprop": methods.rmsprop,
-        "rmsprop_momentum": methods.rmsprop_momentum,
-        "adafactor": methods.adafactor,
-        "adagrad": methods.adagrad,
-        "sm3": methods.sm3,
-        "sgd": methods.sgd,
-        "sgdm": methods.sgdm,
-        "nesterov": methods.nesterov,
-        "fromage": methods.fromage,
-        "shampoo_sgd": functools.partial(methods.shampoo, graft="sgd"),
-        "shampoo_adagrad": functools.partial(methods.shampoo, graft="adagrad"),
-        "schedule_free_adamw": methods.schedule_free_adamw,
-        "muon": methods.muon,
+        "adam": adam_family.adam,
+        "adamw": adam_family.adamw,
+        "nadamw": adam_family.nadamw,
+        "radam": adam_family.radam,
+        "yogi": adam_family.yogi,
+        "adabelief": adam_family.adabelief,
+        "lamb": adam_family.lamb,
+        "lars": momentum.lars,
+        "rmsprop": diagonal.rmsprop,
+        "rmsprop_momentum": diagonal.rmsprop_momentum,
+        "adafactor": diagonal.adafactor,
+        "adagrad": diagonal.adagrad,
+        "sm3": diagonal.sm3,
+        "sgd": momentum.sgd,
+        "sgdm": momentum.sgdm,
+        "nesterov": momentum.nesterov,
+        "fromage": momentum.fromage,
+        **{f"shampoo_{graft}": functools.partial(matrix.shampoo, graft=graft) for graft in GRAFTS},
+        "schedule_free_adamw": rate_free.schedule_free_adamw,
+        "muon": matrix.muon,
+        "nadam": adam_family.nadam,
+        "adamax": adam_family.adamax,
+        "amsgrad": adam_family.amsgrad,
+        "adan": adam_family.adan,
+        "adopt": adam_family.adopt,
+        "acprop": adam_family.acprop,
+        "ademamix": adam_family.ademamix,
+        "novograd": adam_family.novograd,
+        "adadelta": diagonal.adadelta,
+        "sign_sgd": momentum.sign_sgd,
+        "lion": momentum.lion,
+        "lookahead_sgdm": momentum.lookahead_sgdm,
+        "lookahead_radam": momentum.lookahead_radam,
+        "schedule_free_sgd": rate_free.schedule_free_sgd,
+        "prodigy": rate_free.prodigy,
+        "dadapt_adamw": rate_free.dadapt_adamw,
+        "dog": rate_free.dog,
+        "dowg": rate_free.dowg,
+        "cocob": rate_free.cocob,
+        "momo": rate_free.momo,
+        "momo_adam": rate_free.momo_adam,
+        "polyak_sgd": rate_free.polyak_sgd,
     }
 )
 """Name to constructor ``(learning_rate, **options)``; read-only."""

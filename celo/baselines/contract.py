@@ -91,6 +91,17 @@ def in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformat
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+def in_auto_mode(inner: Transformation) -> Transformation:
+    """Lets XLA place the products and sums of a transformation, also on a mesh with explicit axes."""
+    inner = optax.with_extra_args_support(inner)
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        run = functools.partial(inner.update, **extra)
+        return parameters.in_auto_mode(run, (updates, state), updates, state, params)
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
+
+
 def baseline(build: Build) -> Factory:
     """Turns a constructor of an optax transformation into one of a hand-designed optimizer.
 

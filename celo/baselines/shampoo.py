@@ -20,14 +20,15 @@ from celo._core import checks
 from celo._core.checks import Count, Decay, DecayOrSum, Flag, NonNegative, OneOf, Size, WholeNumber
 from celo.baselines.preconditioner import Matrices, Preconditioner, merged_shape
 
-GRAFTS = ("sgd", "adagrad")
+GRAFTS = ("sgd", "adagrad", "adagrad_normalized", "rmsprop", "rmsprop_normalized", "sqrt_n")
 
 
 class ShampooState(NamedTuple):
     """State of `Shampoo`, trees like the parameters, with these in place of each leaf.
 
     `statistics` and `roots` hold one array (blocks, b, b) per axis of the leaf's merged shape, none for a
-    leaf that is not preconditioned; `accumulator` holds AdaGrad's sum, nothing when SGD is grafted.
+    leaf that is not preconditioned; `accumulator` holds the sum or the average of AdaGrad or RMSProp, nothing
+    when SGD or its sign is grafted.
     """
 
     count: Array  # pyright: ignore[reportIncompatibleMethodOverride]  # what every optax state calls it
@@ -47,20 +48,26 @@ def _norm(x: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class Shampoo:
-    """Shampoo's direction with the step length of SGD or AdaGrad.
+    """Shampoo's direction with the step length of a simpler method.
 
     With ``L_k`` the statistics of axis k of a block of rank r, ``u = G x_1 L_1^(-1/2r) ... x_r L_r^(-1/2r)``
-    and ``a`` the grafted step (``g``, or ``g / (sqrt(sum g^2) + 1e-10)``), the direction is ``u |a| / |u|``,
-    norms over the whole tensor. ``a`` and the direction have a momentum each; the first
-    `start_preconditioning_step` updates are those of ``a``, as are all updates of scalars and empty tensors.
+    and ``a`` the grafted step, the direction is ``u |a| / |u|``, norms over the whole tensor. ``a`` is
+
+    - ``g`` for "sgd" and ``sign(g)`` for "sqrt_n";
+    - ``g / (sqrt(sum g^2) + 1e-10)`` for "adagrad", ``g / (sqrt(v) + 1e-10)`` with the average
+      ``v <- b2 v + (1 - b2) g^2`` for "rmsprop";
+    - the same of ``g / |g|`` for "adagrad_normalized" and "rmsprop_normalized".
+
+    ``a`` and the direction have a momentum each; the first `start_preconditioning_step` updates are those of
+    ``a``, as are all updates of scalars and empty tensors.
 
     Attributes:
-        graft: where the step length comes from, "sgd" or "adagrad".
+        graft: where the step length comes from, one of `GRAFTS`.
         block_size: largest block along an axis, in entries.
         b1: momentum, ``m <- b1 m + step``.
         b2: decay of the statistics; 1 sums them.
         nesterov: whether the update is ``step + b1 m`` instead of ``m``.
-        diagonal_epsilon: added to AdaGrad's denominator.
+        diagonal_epsilon: added to the denominator of AdaGrad and RMSProp.
         matrix_epsilon: initial statistics, and the ridge of `inverse_root`.
         weight_decay: times the parameters, added to both steps before the momentum.
         start_preconditioning_step: number of steps taken without preconditioning.
@@ -107,7 +114,8 @@ class Shampoo:
         leaves, treedef = jax.tree.flatten(params)
         found = [self.preconditioner(jnp.shape(p)) for p in leaves]
         matrices = [((), ()) if p is None else p.init() for p in found]
-        sums = [jnp.zeros_like(p) if self.graft == "adagrad" else () for p in leaves]
+        summed = self.graft not in ("sgd", "sqrt_n")
+        sums = [jnp.zeros_like(p) if summed else () for p in leaves]
         return ShampooState(
             count=jnp.zeros([], jnp.int32),
             statistics=treedef.unflatten([statistics for statistics, _ in matrices]),
@@ -118,10 +126,17 @@ class Shampoo:
         )
 
     def grafted(self, g: Array, accumulator: Array | tuple[()]) -> tuple[Array, Array | tuple[()]]:
-        """The step whose length is taken, and AdaGrad's sum after it."""
+        """The step whose length is taken, and the sum or average after it."""
         if isinstance(accumulator, tuple):
-            return g, ()
-        accumulator = accumulator + jnp.square(g)
+            return (jnp.sign(g) if self.graft == "sqrt_n" else g), ()
+        if self.graft.endswith("normalized"):
+            norm = _norm(g)
+            g = g / jnp.where(norm == 0.0, 1.0, norm)
+        if self.graft.startswith("adagrad"):
+            accumulator = accumulator + jnp.square(g)
+        else:
+            weight = jnp.where(self.b2 == 1.0, 1.0, 1.0 - self.b2)
+            accumulator = self.b2 * accumulator + weight * jnp.square(g)
         return g / (jnp.sqrt(accumulator) + self.diagonal_epsilon), accumulator
 
     def direction(

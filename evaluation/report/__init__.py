@@ -81,7 +81,7 @@ def write(
 
 def described(table: ScoreTable, summaries: Sequence[Summary]) -> str:
     """The score table, the aggregates, the findings and the notes of a report as text for a terminal."""
-    from celo.evaluation.checks import notes
+    from celo.evaluation.checks import curve_words, notes
     from celo.evaluation.report import tables
     from celo.evaluation.report.escape import plain
     from celo.evaluation.scores import VELO
@@ -91,13 +91,16 @@ def described(table: ScoreTable, summaries: Sequence[Summary]) -> str:
         shown.insert(0, tables.score_table(table).text(grouped=True))
     if any(one.score.name == VELO for one in summaries):
         shown.append(tables.velo(table).text())
-    said = [plain(text) for text in (*tables.findings(table), *notes(table))]
+    said = [plain(text) for text in (*tables.findings(table), *notes(table), curve_words(table))]
     return "\n\n".join([*shown, "\n".join(said)]).rstrip()
 
 
 def _subtitle(table: ScoreTable) -> str:
+    from celo.evaluation.checks import curve_words
+
     steps, seeds = table.requested.settings["steps"], len(table.seeds)
-    return (
+    counted = (
         f"{len(table.tasks)} of {len(table.all_tasks)} tasks scored, {seeds} seed{'s' * (seeds != 1)}, "
         f"{steps:,} steps, {len(table.labels) - 1} optimizers and Adam."
     )
+    return f"{counted} {curve_words(table)}".rstrip()

@@ -10,13 +10,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from celo.evaluation.curves import STEPS, Curve, curve
 from celo.evaluation.report import style
 from celo.evaluation.report.escape import figure_text
 from celo.evaluation.report.style import Look
 from celo.evaluation.report.tables import TITLES
 from celo.evaluation.scores import NOISE, Reference, Result
 from celo.evaluation.statistics import Summary
-from celo.meta.full_training import smooth
 
 FEW_POINTS = 100  # of curves in the background
 
@@ -85,6 +85,7 @@ def training_curves(
 ) -> Figure:
     """Smoothed training loss of every optimizer on one task: median and range over seeds.
 
+    Curves are of the kind that speedups read: evaluations, or the losses of all steps, before each step.
     Adam at its other settings is grey, without a band. A line at ``best.target`` is what speedups are
     measured at.
     """
@@ -92,15 +93,22 @@ def training_curves(
     first = next(iter(runs.values()))
     with style.style():
         figure, axis = style.new_figure(task)
-        style.fit_y(axis, *_limits([own.loss for own in runs.values()]))
+        kind = best.curve if best is not None else STEPS
+        shown = {label: curve(own, kind) for label, own in runs.items()}
+        style.fit_y(axis, *_limits(list(shown.values())))
         if best is not None:
             axis.axhline(best.target, color=style.RULE, lw=0.8, ls=style.DASHED, zorder=1)
         for own in results[NOISE].settings if NOISE in results else ():
             if own is not runs[NOISE]:
-                middle = np.median(_finite(smooth(own.loss)), axis=0)
-                kept = style.thin(own.steps, FEW_POINTS)
-                axis.plot(kept, middle[kept], color=style.GREY, lw=0.6, alpha=0.5, zorder=1)
-        ends = [_line(axis, smooth(own.loss), look[label]) for label, own in runs.items()]
+                other = curve(own, kind)
+                middle = np.median(_finite(other.smoothed), axis=0)
+                kept = style.thin(len(middle), FEW_POINTS)
+                places = other.steps[kept] - (kind == STEPS)
+                axis.plot(places, middle[kept], color=style.GREY, lw=0.6, alpha=0.5, zorder=1)
+        ends = [
+            _line(axis, own.smoothed, look[label], own.steps - (kind == STEPS))
+            for label, own in shown.items()
+        ]
         axis.set_xlim(0, max(1, first.steps - 1))
         axis.set_xlabel("training step")
         axis.set_ylabel(f"training loss ({figure_text(first.rows[0].loss_unit)})")
@@ -194,19 +202,21 @@ def _stage(axis: Axes, rows: Sequence[Mapping[str, Any]], name: str, start: int)
 
 
 def _line(
-    axis: Axes, values: np.ndarray, look: Look, scale: float = 1.0, label: str | None = None
+    axis: Axes, values: np.ndarray, look: Look, places: np.ndarray | float = 1.0, label: str | None = None
 ) -> tuple[float, Look]:
-    """Draw the median over seeds of (S, T) values and a band from the lowest seed to the highest.
+    """Draw the median over seeds of (S, n) values and a band from the lowest seed to the highest.
 
-    A seed that is not finite counts as infinitely high: the median ends where half of the seeds are not
-    finite, the band where one is not. Returns where the line ends, and the look of its name.
+    ``places`` is where they are drawn, (n,), or the distance from one to the next. A seed that is not finite
+    counts as infinitely high: the median ends where half of the seeds are not finite, the band where one is
+    not. Returns where the line ends, and the look of its name.
     """
     values = _finite(values)
     kept, middle = style.thin(values.shape[-1]), np.median(values, axis=0)
     low, high = values.min(axis=0)[kept], values.max(axis=0)[kept]
+    at = places[kept] if isinstance(places, np.ndarray) else places * kept
     band = {"where": np.isfinite(high), "color": look.colour, "alpha": 0.2, "lw": 0, "zorder": 3}
-    axis.fill_between(kept * scale, low, high, **band)
-    axis.plot(kept * scale, middle[kept], look.line, color=look.colour, label=label, zorder=4)
+    axis.fill_between(at, low, high, **band)
+    axis.plot(at, middle[kept], look.line, color=look.colour, label=label, zorder=4)
     finite = middle[np.isfinite(middle)]
     ended = look if len(finite) == len(middle) else look._replace(name=f"{look.name} (diverged)")
     return (float(finite[-1]) if finite.size else math.nan), ended
@@ -221,10 +231,10 @@ def _progress_axis(axis: Axes, etas: Mapping[str, np.ndarray]) -> None:
     axis.set_ylabel("step size η")
 
 
-def _limits(losses: Sequence[np.ndarray]) -> tuple[float, float]:
-    """The lowest smoothed loss of several trainings (S, T), and the highest at initialisation."""
-    curves = np.concatenate([smooth(loss).ravel() for loss in losses])
-    finite, start = curves[np.isfinite(curves)], np.concatenate([loss[:, 0] for loss in losses])
+def _limits(curves: Sequence[Curve]) -> tuple[float, float]:
+    """The lowest smoothed loss of several curves, and the highest at initialisation."""
+    smoothed = np.concatenate([one.smoothed.ravel() for one in curves])
+    finite, start = smoothed[np.isfinite(smoothed)], np.concatenate([one.loss[:, 0] for one in curves])
     if not finite.size or not np.isfinite(start).all():
         return math.nan, math.nan
     return float(finite.min()), float(start.max())

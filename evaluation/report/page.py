@@ -127,7 +127,7 @@ class _Page:
         parts = [Section("Final training loss", self.prose["final_loss"], tables.final_losses(self.table))]
         for one in self.summaries:
             title = f"{one.score.title} by task"
-            parts.append(Section(title, self.prose["by_task"], tables.task_scores(one)))
+            parts.append(Section(title, self.prose["by_task"], tables.task_scores(self.table, one)))
         if found := tables.corpora(self.table):
             parts.append(Section("Corpora and tokenizers", self.prose["corpora"], found))
         return Section("Tasks", self.prose["tasks"], tables.score_table(self.table), sections=parts)

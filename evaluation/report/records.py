@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from celo.evaluation.curves import curve
 from celo.evaluation.report.escape import csv_text
 from celo.evaluation.results import Runs
 from celo.evaluation.scores import NOISE, Result, ScoreTable
 from celo.evaluation.statistics import Summary
 from celo.evaluation.velo import PERCENTILES
 from celo.evaluation.velo import rows as velo_rows
-from celo.meta.full_training import smooth
 
 
 def scores(summaries: Sequence[Summary]) -> pd.DataFrame:
@@ -59,7 +59,7 @@ def trainings(table: ScoreTable, summaries: Sequence[Summary] = ()) -> pd.DataFr
                 else np.full(len(result.runs.rows), math.nan)
                 for one in summaries
             }
-            for i, row in enumerate(_of_best(label, result)):
+            for i, row in enumerate(_of_best(label, result, table.curve)):
                 found.append(row | {name: values[i] for name, values in kinds.items()})
     frame = pd.DataFrame(found)
     return frame.astype({"diverged_at_step": "Int64"}) if found else frame
@@ -104,6 +104,8 @@ def results(table: ScoreTable, summaries: Sequence[Summary]) -> dict[str, Any]:
         "provenance": dict(table.requested.provenance),
         "seeds": len(table.seeds),
         "seed": settings.get("seed", 0),
+        "curve": table.curve,
+        "final_loss_smoothed": table.smoothed,
         "learning_rates": _rates(next(iter(table.results[NOISE].values()), None)),
         "tasks": [_task(table, task) for task in table.all_tasks],
         "aggregates": scores(summaries).to_dict("records"),
@@ -129,9 +131,9 @@ def csv_bytes(rows: pd.DataFrame | Iterable[Mapping[str, Any]]) -> bytes:
     return safe.to_csv(index=False, lineterminator="\n").encode()
 
 
-def _of_best(label: str, result: Result) -> list[dict[str, Any]]:
+def _of_best(label: str, result: Result, kind: str) -> list[dict[str, Any]]:
     runs = result.runs
-    smoothed = smooth(runs.loss)[..., -1]
+    smoothed = curve(runs, kind).smoothed[:, -1]
     facts = {"settings": len(result.settings), "at_edge": result.edge is not None}
     facts["setting"] = " ".join(f"{name}={value!r}" for name, value in runs.setting.items())
     return [

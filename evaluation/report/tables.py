@@ -46,6 +46,7 @@ def score_table(table: ScoreTable) -> Table:
             Cell(task),
             Cell(label),
             _setting(own[task]),
+            Cell(str(len(own[task].settings)), len(own[task].settings)),
             _final_loss(own[task].runs),
             _test_split(own[task].runs),
             *map(number, table.ratios(task, label)),
@@ -56,7 +57,16 @@ def score_table(table: ScoreTable) -> Table:
         for label, own in table.results.items()
         if task in own
     ]
-    header = ("task", "optimizer", "setting", "final loss", "test", "ratio of means", "mean of ratios")
+    header = (
+        "task",
+        "optimizer",
+        "setting",
+        "settings",
+        "final loss",
+        "test",
+        "ratio of means",
+        "mean of ratios",
+    )
     return Table((*header, "beats", "diverged, all settings"), tuple(rows), words=2)
 
 
@@ -68,10 +78,11 @@ def aggregates(table: ScoreTable, summary: Summary) -> Table:
             *(estimate(*summary.aggregates[label][name]) for name in TITLES),
             estimate(*summary.improvement[label]),
             _count_diverged([table.results[label][task].runs for task in table.tasks]),
+            _tuned_over(table, label),
         )
         for label in table.labels
     ]
-    header = ("optimizer", *TITLES.values(), "P(better than Adam*)", "diverged, setting scored")
+    header = ("optimizer", *TITLES.values(), "P(better than Adam*)", "diverged, setting scored", "settings")
     return Table(header, tuple(rows))
 
 
@@ -85,23 +96,26 @@ def velo(table: ScoreTable) -> Table:
     return Table((*heads, *(f"{at}%" for at in PERCENTILES)), tuple(rows))
 
 
-def task_scores(summary: Summary) -> Table:
-    """One score, mean over seeds, a row per task and a column per optimizer."""
+def task_scores(table: ScoreTable, summary: Summary) -> Table:
+    """One score, mean over seeds, a row per task and a column per optimizer; first the settings tried."""
     rows = [
         (Cell(task), *(number(float(own[:, i].mean())) for own in summary.scores.values()))
         for i, task in enumerate(summary.tasks)
     ]
-    return Table(("task", *summary.scores), tuple(rows))
+    return Table(("task", *summary.scores), (_settings_row(table), *rows))
 
 
 def final_losses(table: ScoreTable) -> Table:
-    """Final losses, mean over seeds that did not diverge and sample deviation; a dash where unfinished."""
+    """Final losses, mean over seeds that did not diverge and sample deviation; a dash where unfinished.
+
+    The first row has the settings tried.
+    """
     rows = [
         (Cell(task), *(_final_loss(runs) if runs else number(math.nan) for runs in found))
         for task in table.all_tasks
         if any(found := [table.best(task, label) for label in table.labels])
     ]
-    return Table(("task", *table.labels), tuple(rows))
+    return Table(("task", *table.labels), (_settings_row(table), *rows))
 
 
 def corpora(table: ScoreTable) -> Table | None:
@@ -174,6 +188,10 @@ def findings(table: ScoreTable) -> list[str]:
 def _tasks(names: Sequence[str], of: int) -> str:
     counted = f"{len(names)} of {of} task{'s' * (of != 1)}"
     return counted if of > 8 else f"{counted}: {', '.join(names)}"
+
+
+def _settings_row(table: ScoreTable) -> tuple[Cell, ...]:
+    return (Cell("settings"), *(_tuned_over(table, label) for label in table.labels))
 
 
 def _tuned_over(table: ScoreTable, label: str) -> Cell:

@@ -1,4 +1,4 @@
-"""Task augmentation: the inner problem is re-parameterised by random positive scales (Celo section 4.2).
+"""Task augmentation: the inner problem is re-parameterised by random positive scales (Celo, section 3).
 
 The loss is evaluated at ``tau * p`` and the initial parameters become ``p0 / tau``: the function at
 initialisation stays the same, the geometry the optimizer sees does not.

@@ -29,7 +29,8 @@ from celo.meta.tasks.layers import (
 class ImageMLP(ImageBatches):
     """Classify images by a perceptron under the mean softmax cross-entropy, in nats.
 
-    Source: Moudgil et al. 2025 (arXiv 2501.12670), section 4: four such families, 64-32-10, batch 64.
+    Source: Moudgil et al. 2025 (arXiv 2501.12670), sections 5.2 and A.7: four such families,
+    64-32-10, batch 64.
 
     Attributes:
         num_classes: number of classes C; the loss of a uniform guess is ln C.
@@ -140,7 +141,7 @@ def _layer_norm(dataset: str, size: int, channels: int, *hidden: int) -> ImageEn
     return ImageEntry("image_mlp", dataset, ImageClassifier.of, config, size, channels)
 
 
-# The four families of the Celo paper, section 4.
+# The four families of the Celo paper, sections 5.2 and A.7.
 META_TRAINING = (
     "ImageMLP_Mnist8_Relu32_bs64",
     "ImageMLP_FashionMnist8_Relu32_bs64",

@@ -20,6 +20,7 @@ import pytest
 from jax import Array
 
 from celo import HAND_DESIGNED, LEARNED, hand_designed, learned_optimizer
+from celo.baselines.shampoo import GRAFTS
 
 Tree = Any
 
@@ -50,6 +51,9 @@ class Row:
 
 
 _RATES = {"fromage": 0.1, "lars": 30.0, "muon": 0.03, "sgd": 0.3, "adagrad": 1.0, "sm3": 0.3}
+_RATES |= {"adadelta": 10.0, "novograd": 0.01, "sign_sgd": 0.03, "lion": 0.03, "lookahead_radam": 0.3}
+_RATES |= {"shampoo_sqrt_n": 0.01, "shampoo_rmsprop_normalized": 0.01, "schedule_free_sgd": 0.3}
+_RATES |= {"prodigy": 1.0, "dadapt_adamw": 1.0, "dog": 1.0, "dowg": 0.3, "cocob": 1.0, "polyak_sgd": 0.3}
 HAND_DESIGNED_ROWS = [
     Row(name, functools.partial(hand_designed, name), _RATES.get(name, 0.1)) for name in HAND_DESIGNED
 ]
@@ -91,7 +95,12 @@ STAND_INS = {
     "celo2": "celo2_base",
     "celo-stage_1": "celo",
     "celo-tensor_features_True": "velo_s",
-    "shampoo_adagrad": "shampoo_sgd",
+    **{f"shampoo_{graft}": "shampoo_sgd" for graft in GRAFTS if graft != "sgd"},
+    "lookahead_radam": "lookahead_sgdm",
+    "schedule_free_sgd": "schedule_free_adamw",
+    "dadapt_adamw": "prodigy",
+    "dowg": "dog",
+    "momo_adam": "momo",
 }
 # Clauses that compile nothing of weight: every row keeps them, always.
 TRACED = (

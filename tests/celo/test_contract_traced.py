@@ -24,6 +24,8 @@ from tests.celo.contract import (
 )
 from tests.double_precision import double_by_default
 
+FROM_VALUES = ("schedule_free_adamw", "schedule_free_sgd", "prodigy", "dog", "dowg", "cocob")
+
 
 @over_rows("empty")
 def test_takes_a_tree_without_leaves(row: Row):
@@ -85,10 +87,10 @@ def test_integer_gradients_are_refused(row: Row):
 
 @over_rows("shapes")
 def test_init_takes_shapes_in_place_of_parameters(row: Row):
-    """As optax does; schedule-free methods start from the values."""
+    """As optax does; methods that measure distances or average parameters start from the values."""
     optimizer, params = row.build(learning_rate=row.rate), small()
     shapes = jax.eval_shape(lambda: params)
-    if row.name == "schedule_free_adamw":
+    if row.name in FROM_VALUES:
         with pytest.raises(ValueError, match="starts from the parameters' values; expected arrays"):
             optimizer.init(shapes)
     else:

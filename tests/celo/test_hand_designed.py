@@ -16,16 +16,24 @@ import optax
 import pytest
 
 from celo.baselines import HAND_DESIGNED, hand_designed
+from celo.baselines.shampoo import GRAFTS
 
 NAMES = [
     *("adam", "adamw", "nadamw", "radam", "yogi", "adabelief", "lamb", "lars", "rmsprop", "rmsprop_momentum"),
     *("adafactor", "adagrad", "sm3", "sgd", "sgdm", "nesterov", "fromage", "shampoo_sgd", "shampoo_adagrad"),
-    *("schedule_free_adamw", "muon"),
+    *("shampoo_adagrad_normalized", "shampoo_rmsprop", "shampoo_rmsprop_normalized", "shampoo_sqrt_n"),
+    *("schedule_free_adamw", "muon", "nadam", "adamax", "amsgrad", "adan", "adopt", "acprop", "ademamix"),
+    *("novograd", "adadelta", "sign_sgd", "lion", "lookahead_sgdm", "lookahead_radam", "schedule_free_sgd"),
+    *("prodigy", "dadapt_adamw", "dog", "dowg", "cocob", "momo", "momo_adam", "polyak_sgd"),
 ]
 # What fixes a shape or the length of a loop.
 SIZES = {"block_size", "merge_small_dims_block_size", "skip_preconditioning_dim_size_gt"}
 SIZES |= {"preconditioning_compute_steps", "ns_steps", "min_dim_size_to_factor", "warmup_steps"}
+SIZES |= {"sync_period"}
 NEED_PARAMETERS = {"adamw", "nadamw", "lamb", "lars", "adafactor", "fromage", "schedule_free_adamw", "muon"}
+NEED_PARAMETERS |= {"lion", "novograd", "adadelta", "adan", "acprop", "ademamix", "schedule_free_sgd"}
+NEED_PARAMETERS |= {"prodigy", "dadapt_adamw", "dog", "dowg", "cocob", "momo", "momo_adam"}
+READ_LOSS = {"momo", "momo_adam", "polyak_sgd"}
 
 OPTAX: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adam": functools.partial(optax.adam, eps_root=1e-8),
@@ -46,6 +54,26 @@ OPTAX: dict[str, Callable[..., optax.GradientTransformation]] = {
     "fromage": optax.fromage,
     "schedule_free_adamw": optax.contrib.schedule_free_adamw,
     "muon": optax.contrib.muon,
+    "nadam": optax.nadam,
+    "adamax": optax.adamax,
+    "amsgrad": optax.amsgrad,
+    "adan": optax.adan,
+    "adopt": optax.contrib.adopt,
+    "acprop": optax.contrib.acprop,
+    "ademamix": optax.contrib.ademamix,
+    "novograd": optax.novograd,
+    "adadelta": optax.adadelta,
+    "sign_sgd": optax.sign_sgd,
+    "lion": optax.lion,
+    "schedule_free_sgd": optax.contrib.schedule_free_sgd,
+    "prodigy": optax.contrib.prodigy,
+    "dadapt_adamw": optax.contrib.dadapt_adamw,
+    "dog": optax.contrib.dog,
+    "dowg": optax.contrib.dowg,
+    "cocob": optax.contrib.cocob,
+    "momo": optax.contrib.momo,
+    "momo_adam": optax.contrib.momo_adam,
+    "polyak_sgd": lambda rate: optax.polyak_sgd(scaling=rate),
 }
 
 # Their names in the published runs, and how those spell options otherwise.
@@ -54,8 +82,7 @@ PUBLISHED: dict[str, tuple[str, dict[str, str]]] = {
     "adam": ("Adam", {**BETAS, "epsilon": "eps", "epsilon_root": "eps_root"}),
     "nadamw": ("NAdamW", {**BETAS, "epsilon": "eps", "use_nesterov": "nesterov"}),
     "rmsprop": ("RMSProp", {"epsilon": "eps"}),
-    "shampoo_sgd": ("Shampoo", BETAS),
-    "shampoo_adagrad": ("Shampoo", BETAS),
+    **{f"shampoo_{graft}": ("Shampoo", BETAS) for graft in GRAFTS},
 }
 SAME = (
     "AdamW",
@@ -92,9 +119,10 @@ def gradients(step: int) -> Any:
 
 
 def run(optimizer: optax.GradientTransformation, steps: int = 3) -> list[Any]:
+    optimizer = optax.with_extra_args_support(optimizer)
     state, updates = optimizer.init(params()), []
     for i in range(steps):
-        update, state = optimizer.update(gradients(i), state, params())
+        update, state = optimizer.update(gradients(i), state, params(), value=jnp.float32(3.0 - i))
         updates.append(update)
     return updates
 
@@ -165,13 +193,58 @@ def test_half_precision_hyperparameters_are_widened():
 @pytest.mark.parametrize("name", NAMES)
 def test_who_needs_parameters_says_so(name: str):
     optimizer = hand_designed(name, 0.1)
-    state = optimizer.init(params())
+    state, loss = optimizer.init(params()), jnp.float32(1.0)
     if name in NEED_PARAMETERS:
         with pytest.raises(ValueError, match="param"):
-            optimizer.update(gradients(0), state)
+            optimizer.update(gradients(0), state, value=loss)
     else:
-        without, given = (optimizer.update(gradients(0), state, p)[0] for p in (None, params()))
+        without, given = (optimizer.update(gradients(0), state, p, value=loss)[0] for p in (None, params()))
         jax.tree.map(np.testing.assert_array_equal, without, given)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_who_needs_the_loss_says_so(name: str):
+    optimizer = hand_designed(name, 0.1)
+    state = optimizer.init(params())
+    if name in READ_LOSS:
+        with pytest.raises(ValueError, match="reads the loss: call update"):
+            optimizer.update(gradients(0), state, params())
+    else:
+        without, given = (
+            optimizer.update(gradients(0), state, params(), **extra)[0]
+            for extra in ({}, {"value": jnp.float32(1.0)})
+        )
+        jax.tree.map(np.testing.assert_array_equal, without, given)
+
+
+@pytest.mark.lenient(reason="optax raises float decays to integer counts")
+@pytest.mark.parametrize(("name", "inner"), [("lookahead_sgdm", "sgdm"), ("lookahead_radam", "radam")])
+def test_lookahead_is_that_of_optax(name: str, inner: str):
+    """There the caller holds slow and fast weights; here the state holds their difference."""
+    ours: Any = hand_designed(name, 0.1, sync_period=2, slow_step_size=0.25)
+    theirs = optax.lookahead(hand_designed(inner, 0.1), sync_period=2, slow_step_size=0.25)
+    weights: Any = optax.LookaheadParams.init_synced(params())
+    mine, state, their_state = params(), ours.init(params()), theirs.init(weights)
+    for i in range(5):
+        updates, state = ours.update(gradients(i), state, mine)
+        mine = optax.apply_updates(mine, updates)
+        updates, their_state = theirs.update(gradients(i), their_state, weights)
+        weights = optax.apply_updates(weights, updates)
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), mine, weights.fast)
+
+
+@pytest.mark.parametrize("name", ["prodigy", "dadapt_adamw", "cocob", "momo", "momo_adam", "polyak_sgd"])
+def test_a_method_that_finds_its_rate_recovers_from_gradients_of_zero(name: str):
+    zeros = jax.tree.map(jnp.zeros_like, params())
+    optimizer, loss = hand_designed(name, 1.0), jnp.float32(2.0)
+    state = optimizer.init(params())
+    still, state = optimizer.update(zeros, state, params(), value=loss)
+    jax.tree.map(np.testing.assert_array_equal, still, zeros)
+    moved, state = optimizer.update(gradients(0), state, params(), value=loss)
+    assert all(np.isfinite(u).all() and np.any(u) for u in jax.tree.leaves(moved))
+    bad = {**gradients(0), "w": jnp.full((4, 3), jnp.nan)}
+    update: Any = optimizer.update(bad, state, params(), value=loss)[0]
+    assert np.isnan(update["w"]).any()  # what is not finite is not hidden
 
 
 @hypothesis.given(st.floats().filter(lambda x: not 0.0 <= x < float("inf")), st.sampled_from(NAMES))

@@ -35,6 +35,15 @@ class NumpyShampoo:
         self.right = [1e-6 * np.eye(columns) for _, columns in sizes]
         self.sum = self.momentum = self.graft_momentum = np.zeros((5, 4))
 
+    def grafted(self, g: np.ndarray, new: float) -> np.ndarray:
+        if self.graft in ("sgd", "sqrt_n"):
+            return g if self.graft == "sgd" else np.sign(g)
+        method, _, normalized = self.graft.partition("_")
+        g = g / np.linalg.norm(g) if normalized else g
+        kept, share = (1.0, 1.0) if method == "adagrad" else (self.b2, new)
+        self.sum = kept * self.sum + share * g**2
+        return g / (np.sqrt(self.sum) + 1e-10)
+
     def update(self, t: int, g: np.ndarray, p: np.ndarray) -> np.ndarray:
         new = 1.0 if self.b2 == 1.0 else 1.0 - self.b2
         u = np.zeros_like(g)
@@ -43,8 +52,7 @@ class NumpyShampoo:
             self.left[i] = self.b2 * self.left[i] + new * b @ b.T
             self.right[i] = self.b2 * self.right[i] + new * b.T @ b
             u[cut] = exact_root(self.left[i], 4) @ b @ exact_root(self.right[i], 4)
-        self.sum = self.sum + g**2
-        graft = g if self.graft == "sgd" else g / (np.sqrt(self.sum) + 1e-10)
+        graft = self.grafted(g, new)
         u = u * np.linalg.norm(graft) / np.linalg.norm(u) + self.decay * p
         graft = graft + self.decay * p
         self.momentum = 0.9 * self.momentum + u
@@ -62,6 +70,11 @@ BLOCKS = [(rows, columns) for rows in (slice(3), slice(3, 5)) for columns in (sl
         ("sgd", 128, WHOLE, 0.999, 5, 0.0),
         ("adagrad", 3, BLOCKS, 0.99, 2, 0.1),
         ("sgd", 3, BLOCKS, 1.0, 0, 0.0),
+        ("adagrad_normalized", 128, WHOLE, 0.9, 2, 0.0),
+        ("rmsprop", 128, WHOLE, 0.9, 2, 0.0),
+        ("rmsprop_normalized", 128, WHOLE, 0.9, 2, 0.0),
+        ("rmsprop", 128, WHOLE, 1.0, 2, 0.0),
+        ("sqrt_n", 128, WHOLE, 0.9, 2, 0.0),
     ],
 )
 def test_equals_numpy_with_exact_roots(

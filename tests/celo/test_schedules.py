@@ -7,7 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from celo.schedules import cosine_learning_rate, exponential_decay, linear_rampup_sqrt_decay
+from celo.schedules import (
+    SCHEDULES,
+    cosine_learning_rate,
+    exponential_decay,
+    linear_rampup_sqrt_decay,
+    warmup_cosine,
+    warmup_stable_decay,
+)
 
 fractions = st.floats(0.0, 1.0, width=32)
 
@@ -53,6 +60,35 @@ def test_exponential_decay_loses_the_same_part_every_step():
     np.testing.assert_allclose(schedule(100_000), 0.1 * (1 - 7e-5) ** 100_000, rtol=1e-5)
 
 
+def test_warmup_rises_from_the_first_step_and_meets_the_decay_at_the_peak():
+    """Also with traced numbers."""
+    steps = jnp.array([0, 9, 19, 20, 60, 100, 200])
+    shapes = {
+        "constant": [0.05, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0],
+        "cosine": [0.05, 0.5, 1.0, 1.0, 0.55, 0.1, 0.1],
+        "wsd": [0.05, 0.5, 1.0, 1.0, 0.82, 0.1, 0.1],
+    }
+    for name, expected in shapes.items():
+        options = {"constant": {}, "cosine": {"last": 0.1}, "wsd": {"last": 0.1, "cooldown": 0.5}}[name]
+
+        def rates(lr, total, warmup, name=name, options=options):
+            return jax.vmap(SCHEDULES[name](lr, total, warmup=warmup, **options))(steps)
+
+        np.testing.assert_allclose(rates(2.0, 100, 0.2), 2.0 * np.array(expected), rtol=1e-5)
+        traced = jax.jit(rates)(jnp.float32(2.0), jnp.float32(100), jnp.float32(0.2))
+        np.testing.assert_allclose(traced, 2.0 * np.array(expected), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_is_finite_without_warmup_and_in_one_step(name: str):
+    for total in (1, 3):
+        rates = np.asarray(jax.vmap(SCHEDULES[name](0.5, total))(jnp.arange(5)))
+        assert np.isfinite(rates).all()
+        assert 0 <= rates.min() <= rates.max() <= 0.5
+        assert rates[0] > 0
+    assert warmup_cosine(0.5, 1)(0) == warmup_stable_decay(0.5, 1)(0) == 0.5
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -63,6 +99,10 @@ def test_exponential_decay_loses_the_same_part_every_step():
         (lambda: linear_rampup_sqrt_decay(-0.1), "peak is -0.1"),
         (lambda: exponential_decay(0.1, 2.0), r"decay_amount is 2.0; expected a number in \[0.0, 1.0\]"),
         (lambda: exponential_decay(float("inf")), "base is inf"),
+        (lambda: warmup_cosine(0.1, 0), "num_steps is 0"),
+        (lambda: warmup_cosine(0.1, 9, warmup=-0.1), "warmup is -0.1"),
+        (lambda: warmup_cosine(0.1, 9, last=2.0), "last is 2.0"),
+        (lambda: warmup_stable_decay(0.1, 9, cooldown=1.5), "cooldown is 1.5"),
     ],
 )
 def test_impossible_schedules_are_refused(build, message: str):

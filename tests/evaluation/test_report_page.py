@@ -159,7 +159,7 @@ def test_any_label_and_task_passes_through_every_output(page, tmp_path):
     assert {row["optimizer"] for row in found} == {*map(csv_text, NASTY), NOISE}
     assert not [value for row in found for value in row.values() if value.startswith("=")]
     for line in (tmp_path / "table.md").read_text().splitlines():
-        assert len(re.findall(r"(?<!\\)\|", line)) == 10
+        assert len(re.findall(r"(?<!\\)\|", line)) == 11
     printed = report.described(table, summaries)
     assert plain(printed.replace("\n", "")) == printed.replace("\n", "")
     for path in (tmp_path / "figures").glob("*.svg"):

@@ -47,17 +47,26 @@ def keyed(cell):
 def test_the_score_table_names_both_ratios(table):
     found = tables.score_table(table)
     assert found.header == (
-        *("task", "optimizer", "setting", "final loss", "test", "ratio of means", "mean of ratios"),
+        *(
+            "task",
+            "optimizer",
+            "setting",
+            "settings",
+            "final loss",
+            "test",
+            "ratio of means",
+            "mean of ratios",
+        ),
         *("beats", "diverged, all settings"),
     )
     assert found.rows == (
         # 0.5 / 0.5, and the mean of 0.5 / 0.4 and 0.5 / 0.6
-        ("a", NOISE, "0.01", "0.5 ± 0.14", "–", "1.00", "1.04", "–", "0 of 6"),
+        ("a", NOISE, "0.01", "3", "0.5 ± 0.14", "–", "1.00", "1.04", "–", "0 of 6"),
         # 0.5 / 0.625, and the mean of 0.5 / 0.25 and 0.5 / 1
-        ("a", "celo", "–", "0.625 ± 0.53", "–", "0.80", "1.25", "2 of 3", "0 of 2"),
-        ("b", NOISE, "0.1 (edge)", "1 ± 0", "–", "1.00", "1.00", "–", "0 of 6"),
+        ("a", "celo", "–", "1", "0.625 ± 0.53", "–", "0.80", "1.25", "2 of 3", "0 of 2"),
+        ("b", NOISE, "0.1 (edge)", "3", "1 ± 0", "–", "1.00", "1.00", "–", "0 of 6"),
         # 1 / infinity, and the mean of 1 / 0.5 and 0
-        ("b", "celo", "–", "0.5, 1 diverged", "–", "0.00", "1.00", "0 of 3", "1 of 2"),
+        ("b", "celo", "–", "1", "0.5, 1 diverged", "–", "0.00", "1.00", "0 of 3", "1 of 2"),
     )
 
 
@@ -67,6 +76,7 @@ def test_aggregates_carry_the_noise_row_first_and_its_reading(table, summaries):
     assert [row[-1] for row in shown] == ["best of 3", "untuned"]
     assert [row[-2] for row in shown] == ["0 of 4", "1 of 4"]
     found = tables.aggregates(table, summaries[0])
+    assert [row[-1] for row in found.rows] == ["best of 3", "untuned"]
     assert found.header[1:6] == ("IQM", "median", "mean", "optimality gap", "P(better than Adam*)")
     assert found.rows[0][5].startswith("0.50 [")
     assert found.rows[1][3].startswith("1.13 [")  # (2 + 0.5 + 2 + 0) / 4
@@ -76,14 +86,18 @@ def test_aggregates_carry_the_noise_row_first_and_its_reading(table, summaries):
 def test_final_losses_and_missing_pairs():
     some = [*trainings([[2, 2], [0.4, 0.6], [1, 1]], "a"), *trainings([1.0, 1.0], "b", "celo")]
     found = tables.final_losses(score_table(some))
-    assert found.rows == (("a", "0.5 ± 0.14", "–"), ("b", "–", "1 ± 0"))
-    assert [keyed(cell) for cell in found.rows[0]] == ["a", pytest.approx(0.5), -math.inf]
+    assert found.rows == (
+        ("settings", "best of 3", "untuned"),
+        ("a", "0.5 ± 0.14", "–"),
+        ("b", "–", "1 ± 0"),
+    )
+    assert [keyed(cell) for cell in found.rows[1]] == ["a", pytest.approx(0.5), -math.inf]
 
 
 def test_the_test_split_is_shown_where_it_was_evaluated():
     values = {"test_loss": np.full(3, 0.7), "test_accuracy": np.full(3, 0.912)}
     some = [*trainings([1, 1], "a"), *trainings([1, 1], "a", "celo", evaluations=values)]
-    assert [row[4] for row in tables.score_table(score_table(some)).rows] == ["–", "0.7, 91.2%"]
+    assert [row[5] for row in tables.score_table(score_table(some)).rows] == ["–", "0.7, 91.2%"]
 
 
 def test_run_time_and_its_ratio_to_adam(table):

@@ -56,6 +56,11 @@ def test_a_loss_that_is_not_finite_along_the_way_is_a_divergence():
         ([[0.1, 1], [0.9, 0.5], [2, 2]], RATES, ("learning_rate", 0.001)),
         ([[0.1], [0.5], [2]], (RATES[1], RATES[0], RATES[2]), None),
         ([[0.1], [0.5], [2]], [rate | {"wd": 0.1} for rate in RATES], ("learning_rate", 0.001)),
+        (
+            [[0.1], [0.5], [2], [0.2], [0.6], [2]],
+            [rate | {"wd": decay} for decay in (0.1, 0.2) for rate in RATES],
+            ("learning_rate", 0.001),
+        ),
         ([[0.5], [0.6]], RATES[:2], None),
         ([[0.1], [0.5], [2]], [{"learning_rate": 0.1 * i, "b1": 0.9 / i} for i in (1, 2, 3)], None),
         ([[0.5]], [{}], None),

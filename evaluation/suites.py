@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from celo._core.names import unknown_name
-from celo.meta.tasks import META_TRAINING, TASKS, WIDER_META_TRAINING, check_name
+from celo.meta.tasks import META_TRAINING, META_VALIDATION, TASKS, WIDER_META_TRAINING, check_name
 
 QUICK = (
     "ImageMLPAE_Digits8_32x16x32_bs64",
@@ -51,13 +51,13 @@ _OUR_DATA = ("digits", "pydoc", "tiny_shakespeare", "wikitext2")  # datasets of 
 def suites() -> Mapping[str, tuple[str, ...]]:
     """Name to tasks of every suite: quick, cpu, celo17, and velodrome, which is every other published task.
 
-    Published by learned_optimization, for VeLO (arXiv 2211.09760). Excluded: the families that Celo is
-    meta-trained on, and tasks on the 1% of data that upstream reads by mistake.
+    Published by learned_optimization, for VeLO (arXiv 2211.09760). Excluded: tasks for meta-training and
+    meta-validation, and tasks on the 1% of data that upstream reads by mistake.
     """
     velodrome = tuple(
         name
         for name, entry in TASKS.items()
-        if name not in (*CELO17, *META_TRAINING, *WIDER_META_TRAINING)
+        if name not in (*CELO17, *META_TRAINING, *WIDER_META_TRAINING, *META_VALIDATION)
         and entry.dataset not in _OUR_DATA
         and not name.endswith("_upstream1percent")
     )

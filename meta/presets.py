@@ -21,7 +21,8 @@ LOCAL_FAMILIES = tuple(name for name in META_TRAINING if "Svhn" not in name)
 _QUICK = Stage("rule", iterations=1000, learning_rate=1e-3, schedule="cosine", horizon_high=500, problems=16)
 _CPU = Stage("rule", iterations=5000, learning_rate=1e-3, schedule="cosine")
 _WIDE = Stage("rule", iterations=20_000, schedule="cosine", problems=4, normalize=True, average=0.1)
-# Neither meta-trained on nor in a suite: other depths, data and losses, and a byte-level language model.
+# Not meta-trained on: other depths, data and losses, and a byte-level language model. Two of them are in the
+# suite velodrome; see `celo.meta.tasks.META_VALIDATION` for tasks in no suite.
 _VALIDATION = (
     "ImageMLP_Digits8_Relu64x64x64_bs64",
     "ImageMLP_FashionMnist16_Relu32",

@@ -35,6 +35,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "eval_every": (1, 10_000_000),
     "host_devices": (0, 1024),
     "iterations": (0, 100_000_000),
+    "long_steps": (1, 10_000_000),
     "loop_trainings": (2, 100_000),
     "memory_gib": (0, 1e6),
     "meta_seeds": (0, 2**32 - 1),

@@ -95,6 +95,7 @@ class Celo(Learned):
     """
 
     scheduler_parts: ClassVar[tuple[str, ...] | None] = ("scheduler",)
+    scheduler_fields: ClassVar[tuple[str, ...]] = ("form", "tensor_features")
 
     stage: Annotated[int, checks.OneOf((1, 2), "1 (update rule alone) or 2 (with scheduler)")] = 2
     form: Annotated[str, checks.OneOf(FORMS)] = "exp"

@@ -74,6 +74,9 @@ QUICK: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         # eight times.
         "nn_adam": {"learning_rate": 3e-3},
         "star": {"learning_rate": 3e-3},
+        # Its steps do not scale with the parameters, and its scheduler does not see them: no step size suits
+        # tensors whose scale varies by a factor of a million.
+        "celo2_auto": {"augmentation": "none"},
         # Their meta-parameters are logarithms, where 0.03 is a change by 3 %. No single learning rate suits
         # tensors whose scale varies by a factor of a million, so without augmentation there is more to learn.
         "learnable_adam": {"learning_rate": 0.03, "sigma": 0.1, "augmentation": "none"},

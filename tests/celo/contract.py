@@ -80,6 +80,7 @@ LEARNED_ROWS = [
     *map(learned_row, LEARNED),
     learned_row("celo", stage=1),
     learned_row("celo", tensor_features=True),
+    learned_row("celo2_auto", orthogonal=True),
 ]
 ROWS = [*HAND_DESIGNED_ROWS, *LEARNED_ROWS]
 
@@ -89,8 +90,10 @@ STAND_INS = {
     "rnn_mlp": "mlp_lopt",
     "star": "adafac_mlp",
     "celo2": "celo2_base",
+    "celo2_auto": "celo2_base",
     "celo-stage_1": "celo",
     "celo-tensor_features_True": "velo_s",
+    "celo2_auto-orthogonal_True": "celo2_base",
     "shampoo_adagrad": "shampoo_sgd",
 }
 # Clauses that compile nothing of weight: every row keeps them, always.

@@ -41,6 +41,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "meta_seeds": (0, 2**32 - 1),
     "per_row": (1, 1_000_000),
     "problems": (2, 1_000_000),
+    "rates": (1e-12, 1e3),
     "reps": (1, 1_000_000),
     "retries": (0, 1000),
     "seconds_per_pair": (1e-3, 1e6),

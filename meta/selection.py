@@ -23,6 +23,13 @@ FILE = "selection.json"
 _KEY = 1 << 17  # neither of meta-training nor of the validations along the way
 
 
+def check_validation(recipe: Recipe) -> None:
+    """Checks that no task of a recipe's validation is meta-trained on; ValueError with those that are."""
+    families = {name for number in range(len(recipe.stages)) for name in recipe.families(number)}
+    if trained := sorted(families.intersection(recipe.validation_tasks or recipe.tasks)):
+        raise ValueError(f"{', '.join(trained)}: meta-trained on, and so no task to choose by")
+
+
 class Selected(NamedTuple):
     """What a meta-training is worth.
 

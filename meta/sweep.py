@@ -9,7 +9,7 @@ from typing import NamedTuple
 from celo.meta.intervals import Interval, mean_interval
 from celo.meta.presets import PAPER_RATES
 from celo.meta.recipe import Recipe
-from celo.meta.selection import Selected
+from celo.meta.selection import Selected, check_validation
 from celo.meta.trials import Trial
 
 # Celo paper, appendix A: 3 seeds x these.
@@ -46,15 +46,13 @@ def trials(recipe: Recipe, rates: Sequence[float], seeds: Sequence[int]) -> dict
         seeds: seeds of meta-training.
 
     Raises:
-        ValueError: no rates or seeds, one twice or so close to another that their labels are equal, a rate
-            that is not positive, or a task of meta-validation that is meta-trained on.
+        ValueError: no rates or seeds, one twice or so close to another that their labels are equal, or a rate
+            that is not positive; or as `check_validation`.
     """
     for name, values in ("rates", rates), ("seeds", seeds):
         if not values or len({f"{value:g}" for value in values}) < len(values):
             raise ValueError(f"{name} is {tuple(values)}; expected one or more, all different")
-    families = {name for number in range(len(recipe.stages)) for name in recipe.families(number)}
-    if trained := sorted(families.intersection(recipe.validation_tasks or recipe.tasks)):
-        raise ValueError(f"{', '.join(trained)}: meta-trained on, and so no task to choose a rate by")
+    check_validation(recipe)
     return {
         (rate, seed): Trial(
             label(rate, seed),

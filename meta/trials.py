@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -88,3 +89,20 @@ def _of(trial: Trial, folder: str | os.PathLike[str], settings: trainer.Settings
     settings = settings or trainer.Settings()
     first = str(Path(folder) / trial.first_stage) if trial.first_stage else None
     return dataclasses.replace(settings, first_stage=first)
+
+
+def share_first_stages(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials, and before them as trials of their own the first stages that several have in common."""
+    with_more = [trial for trial in trials if len(trial.recipe.stages) > 1 and not trial.recipe.checkpoint(1)]
+    counts = Counter(trial.recipe.first_stage() for trial in with_more)
+    labels: dict[Recipe, str] = {}
+    found: list[Trial] = []
+    for trial in trials:
+        first = trial.recipe.first_stage() if trial in with_more else None
+        if first is not None and counts[first] > 1:
+            if first not in labels:
+                labels[first] = f"stage1_{trial.label}"
+                found.append(Trial(labels[first], first))
+            trial = dataclasses.replace(trial, first_stage=labels[first])
+        found.append(trial)
+    return found

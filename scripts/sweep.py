@@ -70,7 +70,6 @@ def parse(argv: list[str] | None = None) -> tuple[Recipe, Sweep]:
         ValueError: an option is not possible; a learning rate is given for a stage; or a validation task is
             in a suite.
     """
-    from celo.evaluation.suites import suites
     from celo.meta.sweep import default_rates
 
     recipe, command = meta_train.parse(argv, Sweep, PROGRAM, __doc__, without=("seed",))
@@ -79,17 +78,29 @@ def parse(argv: list[str] | None = None) -> tuple[Recipe, Sweep]:
         default = plain.stages[min(number, len(plain.stages)) - 1].learning_rate
         if stage.learning_rate != default:
             raise ValueError(f"stage{number}.learning_rate is {stage.learning_rate}; give --rates instead")
-    if recipe.validation_tasks == plain.validation_tasks:
-        recipe = dataclasses.replace(recipe, validation_tasks=META_VALIDATION)
-    for suite, tasks in suites().items():
-        if found := sorted({*recipe.validation_tasks}.intersection(tasks)):
-            raise ValueError(
-                f"{', '.join(found)}: in the suite {suite}, and so no task to choose a rate by; expected "
-                f"tasks in no suite, such as {', '.join(META_VALIDATION)}"
-            )
+    recipe = with_validation(recipe, plain)
     changes = {"rates": command.rates or default_rates(recipe.optimizer)}
     changes |= {"out": command.out or f"sweeps/{command.preset}"}
     return recipe, dataclasses.replace(command, **changes)
+
+
+def with_validation(recipe: Recipe, plain: Recipe) -> Recipe:
+    """A recipe with tasks to choose by: `META_VALIDATION`, unless it has others than its preset ``plain``.
+
+    Raises:
+        ValueError: a task of its own is in a suite.
+    """
+    from celo.evaluation.suites import suites
+
+    if recipe.validation_tasks == plain.validation_tasks:
+        return dataclasses.replace(recipe, validation_tasks=META_VALIDATION)
+    for suite, tasks in suites().items():
+        if found := sorted({*recipe.validation_tasks}.intersection(tasks)):
+            raise ValueError(
+                f"{', '.join(found)}: in the suite {suite}, and so no task to choose by; expected tasks in "
+                f"no suite, such as {', '.join(META_VALIDATION)}"
+            )
+    return recipe
 
 
 def check_out(out: Path, recipe: Recipe) -> None:

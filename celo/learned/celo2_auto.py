@@ -11,7 +11,7 @@ from jax import Array
 
 from celo._core import checks, mlp
 from celo._core.averages import TensorStatistics
-from celo._core.scheduler import FORMS, NoScheduler, Scheduler, SharedScheduler
+from celo._core.scheduler import FORMS, SCALE, NoScheduler, Scheduler, SharedScheduler
 from celo.learned import celo2
 from celo.learned.base import Learned, Theta
 from celo.learned.celo import scheduled
@@ -21,9 +21,10 @@ from celo.learned.celo import scheduled
 class Celo2Auto(Learned):
     """Celo2's rule gives every tensor its direction, Celo's scheduler gives all tensors one step size.
 
-    With d the output of Celo2's MLP: ``p <- p - 0.001 eta_t d / rms(d)``, the root mean square taken over the
-    last two axes; in stage 1 there is no eta, and it is Celo2-base at its default rate. ``state.eta`` is the
-    last step size. In stage 2 it reads the loss and follows the horizon.
+    With d the output of Celo2's MLP: ``p <- p - 0.01 eta_t d / rms(d)``, the root mean square taken over the
+    last two axes. An untrained scheduler has eta near 0.1, so that its meta-training starts near the rate of
+    stage 1, which is Celo2-base at its default rate: ``p <- p - 0.001 d / rms(d)``. ``state.eta`` is the last
+    step size. In stage 2 it reads the loss and follows the horizon.
 
     Attributes:
         stage: 1 = update rule alone, 2 = with the scheduler. Meta-parameters have the same structure in both.
@@ -50,8 +51,10 @@ class Celo2Auto(Learned):
         return {"mlp": mlp.init(key_mlp, celo2.MLP_SIZES), "scheduler": self.scheduler.init(key_scheduler)}
 
     def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
+        rate = celo2.LEARNING_RATE / (SCALE if self.stage == 2 else 1.0)
+
         def rule(p: Array, g: Array, statistics: TensorStatistics) -> tuple[Array, TensorStatistics]:
             step, statistics = celo2.step_tensor(theta["mlp"], self.orthogonal, p, g, statistics)
-            return celo2.LEARNING_RATE * step, statistics
+            return rate * step, statistics
 
         return scheduled(rule, self.scheduler, theta["scheduler"], horizon)

@@ -98,7 +98,7 @@ def test_bad_rates_are_refused(rate: Any):
 
 @pytest.mark.parametrize("orthogonal", [False, True])
 def test_celo2_auto_is_the_direction_of_celo2_times_the_step_size(orthogonal: bool):
-    """Stage 1 is Celo2 at its default rate; the scheduler multiplies that by eta, nothing else."""
+    """Stage 1 is Celo2 at its default rate; the scheduler multiplies ten times that by eta, nothing else."""
     auto = learned_optimizer("celo2_auto", orthogonal=orthogonal)
     theta = auto.init(jax.random.key(0))
     rule: Any = Celo2(adam_paths="") if orthogonal else learned_optimizer("celo2_base")
@@ -124,7 +124,7 @@ def test_celo2_auto_is_the_direction_of_celo2_times_the_step_size(orthogonal: bo
         etas.append(float(eta))
         for u, v, w in zip(*map(jax.tree.leaves, (expected, alone, scaled)), strict=True):
             np.testing.assert_allclose(v, u, rtol=1e-5, atol=1e-9)
-            np.testing.assert_allclose(w, eta * u, rtol=1e-5, atol=1e-9)
+            np.testing.assert_allclose(w, 10.0 * eta * u, rtol=1e-5, atol=1e-9)
     assert len(set(etas)) == 3  # the scheduler moves
     np.testing.assert_allclose(etas[0], 0.1, rtol=0.5)
 

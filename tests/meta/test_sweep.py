@@ -50,7 +50,7 @@ def test_a_trial_for_every_rate_and_seed():
             preset("cpu"),
             [1e-4],
             [0],
-            "ImageMLP_Mnist8_Relu32_bs64: meta-trained on, and so no task to choose",
+            "ImageMLP_Mnist8_Relu32_bs64: meta-trained on, and so no task to choose by",
         ),
     ],
 )

@@ -108,7 +108,8 @@ def test_celo2_auto_is_the_direction_of_celo2_times_the_step_size(orthogonal: bo
 
     @quick_jit
     def run() -> list[Tree]:
-        states, found = [one.init(PARAMS) for one in (plain, first, full)], []
+        states: list[Any] = [one.init(PARAMS) for one in (plain, first, full)]
+        found = []
         for scale, loss in ((1.0, 2.0), (-0.5, 1.5), (0.25, 1.75)):
             ramps = jax.tree.map(lambda p: jnp.arange(float(p.size)).reshape(p.shape) - 1.0, PARAMS)
             grads = jax.tree.map(lambda x, scale=scale: scale * x, ramps)

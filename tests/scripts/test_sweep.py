@@ -7,6 +7,7 @@ import jax
 import pytest
 
 import celo
+from celo import checkpoint
 from celo.meta import selection, trainer
 from celo.meta.presets import preset
 from celo.meta.runs.fingerprint import arrays_fingerprint
@@ -67,7 +68,7 @@ def test_it_runs_every_rate_and_seed_and_chooses(made, here, capsys):
         (1e-4, 0, 1.0),
         (1e-3, 0, 0.5),
     ]
-    kept = celo.checkpoint.read(here / "swept" / THETA_FILE)
+    kept = checkpoint.read(here / "swept" / THETA_FILE)
     assert kept.header is not None
     assert kept.header["provenance"]["run"] == "rate0.001.0"
 

@@ -62,7 +62,11 @@ def run_trials(
 
     Returns:
         The finished trials, and whether a signal stopped the work: then the same call resumes.
+
+    Raises:
+        ValueError: as `check_settings` and `celo.meta.meta_train`.
     """
+    check_settings(settings or trainer.Settings())
     finished: dict[str, trainer.Result] = {}
     busy: list[Trial] = []
     for trial in itertools.chain(trials, busy):  # a busy trial comes once more at the end
@@ -83,6 +87,12 @@ def run_trials(
         if result.stopped or not result.finished:
             return Trained(finished, True)
     return Trained(finished, False)
+
+
+def check_settings(settings: trainer.Settings) -> None:
+    """Checks that settings suit several trials; ValueError for a `Settings.first_stage`, which is of one."""
+    if settings.first_stage is not None:
+        raise ValueError(f"first_stage is {settings.first_stage}, and there are several runs; give --init")
 
 
 def _of(trial: Trial, folder: str | os.PathLike[str], settings: trainer.Settings | None) -> trainer.Settings:

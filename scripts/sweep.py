@@ -71,6 +71,7 @@ def parse(argv: list[str] | None = None) -> tuple[Recipe, Sweep]:
             in a suite.
     """
     from celo.meta.sweep import default_rates
+    from celo.meta.trials import check_settings
 
     recipe, command = meta_train.parse(argv, Sweep, PROGRAM, __doc__, without=("seed",))
     plain = preset(command.preset, recipe.optimizer)
@@ -78,6 +79,7 @@ def parse(argv: list[str] | None = None) -> tuple[Recipe, Sweep]:
         default = plain.stages[min(number, len(plain.stages)) - 1].learning_rate
         if stage.learning_rate != default:
             raise ValueError(f"stage{number}.learning_rate is {stage.learning_rate}; give --rates instead")
+    check_settings(command.settings)
     recipe = with_validation(recipe, plain)
     changes = {"rates": command.rates or default_rates(recipe.optimizer)}
     changes |= {"out": command.out or f"sweeps/{command.preset}"}

@@ -33,7 +33,7 @@ from celo.meta.recipe import Recipe
 from celo.meta.runs.files import check_folder, json_ready
 from celo.meta.selection import Selected, Selection, check_validation
 from celo.meta.trainer import Settings
-from celo.meta.trials import Trial, run_trials, share_first_stages
+from celo.meta.trials import Trial, check_settings, run_trials, share_first_stages
 from celo.scripts import checks, meta_train
 from celo.scripts.devices import Devices, set_up
 from celo.scripts.sweep import with_validation
@@ -74,6 +74,7 @@ def parse(argv: list[str] | None = None) -> tuple[dict[str, Recipe], Paired]:
     """
     recipe, command = meta_train.parse(argv, Paired, PROGRAM, __doc__, without=("seed",))
     check_folder(Path(command.out))
+    check_settings(command.settings)
     if len({*command.meta_seeds}) < max(FEWEST, len(command.meta_seeds)):
         raise ValueError(f"meta_seeds is {command.meta_seeds}; expected at least {FEWEST}, all different")
     if not command.variants:

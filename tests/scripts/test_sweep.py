@@ -115,6 +115,7 @@ def test_defaults(here, optimizer):
             "--validation-tasks ImageMLP_Digits8_Relu32_bs64",
             "ImageMLP_Digits8_Relu32_bs64: meta-trained on, and so no task to choose by",
         ),
+        ("--first-stage runs/rule", "first_stage is runs/rule, and there are several runs; give --init"),
         ("--optimizer cello", "Unknown optimizer 'cello'. Did you mean 'celo'"),
     ],
 )

@@ -49,6 +49,7 @@ def test_a_variant_is_the_recipe_with_its_options():
         (["--variants", AVERAGE, AVERAGE], "expected 'NAME: OPTIONS' with a name of its own"),
         (["--variants", "../up: --stage2.average 0.1"], "with a name of its own"),
         (["--variants", "same: --stage2.average 0"], "expected options that change the recipe"),
+        (["--variants", AVERAGE, "--first-stage", "runs/rule"], "first_stage is runs/rule, and there are"),
         (["--variants", "seed: --seed 3"], "expected options that change the recipe, and no others"),
         (["--variants", "keep: --stage1.average 0.1 --keep 2"], "and no others"),
         (["--variants", "bad: --stage2.sigma -1"], "sigma is -1.0; expected a number above 0"),

@@ -10,6 +10,7 @@ estimated hours. Rows with an equal first stage share it.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -110,10 +111,9 @@ class Ablate:
         from celo.ablations.table import label
 
         names, found = run_names(self.base), {}
-        for seed in self.meta_seeds:
-            for row in rows(self.rows, self.tables):
-                run = "" if row.weights else f"{names[row.recipe(self.base)]}.{seed}"
-                found.setdefault(label(row, seed), Entry(row, label(row, seed), run))
+        for seed, row in itertools.product(self.meta_seeds, rows(self.rows, self.tables)):
+            run = "" if row.weights else f"{names[row.recipe(self.base)]}.{seed}"
+            found.setdefault(label(row, seed), Entry(row, label(row, seed), run))
         return list(found.values())
 
     def trials(self) -> list[Trial]:
@@ -128,14 +128,12 @@ class Ablate:
             one = Trial(name, dataclasses.replace(recipe, seed=seed), first_stage, words)
             return found.setdefault(name, one).label
 
-        for seed in self.meta_seeds:
-            for row in rows(self.rows, self.tables):
-                if row.weights:
-                    continue
-                recipe, first = row.recipe(self.base), ""
-                if len(recipe.stages) > 1:
-                    first = add(recipe.first_stage(), seed, f"stage 1 of {row.name}")
-                add(recipe, seed, row.change, first)
+        made = [row for row in rows(self.rows, self.tables) if not row.weights]
+        for seed, row in itertools.product(self.meta_seeds, made):
+            recipe, first = row.recipe(self.base), ""
+            if len(recipe.stages) > 1:
+                first = add(recipe.first_stage(), seed, f"stage 1 of {row.name}")
+            add(recipe, seed, row.change, first)
         return list(found.values())
 
     def request(self, long: bool = False, learned: Sequence[str] = ()) -> Request:

@@ -278,6 +278,30 @@ def celo2_base(
     return _build("celo2_base", num_steps, theta, {}, options, state_dtype)
 
 
+def celo2_auto(
+    num_steps: Steps,
+    theta: Any = None,
+    *,
+    stage: int | None = None,
+    form: str | None = None,
+    orthogonal: bool | None = None,
+) -> Optimizer:
+    """Celo2-auto: Celo's scheduler over the directions of Celo2, so that there is no learning rate to tune.
+
+    Args:
+        num_steps: number of steps of the training ahead, as for `celo.celo`.
+        theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
+        stage: 1 = update rule alone, 2 = with the scheduler. None, here and below: as in the file, else the
+            default.
+        form: how the scheduler's output becomes a step size: "exp", "linear" or "linear_clip".
+        orthogonal: whether the directions of rank 2 and more are orthogonalised.
+
+    Returns:
+        An optax transformation; its ``update`` needs the parameters and the loss as ``value=``.
+    """
+    return _build("celo2_auto", num_steps, theta, {"stage": stage, "form": form, "orthogonal": orthogonal})
+
+
 def celo2(
     num_steps: Steps,
     learning_rate: optax.ScalarOrSchedule,

@@ -22,9 +22,9 @@ def step_size(state: Any) -> Array:
     """The step size that a learned scheduler set last.
 
     Args:
-        state: the state of celo, celo_adam, velo or velo_s, or of any chain or wrapper around one, such as
-            `optax.MultiSteps`, `optax.apply_if_finite`, `optax.masked` and `optax.multi_transform`; also a
-            ``flax.nnx.Optimizer``, or flax's TrainState.
+        state: the state of celo, celo_adam, celo2_auto, velo or velo_s, or of any chain or wrapper around
+            one, such as `optax.MultiSteps`, `optax.apply_if_finite`, `optax.masked` and
+            `optax.multi_transform`; also a ``flax.nnx.Optimizer``, or flax's TrainState.
 
     Returns:
         () float32; (tensors,) where each tensor has its own, in the order of the tree's leaves. Before the
@@ -43,8 +43,8 @@ def step_size(state: Any) -> Array:
     found = states.find(state, _FIELDS)
     if not found:
         raise ValueError(
-            "nothing in this state has a step size; expected the state of celo, celo_adam, velo or velo_s, "
-            "alone or in wrappers"
+            "nothing in this state has a step size; expected the state of celo, celo_adam, celo2_auto, "
+            "velo or velo_s, alone or in wrappers"
         )
     if len(found) > 1:
         raise ValueError(

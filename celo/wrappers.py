@@ -165,7 +165,8 @@ def _replace(state: PyTree, change: Callable[[Any], Any]) -> PyTree:
     parts = jax.tree.leaves(state, is_leaf=_follows_a_horizon)
     if not any(map(_follows_a_horizon, parts)):
         raise ValueError(
-            "nothing in this state follows a horizon; expected the state of celo, celo_adam, velo or velo_s"
+            "nothing in this state follows a horizon; expected the state of celo, celo_adam, celo2_auto, "
+            "velo or velo_s"
         )
     return jax.tree.map(
         lambda part: change(part) if _follows_a_horizon(part) else part, state, is_leaf=_follows_a_horizon

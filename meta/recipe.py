@@ -265,6 +265,21 @@ class Recipe:
         groups = (self.tasks, *(stage.tasks for stage in self.stages), self.validation_tasks)
         return tuple(dict.fromkeys(itertools.chain(*groups)))
 
+    def first_stage(self) -> Recipe:
+        """The recipe of the first stage alone, without options that it does not read.
+
+        The rule that two recipes train is the same if these are equal, see `Settings.first_stage`.
+
+        Example:
+            >>> Recipe(options=("form=linear",)).first_stage() == Recipe().first_stage()
+            True
+        """
+        first, options = self.stages[0], self.options
+        if first.trains == "rule":
+            unread = getattr(self.learned(first), "scheduler_fields", ())
+            options = tuple(option for option in options if names.parse_option(option)[0] not in unread)
+        return dataclasses.replace(self, stages=(first,), options=options)
+
     def change_stages(self, *changes: dict[str, Any]) -> Recipe:
         """The recipe with fields of its first stages changed, in order; a single change is for all stages."""
         each = changes * len(self.stages) if len(changes) == 1 else (*changes, *[{}] * len(self.stages))

@@ -20,6 +20,7 @@ from celo._core.checks import check_fields, whole
 from celo.learned import LEARNED
 from celo.learned.base import LearnedOptimizer
 from celo.meta.estimators.summary import metrics_row
+from celo.meta.first_stage import theta_after_first_stage
 from celo.meta.initial_theta import CONFIG_KEY, check_recipe, initial_theta, stage_name, starting_points
 from celo.meta.program import MetaState, StageProgram, result_theta
 from celo.meta.recipe import Recipe
@@ -51,6 +52,8 @@ class Settings:
         checkpoint_every: meta-iterations between checkpoints; they are written between compiled calls.
         keep: checkpoints kept.
         progress: whether to show a progress bar.
+        first_stage: run folder of a finished run of the recipe's first stage alone
+            (`celo.meta.Recipe.first_stage`), to take its theta from instead of training that stage again.
     """
 
     data_dir: str | None = None
@@ -61,6 +64,7 @@ class Settings:
     checkpoint_every: Annotated[int, whole(1, 10**9)] = 200
     keep: Annotated[int, whole(1, 10**6)] = 3
     progress: bool = True
+    first_stage: str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -107,7 +111,7 @@ def meta_train(recipe: Recipe, run_dir: str | os.PathLike[str], settings: Settin
 
     Raises:
         ValueError: the folder holds a run of another recipe, of other data or of other initial checkpoints,
-            or something that is not a run.
+            or something that is not a run; or `Settings.first_stage` is a run of another first stage.
         OSError: the folder cannot be created or written.
         FileNotFoundError: a checkpoint that a stage starts from does not exist.
         meta.data.DatasetNotFoundError: data are missing.
@@ -126,10 +130,14 @@ def meta_train(recipe: Recipe, run_dir: str | os.PathLike[str], settings: Settin
     data = {name: make(name, settings.data_dir) for name in recipe.task_names()}
     # Names and paths stay the same when the files behind them change; digests do not.
     digests = {"data": {name: arrays_fingerprint(task) for name, task in data.items()}, CONFIG_KEY: starts}
-    with RunFolder.open(run_dir, recipe.config() | digests, keep=settings.keep) as run:
+    config = recipe.config() | digests
+    theta = None
+    if settings.first_stage is not None and not saved_steps(run_dir):
+        theta = theta_after_first_stage(recipe, config, Path(settings.first_stage) / THETA_FILE)
+    with RunFolder.open(run_dir, config, keep=settings.keep) as run:
         options = (settings.tracker_mode, settings.project, settings.group, "meta-train", dashboard_name)
         with make_tracker(settings.tracker, run, *options) as tracker, stop_on_signals() as stop:
-            return _Training(recipe, settings, data, run, tracker, stop).go()
+            return _Training(recipe, settings, data, run, tracker, stop).go(theta)
 
 
 # Number of the random key of meta-validation; 0 draws theta, 1 and up are the stages.
@@ -159,14 +167,14 @@ class _Training:
         self._programs: dict[int, StageProgram] = {}
         self.bar: tqdm = tqdm(disable=True)
 
-    def go(self) -> Result:
-        """Run the meta-iterations that are left."""
+    def go(self, first_stage: PyTree | None = None) -> Result:
+        """Run the meta-iterations that are left; ``first_stage`` is theta after the first stage, if known."""
         if (before := self.finished_before()) is not None:
             return before
         total = self.ends[-1]
         progress = self.settings.progress
         with tqdm(total=total, unit="it", disable=not progress, dynamic_ncols=True) as self.bar:
-            step, state = self.first_state()
+            step, state = self.first_state(first_stage)
             self.bar.initial = self.bar.n = step
             while step < total and not self.stopped():
                 done, state = self.advance(step, state)
@@ -175,8 +183,8 @@ class _Training:
         self.run.save(step, state)
         return self.finish(step, state)
 
-    def first_state(self) -> tuple[int, MetaState]:
-        """Step and state of the last checkpoint, or of the beginning."""
+    def first_state(self, first_stage: PyTree | None) -> tuple[int, MetaState]:
+        """Step and state of the last checkpoint, or of the beginning, which a first stage may precede."""
 
         def blank(step: int) -> MetaState:  # its values are replaced by those of the checkpoint
             return self.begin(self.recipe.stage_at(step), self.optimizer(0).init(self.key))
@@ -184,6 +192,10 @@ class _Training:
         found = self.run.restore_latest(blank)
         if found is not None:
             return found.step, found.state
+        if first_stage is not None:
+            state = self.begin(1, first_stage)
+            self.run.save(self.ends[0], state)
+            return self.ends[0], state
         self.say(0, "compiling")
         self.program(0).prepare()  # compiles while theta is drawn
         return 0, self.begin(0, self.initial_theta(0))

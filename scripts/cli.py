@@ -23,6 +23,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "meta-train": Command("meta-train a learned optimizer; resumes an existing run", "train"),
+    "sweep": Command("sweep outer learning rates and seeds, and choose", "train"),
     "evaluate": Command("train suites of tasks and store every training"),
     "report": Command("turn stored results into scores, tables and figures"),
     "targets": Command("compare steps and seconds to a target loss"),

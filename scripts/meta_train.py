@@ -17,11 +17,12 @@ import sys
 import time
 import typing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
 from celo.learned import LEARNED
+from celo.meta.data.source import DATA_VARIABLE
 from celo.meta.presets import preset
 from celo.meta.recipe import Recipe, Stage
 from celo.meta.trainer import BEST_FILE, THETA_FILE, Result, Settings, meta_train
@@ -29,6 +30,7 @@ from celo.scripts import checks
 from celo.scripts.devices import Devices, set_up
 
 PROGRAM = "celo meta-train"
+Command = TypeVar("Command")
 _MOST_STAGES = 99
 _STAGES = "the stages, in order; each starts from the theta that the one before ends with."
 _STAGES_OPTION = "number of stages to run, from the first."
@@ -51,13 +53,27 @@ class MetaTrain:
     run_dir: str | None = None
 
 
-def parse(argv: list[str] | None = None) -> tuple[Recipe, MetaTrain]:
+def parse(
+    argv: list[str] | None = None,
+    kind: type[Command] = MetaTrain,
+    program: str = PROGRAM,
+    description: str | None = __doc__,
+    without: tuple[str, ...] = (),
+) -> tuple[Recipe, Command]:
     """The recipe and the other options of a command line.
 
     Preset, optimizer and number of stages are read first, as they give the defaults.
+
+    Args:
+        argv: arguments; None = those of the process.
+        kind: dataclass of the options that are not fields of a recipe, ``preset``, ``settings`` and
+            ``devices`` among them.
+        program: name for the help.
+        description: text for the help.
+        without: fields of a recipe that are no options.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    first = argparse.ArgumentParser(PROGRAM, f"{PROGRAM} [OPTIONS]", add_help=False, allow_abbrev=False)
+    first = argparse.ArgumentParser(program, f"{program} [OPTIONS]", add_help=False, allow_abbrev=False)
     first.add_argument("--preset", default="quick")
     first.add_argument("--optimizer", default="celo")
     first.add_argument("--stages", type=int)
@@ -66,27 +82,75 @@ def parse(argv: list[str] | None = None) -> tuple[Recipe, MetaTrain]:
     count = len(recipe.stages) if chosen.stages is None else chosen.stages
     if not 1 <= count <= _MOST_STAGES:
         raise ValueError(f"stages is {count}; expected a whole number from 1 to {_MOST_STAGES}")
-    stages = (*recipe.stages, *[recipe.stages[-1]] * count)[:count]
-    options = _options(dataclasses.replace(recipe, stages=stages), chosen.preset)
-    given = vars(checks.parse(options, argv, PROGRAM, __doc__))
-    plain = {name: given[name] for name in _hints(Recipe) if name != "stages"}
-    others = {name: given[name] for name in _hints(MetaTrain)}
+    recipe = dataclasses.replace(recipe, stages=_stages(recipe, count))
+    options = _options(recipe, kind, chosen.preset, without)
+    given = vars(checks.parse(options, argv, program, description))
+    plain = {name: given[name] for name in _hints(Recipe) if name in given and name != "stages"}
+    others = {name: given[name] for name in _hints(kind)}
     stages = tuple(given[f"stage{i}"] for i in range(1, count + 1))
-    return Recipe(stages=stages, **plain), MetaTrain(**others)
+    return dataclasses.replace(recipe, stages=stages, **plain), kind(**others)
 
 
-def _options(recipe: Recipe, preset_name: str) -> type[Any]:
-    """A dataclass for tyro: the fields of a recipe with its stages one by one, and those of `MetaTrain`."""
+def _stages(recipe: Recipe, count: int) -> tuple[Stage, ...]:
+    """So many stages; those beyond the recipe's repeat its last one."""
+    return (*recipe.stages, *[recipe.stages[-1]] * count)[:count]
+
+
+def _options(recipe: Recipe, kind: type, preset_name: str, without: tuple[str, ...]) -> type[Any]:
+    """A dataclass for tyro: the fields of a recipe with its stages one by one, and those of ``kind``."""
     numbered = {f"stage{i}": stage for i, stage in enumerate(recipe.stages, 1)}
     hints = _hints(Recipe) | {"optimizer": Literal[tuple(LEARNED)], "stages": int}
-    hints |= dict.fromkeys(numbered, Stage) | _hints(MetaTrain)
-    values = vars(recipe) | numbered | {"stages": len(numbered), "preset": preset_name, "run_dir": None}
-    values |= {"settings": Settings(), "devices": Devices()}
+    hints |= dict.fromkeys(numbered, Stage) | _hints(kind)
+    values = vars(recipe) | numbered | {"stages": len(numbered)}
+    values |= {field.name: field.default for field in dataclasses.fields(kind)}
+    values |= {"preset": preset_name, "settings": Settings(), "devices": Devices()}
     about = f"{Recipe.__doc__}".partition("    Raises:")[0].replace(_STAGES, _STAGES_OPTION)
     about += "".join(f"        {name}: stage {name[5:]}.\n" for name in numbered)
-    about += f"{MetaTrain.__doc__}".partition("Attributes:\n")[2]
-    fields = [(name, hint, dataclasses.field(default=values[name])) for name, hint in hints.items()]
+    about += f"{kind.__doc__}".partition("Attributes:\n")[2]
+    fields = [
+        (name, hint, dataclasses.field(default=values[name]))
+        for name, hint in hints.items()
+        if name not in without
+    ]
     return dataclasses.make_dataclass("Options", fields, namespace={"__doc__": about}, frozen=True)
+
+
+def command_for(recipe: Recipe, command: MetaTrain) -> str:
+    """A line for a shell in any folder, which carries a recipe out; `parse` reads its options back."""
+    data_dir = command.settings.data_dir or os.environ.get(DATA_VARIABLE)
+    settings = dataclasses.replace(
+        command.settings, data_dir=data_dir and str(Path(data_dir).expanduser().absolute())
+    )
+    words = arguments(recipe, dataclasses.replace(command, settings=settings))
+    # -P: a package named celo in the working folder is not imported instead.
+    python = [sys.executable, "-P", "-m", "celo.scripts.meta_train", *words]
+    return f"{checks.command_line(['cd', os.getcwd()])} && {checks.command_line(python)}"
+
+
+def arguments(recipe: Recipe, command: MetaTrain) -> list[str]:
+    """The options of a recipe and of how it is carried out that are not the defaults of its preset."""
+    plain = preset(command.preset, recipe.optimizer)
+    count = len(recipe.stages)
+    words = ["--preset", command.preset, "--optimizer", recipe.optimizer, "--stages", str(count)]
+    words += ["--run-dir", str(command.run_dir)] if command.run_dir else []
+    words += _differences(recipe, plain, "", ("optimizer", "stages"))
+    for number, (stage, default) in enumerate(zip(recipe.stages, _stages(plain, count), strict=True), 1):
+        words += _differences(stage, default, f"stage{number}.")
+    return [*words, *_differences(command.settings, Settings()), *_differences(command.devices, Devices())]
+
+
+def _differences(found: Any, default: Any, prefix: str = "", without: tuple[str, ...] = ()) -> list[str]:
+    """The options that turn one dataclass into another."""
+    words = []
+    for field in dataclasses.fields(found):
+        value, name = getattr(found, field.name), field.name.replace("_", "-")
+        if field.name in without or value == getattr(default, field.name):
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{prefix}{name}" if value else f"--{prefix}no-{name}")
+        else:
+            words += [f"--{prefix}{name}", *map(str, value if isinstance(value, tuple) else [value])]
+    return words
 
 
 def _hints(kind: type) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def step_size(head: dict[str, Array], hidden: Array, form: str) -> Array:
     Args:
         head: weights of the last layer.
         hidden: (..., hidden) output of the LSTM.
-        form: "exp": ``0.1 exp(x)``; "linear": ``x``; "linear_clip": ``max(x, 0)``.
+        form: "exp": ``0.1 exp(x)``; "linear": ``0.1 x``; "linear_clip": ``0.1 max(x, 0)``.
 
     Returns:
         (...) step size.
@@ -116,7 +116,7 @@ def step_size(head: dict[str, Array], hidden: Array, form: str) -> Array:
     x = lstm.dense(head, hidden)[..., 0]
     if form == "exp":
         return SCALE * jnp.exp(x)
-    return x if form == "linear" else jnp.maximum(x, 0.0)
+    return SCALE * (x if form == "linear" else jnp.maximum(x, 0.0))
 
 
 class NoScheduler:

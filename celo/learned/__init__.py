@@ -12,6 +12,7 @@ from celo.learned.adafac_mlp import AdafacMlp
 from celo.learned.base import LearnedOptimizer
 from celo.learned.celo import Celo
 from celo.learned.celo2 import Celo2, Celo2Base
+from celo.learned.celo2_auto import Celo2Auto
 from celo.learned.celo_adam import CeloAdam
 from celo.learned.learnable import LearnableAdam, LearnableSGD
 from celo.learned.mlp_lopt import MlpLopt
@@ -34,6 +35,7 @@ LEARNED: Mapping[str, Callable[..., LearnedOptimizer]] = MappingProxyType(
         "rnn_mlp": RnnMlp,
         "celo2": Celo2,
         "celo2_base": Celo2Base,
+        "celo2_auto": Celo2Auto,
         "star": Star,
         "learnable_adam": LearnableAdam,
         "learnable_sgd": LearnableSGD,

@@ -55,6 +55,8 @@ class Learned:
     reads_loss: ClassVar[bool] = False
     scheduler_parts: ClassVar[tuple[str, ...] | None] = None
     """Keys of theta that are the scheduler, where it trains apart from the rule; None: all trains at once."""
+    scheduler_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields of the configuration that the update rule alone does not read."""
 
     def __post_init__(self) -> None:
         """Checks the configuration."""

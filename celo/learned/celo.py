@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import jax
@@ -31,6 +32,8 @@ MLP_SIZES = (features.NUM_FEATURES, 4, 4, 3)
 STEP_MULTIPLIER = 0.001
 MAGNITUDE_MULTIPLIER = 0.001
 EPSILON_RMS = 1e-9
+
+Rule = Callable[[Array, Array, TensorStatistics], tuple[Array, TensorStatistics]]
 
 
 class CeloState(NamedTuple):
@@ -79,6 +82,36 @@ def step_tensor(
     return update_rule(theta, g, p, statistics), statistics
 
 
+def scheduled(
+    rule: Rule, scheduler: Scheduler, theta: Theta, horizon: Array
+) -> optax.GradientTransformationExtraArgs:
+    """A rule for every tensor whose steps a scheduler multiplies by eta: ``p <- p - eta_t step_t``.
+
+    Args:
+        rule: ``rule(p, g, statistics) -> (step, statistics)`` of one tensor.
+        scheduler: sets the step sizes; `NoScheduler` reads no loss.
+        theta: the scheduler's meta-parameters.
+        horizon: () number of steps.
+
+    Returns:
+        An optax transformation with the state `CeloState`.
+    """
+
+    def init(params: PyTree) -> PyTree:
+        start, eta = scheduler.start(theta, params, horizon)
+        return CeloState(jnp.zeros((), jnp.int32), horizon, averages.init(params), start, eta)
+
+    def step(grads: PyTree, state: CeloState, params: PyTree, loss: Any) -> tuple[PyTree, CeloState]:
+        seen = Observation(loss, state.count, state.num_steps, params, state.statistics)
+        eta, memory = scheduler.step(theta, state.scheduler, seen)
+        steps, statistics = tensors.map_statistics(rule, params, grads, state.statistics)
+        return scheduler.scale(eta, steps), CeloState(
+            state.count + 1, state.num_steps, statistics, memory, eta
+        )
+
+    return transformation(init, step, reads_loss=not isinstance(scheduler, NoScheduler))
+
+
 @dataclasses.dataclass(frozen=True)
 class Celo(Learned):
     """The Celo optimizer: configuration only; meta-parameters are passed to `optimizer`.
@@ -95,6 +128,7 @@ class Celo(Learned):
     """
 
     scheduler_parts: ClassVar[tuple[str, ...] | None] = ("scheduler",)
+    scheduler_fields: ClassVar[tuple[str, ...]] = ("form", "tensor_features")
 
     stage: Annotated[int, checks.OneOf((1, 2), "1 (update rule alone) or 2 (with scheduler)")] = 2
     form: Annotated[str, checks.OneOf(FORMS)] = "exp"
@@ -112,18 +146,5 @@ class Celo(Learned):
         return {"mlp": mlp.init(key_mlp, MLP_SIZES), "scheduler": self.scheduler.init(key_scheduler)}
 
     def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
-        scheduler, rule = self.scheduler, functools.partial(step_tensor, theta["mlp"])
-
-        def init(params: PyTree) -> PyTree:
-            start, eta = scheduler.start(theta["scheduler"], params, horizon)
-            return CeloState(jnp.zeros((), jnp.int32), horizon, averages.init(params), start, eta)
-
-        def step(grads: PyTree, state: CeloState, params: PyTree, loss: Any) -> tuple[PyTree, CeloState]:
-            seen = Observation(loss, state.count, state.num_steps, params, state.statistics)
-            eta, memory = scheduler.step(theta["scheduler"], state.scheduler, seen)
-            steps, statistics = tensors.map_statistics(rule, params, grads, state.statistics)
-            return scheduler.scale(eta, steps), CeloState(
-                state.count + 1, state.num_steps, statistics, memory, eta
-            )
-
-        return transformation(init, step, reads_loss=self.stage == 2)
+        rule = functools.partial(step_tensor, theta["mlp"])
+        return scheduled(rule, self.scheduler, theta["scheduler"], horizon)

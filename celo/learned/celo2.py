@@ -90,13 +90,18 @@ def direction(
     return out * _inverse_rms(out)
 
 
+def step_tensor(
+    theta: mlp.Weights, orthogonal: bool, p: Array, g: Array, statistics: TensorStatistics
+) -> tuple[Array, TensorStatistics]:
+    """`direction` and new running averages of one tensor; ``p`` and ``g`` of any dtype."""
+    p, g = jnp.asarray(p, jnp.float32), parameters.bounded(g, GRADIENT_CLIP)
+    statistics = averages.update(statistics, g, DECAYS)
+    return direction(theta, g, p, statistics, orthogonal), statistics
+
+
 def scale_by_celo2(theta: Theta, orthogonal: bool) -> optax.GradientTransformationExtraArgs:
     """Gradients, clipped to +-1000, to steps of RMS 1 downhill, to be scaled by a positive rate."""
-
-    def rule(p: Array, g: Array, statistics: TensorStatistics) -> tuple[Array, TensorStatistics]:
-        p, g = jnp.asarray(p, jnp.float32), parameters.bounded(g, GRADIENT_CLIP)
-        statistics = averages.update(statistics, g, DECAYS)
-        return direction(theta["mlp"], g, p, statistics, orthogonal), statistics
+    rule = functools.partial(step_tensor, theta["mlp"], orthogonal)
 
     def init(params: PyTree) -> PyTree:
         return DirectionState(averages.init(params))

@@ -23,6 +23,7 @@ from jax import Array
 from celo._core.newton_schulz import orthogonalise
 from celo.learned import celo, celo2
 from celo.learned.base import LearnedOptimizer, theta_shapes
+from celo.learned.celo2_auto import Celo2Auto
 from celo.meta.estimators.problem import Steps
 from celo.meta.estimators.terms import Differences
 
@@ -144,10 +145,10 @@ def expert_of(kind: Literal["adam", "muon"], learned: LearnedOptimizer, iteratio
     if len(found) != 1 or jax.tree.structure(found[0][1].v) != jax.tree.structure(params):
         raise ValueError(
             f"expert is {kind!r}, and {type(learned).__name__} does not keep the running averages of every "
-            "parameter that an expert reads; choose celo, velo, velo_s, adafac_mlp, star or celo2_base, or "
-            "expert none"
+            "parameter that an expert reads; choose celo, velo, velo_s, adafac_mlp, star, celo2_base or "
+            "celo2_auto, or expert none"
         )
-    v_decay = celo2.DECAYS.v if isinstance(learned, celo2.Celo2Base) else celo.DECAYS.v
+    v_decay = celo2.DECAYS.v if isinstance(learned, celo2.Celo2Base | Celo2Auto) else celo.DECAYS.v
     return Expert(kind, iterations, float(v_decay))
 
 

@@ -10,6 +10,7 @@ from celo.meta.tasks.quadratics import Quadratic, QuadraticForm
 from celo.meta.tasks.recurrent_lm import RecurrentLM
 from celo.meta.tasks.registry import (
     META_TRAINING,
+    META_VALIDATION,
     TASKS,
     WIDER_META_TRAINING,
     check_name,
@@ -20,6 +21,7 @@ from celo.meta.tasks.transformer_lm import TransformerLM
 
 __all__ = [
     "META_TRAINING",
+    "META_VALIDATION",
     "TASKS",
     "WIDER_META_TRAINING",
     "ESWrapped",

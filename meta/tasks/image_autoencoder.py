@@ -89,6 +89,7 @@ IMAGE_MLP_AE_TASKS: dict[str, Entry] = {
     "ImageMLPAE_Digits8_32x16x32_bs64": _autoencoder("digits", 32, 16, 32, batch_size=64),
     "ImageMLPAE_Mnist8_32x8x32_bs64": _small("mnist", 32, 8, 32),
     "ImageMLPAE_Cifar10BW8_32x8x32_bs64": _small("cifar10", 32, 8, 32),
+    "ImageMLPAE_FashionMnist8_32x16x32_bs64": _small("fashion_mnist", 32, 16, 32),
     "ImageMLPAE_Cifar10_32x32x32_bs128": _autoencoder("cifar10", 32, 32, 32),
     "ImageMLPAE_Cifar10_256x256x256_bs128": _autoencoder("cifar10", 256, 256, 256),
     "ImageMLPAE_Cifar10_256x256x256_bs1024": _autoencoder("cifar10", 256, 256, 256, batch_size=1024),

@@ -158,6 +158,9 @@ _OURS = {
     "ImageMLP_Cifar10BW8_Tanh32x32_bs64": _mlp("cifar10", 8, 1, 32, 32, activation="tanh", batch_size=64),
     "ImageMLP_FashionMnist8_LayerNorm_Relu32x32_bs64": _layer_norm("fashion_mnist", 8, 1, 32, 32),
     "ImageMLP_Mnist_Relu128x128": _mlp("mnist", None, None, 128, 128),
+    "ImageMLP_FashionMnist16_Tanh64x64_bs64": _mlp(
+        "fashion_mnist", 16, 1, 64, 64, activation="tanh", batch_size=64
+    ),
     "ImageMLP_Digits8_Relu32_bs64": _mlp("digits", 8, 1, 32, batch_size=64),
     "ImageMLP_Digits8_Tanh32_bs64": _mlp("digits", 8, 1, 32, activation="tanh", batch_size=64),
     "ImageMLP_Digits8_Relu16_bs64": _mlp("digits", 8, 1, 16, batch_size=64),

@@ -41,6 +41,7 @@ from celo.meta.tasks.vit import VIT_TASKS
 
 __all__ = [
     "META_TRAINING",
+    "META_VALIDATION",
     "SUFFIX",
     "TASKS",
     "WIDER_META_TRAINING",
@@ -60,6 +61,15 @@ WIDER_META_TRAINING = (
     "ImageMLP_FashionMnist8_LayerNorm_Relu32x32_bs64",
     "ImageMLPAE_Mnist8_32x8x32_bs64",
     "ImageMLPAE_Cifar10BW8_32x8x32_bs64",
+)
+
+# Neither meta-trained on nor in a suite: they choose between meta-trainings. Other depths, data and losses
+# than the families, and a byte-level language model, as the meta-loss of perceptrons misranks schedulers.
+META_VALIDATION = (
+    "ImageMLP_Digits8_Relu64x64x64_bs64",
+    "ImageMLP_FashionMnist16_Tanh64x64_bs64",
+    "ImageMLPAE_FashionMnist8_32x16x32_bs64",
+    "RNNLM_tinyshakespearebytes_Patch32_GRU64_Embed32_bs16",
 )
 
 _TABLES = (

@@ -34,7 +34,7 @@ from celo.meta.tasks import make
 from celo.meta.trainer import THETA_FILE, Result, Settings, meta_train
 from celo.scripts import checks
 from celo.scripts.devices import Devices, set_up
-from celo.scripts.studies.paired import Difference, difference, meta_losses
+from celo.scripts.studies.meta_losses import Difference, difference, meta_losses
 
 PAIRED = "paired.json"
 PROBLEMS_KEY = 1 << 30  # of the key of a run; meta-training folds in small numbers

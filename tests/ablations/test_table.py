@@ -35,19 +35,42 @@ def test_findings_by_hand():
     assert linear.better is not None
     assert linear.better.value == 0
     assert celo.speedup.value > linear.speedup.value == 0
+    assert celo.sustained.value > linear.sustained.value == 0
+    assert (celo.median.value, linear.median.value) == (pytest.approx(3), pytest.approx(0.5))
 
     shown = table([celo, linear])
-    assert shown.rows[0][:5] == ("celo", "Celo as it is", "2", "3.00 [2.00, 4.00]", "2.00, 4.00")
-    assert shown.rows[0][-2:] == ("–", "1.20")
-    assert shown.rows[1][2:6] == ("1", "0.50 [0.50, 0.50]", "–", "0.50 [0.50, 0.50]")
-    assert shown.rows[1][-2:] == ("0.00 [0.00, 0.00]", "1.07")
+    assert shown.rows[0][:6] == ("celo", "Celo as it is", "2", "3.00 [2.00, 4.00]", "1.20", "2.00, 4.00")
+    assert shown.rows[0][7] == "1.14"
+    assert shown.rows[0][-2:] == ("1.86", "–")
+    assert shown.rows[1][2:5] == ("1", "0.50 [0.50, 0.50]", "1.07")
+    assert shown.rows[1][7:10] == ("–", "0.50 [0.50, 0.50]", "0.12")
+    assert shown.rows[1][-1] == "0.00 [0.00, 0.00]"
 
     kept = list(csv.DictReader(io.StringIO(csv_bytes(records([celo, linear])).decode())))
     assert [row["row"] for row in kept] == ["celo", "linear"]
     assert float(kept[0]["iqm"]) == pytest.approx(3)
     assert kept[0]["better"] == ""
-    assert kept[1]["published"] == "1.07"
+    assert (kept[1]["paper_iqm"], kept[1]["paper_median"]) == ("1.07", "")
+    assert kept[1]["paper_source"] == "table 3e"
     assert dict(pair.split(":") for pair in kept[0]["by_seed"].split()).keys() == {"0", "1"}
+
+
+def test_released_weights_count_once_however_many_seeds():
+    _, released = rows_of(["velo_4000"])
+    (found,) = findings(scores(velo_4000=[0.5, 0.5]), [0, 1], reps=2)
+    assert found.row == released
+    assert list(found.by_seed) == [0]
+    assert found.iqm.value == pytest.approx(2)
+    assert label(released, 1) == "velo_4000"
+    assert table([found]).rows[0][2:5] == ("–", "2.00 [2.00, 2.00]", "1.41")
+
+
+def test_long_trainings_are_compared_with_celo_in_long_trainings():
+    made = scores(**{"celo_2k.0": [1, 1], "celo_5k.0": [0.5, 0.5]})
+    plain, longer = findings(made, [0], reps=2, celo="celo_2k")
+    assert plain.better is None
+    assert longer.better is not None
+    assert longer.better.value == 1
 
 
 def test_without_celo_nothing_is_compared_and_without_adam_nothing_is_scored():

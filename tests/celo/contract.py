@@ -84,6 +84,7 @@ LEARNED_ROWS = [
     *map(learned_row, LEARNED),
     learned_row("celo", stage=1),
     learned_row("celo", tensor_features=True),
+    learned_row("celo2_auto", orthogonal=True),
 ]
 ROWS = [*HAND_DESIGNED_ROWS, *LEARNED_ROWS]
 
@@ -93,6 +94,7 @@ STAND_INS = {
     "rnn_mlp": "mlp_lopt",
     "star": "adafac_mlp",
     "celo2": "celo2_base",
+    "celo2_auto": "celo2_base",
     "celo-stage_1": "celo",
     "celo-tensor_features_True": "velo_s",
     **{f"shampoo_{graft}": "shampoo_sgd" for graft in GRAFTS if graft != "sgd"},
@@ -101,6 +103,7 @@ STAND_INS = {
     "dadapt_adamw": "prodigy",
     "dowg": "dog",
     "momo_adam": "momo",
+    "celo2_auto-orthogonal_True": "celo2_base",
 }
 # Clauses that compile nothing of weight: every row keeps them, always.
 TRACED = (

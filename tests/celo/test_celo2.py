@@ -94,3 +94,46 @@ def test_bad_rates_are_refused(rate: Any):
     theta = random_theta("celo2")
     with pytest.raises((ValueError, TypeError), match="learning_rate is"):
         Celo2().optimizer(theta, 10, learning_rate=rate)
+
+
+@pytest.mark.parametrize("orthogonal", [False, True])
+def test_celo2_auto_is_the_direction_of_celo2_times_the_step_size(orthogonal: bool):
+    """Stage 1 is Celo2 at its default rate; the scheduler multiplies ten times that by eta, nothing else."""
+    auto = learned_optimizer("celo2_auto", orthogonal=orthogonal)
+    theta = auto.init(jax.random.key(0))
+    rule: Any = Celo2(adam_paths="") if orthogonal else learned_optimizer("celo2_base")
+    plain = rule.optimizer({"mlp": theta["mlp"]}, 10)
+    first = learned_optimizer("celo2_auto", orthogonal=orthogonal, stage=1).optimizer(theta, 10)
+    full = auto.optimizer(theta, 10)
+
+    @quick_jit
+    def run() -> list[Tree]:
+        states: list[Any] = [one.init(PARAMS) for one in (plain, first, full)]
+        found = []
+        for scale, loss in ((1.0, 2.0), (-0.5, 1.5), (0.25, 1.75)):
+            ramps = jax.tree.map(lambda p: jnp.arange(float(p.size)).reshape(p.shape) - 1.0, PARAMS)
+            grads = jax.tree.map(lambda x, scale=scale: scale * x, ramps)
+            updates = []
+            for i, one in enumerate((plain, first, full)):
+                update, states[i] = one.update(grads, states[i], PARAMS, value=jnp.float32(loss))
+                updates.append(update)
+            found.append((*updates, states[2].eta))
+        return found
+
+    etas = []
+    for expected, alone, scaled, eta in run():
+        etas.append(float(eta))
+        for u, v, w in zip(*map(jax.tree.leaves, (expected, alone, scaled)), strict=True):
+            np.testing.assert_allclose(v, u, rtol=1e-5, atol=1e-9)
+            np.testing.assert_allclose(w, 10.0 * eta * u, rtol=1e-5, atol=1e-9)
+    assert len(set(etas)) == 3  # the scheduler moves
+    np.testing.assert_allclose(etas[0], 0.1, rtol=0.5)
+
+
+def test_celo2_auto_trains_its_parts_apart():
+    auto = learned_optimizer("celo2_auto")
+    theta = auto.init(jax.random.key(0))
+    for stage, parts in ("rule", {"mlp"}), ("scheduler", {"scheduler"}), ("both", {"mlp", "scheduler"}):
+        trained = auto.trainable(theta, stage)
+        assert {part for part, tree in trained.items() if all(jax.tree.leaves(tree))} == parts
+        assert {part for part, tree in trained.items() if any(jax.tree.leaves(tree))} == parts

@@ -82,7 +82,7 @@ def test_converges_on_a_quadratic_at_one_of_the_rates_of_one_compiled_run(row: R
     assert losses[1] < 0.02 * initial
 
 
-READS_LOSS = {"celo", "celo_adam", "velo", "velo_s", "rnn_mlp", "celo-tensor_features_True"}
+READS_LOSS = {"celo", "celo_adam", "celo2_auto", "velo", "velo_s", "rnn_mlp", "celo-tensor_features_True"}
 
 
 @over_rows("bad-loss", only=lambda row: row.name in READS_LOSS)
@@ -140,7 +140,8 @@ def test_gradients_through_steps_are_finite_where_parameters_and_gradients_are_z
     gradient = run(theta, start)[1]
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
     rng = np.random.default_rng(0)
-    along = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32) * 0.003, theta)
+    size = 1e-4 if row.name.startswith("celo2_auto") else 0.003  # kinks of its MLP lie between the two
+    along = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32) * size, theta)
     ends = [run(jax.tree.map(lambda x, d, s=s: x + s * d, theta, along), start)[0] for s in (1.0, -1.0)]
     slope = sum(jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (gradient[0], along)), strict=True))
     np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2.0, rtol=0.1, atol=3e-6)

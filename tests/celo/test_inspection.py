@@ -22,6 +22,7 @@ LABELS = {"layer": {"w": "train", "b": "still"}, "scale": "train"}
 WRAPPED: dict[str, Any] = {
     "alone": learned("celo"),
     "celo_adam": learned("celo_adam"),
+    "celo2_auto": learned("celo2_auto"),
     "chain": optax.chain(optax.clip(1.0), optax.chain(learned("celo"), optax.scale(1.0))),
     "multi_steps": optax.MultiSteps(optax.chain(learned("celo")), 2),
     "finite": optax.apply_if_finite(learned("celo"), 3),

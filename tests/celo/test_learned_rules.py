@@ -140,15 +140,16 @@ def test_a_scheduler_blind_to_tensors_gives_all_of_them_celos_step_size():
     assert np.ptp(ratios) > 0.01  # the features are seen, and differ between tensors
 
 
-@pytest.mark.parametrize("form", ["linear", "linear_clip"])
-def test_linear_step_sizes(form: str):
+@pytest.mark.parametrize(
+    ("form", "bias", "eta"), [("linear", -0.5, -0.05), ("linear_clip", -0.5, 0.0), ("linear_clip", 2.0, 0.2)]
+)
+def test_linear_step_sizes_have_the_multiplier_of_the_exponential_ones(form: str, bias: float, eta: float):
     learned = learned_optimizer("celo", form=form)
     theta = init("celo")
-    head = {"w": jnp.zeros((64, 1)), "b": jnp.array([-0.5])}
+    head = {"w": jnp.zeros((64, 1)), "b": jnp.array([bias])}
     theta = theta | {"scheduler": theta["scheduler"] | {"step_size": head}}
     stage_1 = updates_of(learned_optimizer("celo", stage=1).optimizer(theta, 100))
-    factor = -0.5 if form == "linear" else 0.0
-    assert_same(updates_of(learned.optimizer(theta, 100)), jax.tree.map(lambda u: factor * u, stage_1))
+    assert_same(updates_of(learned.optimizer(theta, 100)), jax.tree.map(lambda u: eta * u, stage_1))
 
 
 def test_a_tensors_features_know_no_unit():

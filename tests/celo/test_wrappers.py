@@ -100,7 +100,7 @@ def test_bad_decays_are_refused(decay: float):
         wrappers.loss_weight_decay(hand_designed("sgd", 1.0), decay)
 
 
-@pytest.mark.parametrize("name", ["celo", "celo_adam", "velo_s"])
+@pytest.mark.parametrize("name", ["celo", "celo_adam", "celo2_auto", "velo_s"])
 def test_counting_anew_changes_only_the_count(name: str):
     _, _, state = trained(name)
     again = wrappers.reset_steps(state)

@@ -80,6 +80,17 @@ def test_overrides_take_effect(called):
     assert called["devices"] == Devices(3, "127.0.0.1:1234", 2, 1)
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_options_of_a_recipe_are_read_back(name):
+    stages = ({"tasks": ("ImageMLP_Digits8_Relu16_bs64",), "iterations": 7}, {"normalize": name == "cpu"})
+    recipe = preset(name, "velo_s").change_stages(*stages)
+    recipe = dataclasses.replace(recipe, stages=(*recipe.stages, recipe.stages[0]), seed=5, init="there")
+    recipe = dataclasses.replace(recipe, options=(), validation_tasks=())
+    settings = Settings("data of mine", progress=False, first_stage="runs/rule")
+    command = meta_train.MetaTrain(settings, Devices(2), name, "runs/mine")
+    assert meta_train.parse(meta_train.arguments(recipe, command)) == (recipe, command)
+
+
 @pytest.mark.parametrize("count", [1, 2, 4])
 @pytest.mark.parametrize("optimizer", ["celo", "nn_adam"])
 def test_the_number_of_stages_of_an_optimizer(called, count, optimizer):
@@ -93,7 +104,10 @@ def test_the_number_of_stages_of_an_optimizer(called, count, optimizer):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("--preset qick", "error: Unknown preset 'qick'. Did you mean 'quick'? Known: cpu, paper, quick."),
+        (
+            "--preset qick",
+            "error: Unknown preset 'qick'. Did you mean 'quick'? Known: cpu, paper, quick, wide.",
+        ),
         ("--optimizer cello", "Unknown optimizer 'cello'. Did you mean 'celo'"),
         ("--options from=linear", "celo has no option 'from'. Did you mean 'form'"),
         ("--tasks ImageMLP_Digit8_Relu32_bs64", "Did you mean 'ImageMLP_Digits8_Relu32_bs64'"),

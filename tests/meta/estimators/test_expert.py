@@ -114,10 +114,10 @@ def test_its_step_is_taken_whole_at_first_and_not_at_last():
     np.testing.assert_allclose(last, run(jnp.int32(100), None)[0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["celo", "velo", "velo_s", "adafac_mlp", "star", "celo2_base"])
+@pytest.mark.parametrize("name", ["celo", "velo", "velo_s", "adafac_mlp", "star", "celo2_base", "celo2_auto"])
 def test_optimizers_with_averages_have_an_expert(name):
     expert = expert_of("adam", learned_optimizer(name), 10)
-    assert expert.v_decay == (0.95 if name == "celo2_base" else 0.999)
+    assert expert.v_decay == (0.95 if name.startswith("celo2") else 0.999)
 
 
 @pytest.mark.parametrize("name", ["learnable_sgd", "rnn_mlp", "nn_adam", "mlp_lopt", "celo2"])

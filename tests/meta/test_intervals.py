@@ -1,0 +1,36 @@
+"""Intervals of a few values, against tables of Student's t."""
+
+import math
+
+import numpy as np
+import pytest
+
+from celo.meta.intervals import mean_interval, t_quantile
+
+
+# Two-sided 95% points, as printed in tables.
+@pytest.mark.parametrize(
+    ("degrees", "t"),
+    [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (5, 2.571), (9, 2.262), (10, 2.228), (30, 2.042)],
+)
+def test_quantiles_are_those_of_the_tables(degrees, t):
+    assert t_quantile(degrees) == pytest.approx(t, abs=5e-4)
+
+
+def test_other_confidences():
+    assert t_quantile(2, 0.99) == pytest.approx(9.925, abs=5e-4)
+    assert t_quantile(1, 0.5) == pytest.approx(1.0)
+
+
+def test_the_interval_covers_as_often_as_it_says():
+    draws = np.random.default_rng(0).normal(size=(4000, 3))
+    inside = [low <= 0 <= high for _, low, high in map(mean_interval, draws)]
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.015)
+
+
+def test_one_value_has_no_interval_and_none_no_mean():
+    mean, low, high = mean_interval([2.0])
+    assert (mean, math.isnan(low), math.isnan(high)) == (2.0, True, True)
+    assert math.isnan(mean_interval([1.0, math.inf]).low)
+    with pytest.raises(ValueError, match=r"shape \(0,\); expected \(n,\) with n >= 1"):
+        mean_interval([])

@@ -1,0 +1,87 @@
+"""Sampled tasks by name: the family, the number of the configuration, the number of the scalars."""
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import jax
+
+from celo._core.names import lookup
+from celo.meta.data.catalog import IMAGE_DATASETS, TEXT_DATASETS
+from celo.meta.tasks.entry import Entry
+from celo.meta.tasks.sampled.deep_images import ResNetFamily, ViTFamily
+from celo.meta.tasks.sampled.family import Family
+from celo.meta.tasks.sampled.images import (
+    ImageAutoencoderFamily,
+    ImageConvFamily,
+    ImageMLPFamily,
+    ImageVAEFamily,
+)
+from celo.meta.tasks.sampled.learned import LearnedFamily
+from celo.meta.tasks.sampled.texts import LM_DATASETS, LanguageFamily, RecurrentLMFamily, TransformerLMFamily
+
+PREFIX = "sampled:"
+
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        "image_mlp": ImageMLPFamily(),
+        "image_conv": ImageConvFamily(),
+        "image_mlp_ae": ImageAutoencoderFamily(),
+        "image_mlp_vae": ImageVAEFamily(),
+        "vit": ViTFamily(),
+        "lm_rnn": RecurrentLMFamily(),
+        "lm_transformer": TransformerLMFamily(),
+        "image_resnet": ResNetFamily(),
+        "lopt": LearnedFamily(),
+    }
+)
+"""Families of sampled tasks by name, with the published ranges."""
+
+_NAME = re.compile(r"sampled:(?P<family>\w+)/(?P<number>\d{1,9})(\.(?P<leaves>\d{1,9}))?(@(?P<dataset>\w+))?")
+
+
+def is_sampled(name: str) -> bool:
+    """Whether a name is meant for a sampled task."""
+    return name.startswith(PREFIX) and "/" in name
+
+
+def find_sampled(name: str) -> Entry:
+    """Make the entry of a name ``sampled:FAMILY/NUMBER[.SCALARS][@DATASET]``; nothing is loaded.
+
+    NUMBER is the seed of the configuration, SCALARS (0 if left out) of what is chosen inside the graph: tasks
+    that differ in SCALARS alone share compiled programs. DATASET replaces the one drawn.
+
+    ValueError for another form, or an unknown family or dataset.
+
+    Example:
+        >>> find_sampled("sampled:image_mlp/17@digits").parameter_shapes()["linear_0"]["w"].shape
+        (576, 27)
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise ValueError(
+            f"A sampled task is named sampled:FAMILY/NUMBER, such as sampled:image_mlp/17, with .SCALARS and "
+            f"@DATASET if wanted; got {name!r}"
+        )
+    family = lookup("family of sampled tasks", match["family"], FAMILIES)
+    key = jax.random.key(int(match["number"]))
+    key_static, key_dynamic = jax.random.split(key)
+    configuration = family.configure(key_static)
+    if match["dataset"]:
+        known = {*TEXT_DATASETS, *LM_DATASETS} if isinstance(family, LanguageFamily) else IMAGE_DATASETS
+        lookup("dataset", match["dataset"], dict.fromkeys(known))
+        configuration["dataset"] = match["dataset"]
+    dynamic = family.draw(jax.random.fold_in(key_dynamic, int(match["leaves"] or 0)))
+    return family.entry(configuration, dynamic)
+
+
+def sampled_names(family: str, number: int, count: int, dataset: str = "") -> tuple[str, ...]:
+    """Names of tasks of one configuration that differ in their scalars, which are trained in one batch.
+
+    Example:
+        >>> sampled_names("image_mlp", 17, 2, "digits")
+        ('sampled:image_mlp/17.0@digits', 'sampled:image_mlp/17.1@digits')
+    """
+    lookup("family of sampled tasks", family, FAMILIES)
+    suffix = f"@{dataset}" if dataset else ""
+    return tuple(f"{PREFIX}{family}/{number}.{leaves}{suffix}" for leaves in range(count))

@@ -89,6 +89,7 @@ class SampledLearnedOptimizerTraining(Task):
     trainings: int = static()
 
     loss_unit = "normalised inner loss"
+    examples_first = False
 
     def __post_init__(self):
         check_positive("steps", self.steps)

@@ -31,7 +31,7 @@ from celo.meta.tasks.mlp_mixer import MLP_MIXER_TASKS
 from celo.meta.tasks.quadratics import QUADRATIC_TASKS
 from celo.meta.tasks.recurrent_lm import BYTE_RNN_LM_TASKS, RNN_LM_TASKS
 from celo.meta.tasks.resnet import RESNET_TASKS
-from celo.meta.tasks.sampled import find_sampled, is_sampled
+from celo.meta.tasks.sampled import check_sampled, find_sampled, is_sampled
 from celo.meta.tasks.text_data import TextEntry
 from celo.meta.tasks.transformer_lm import BYTE_TRANSFORMER_LM_TASKS, TRANSFORMER_LM_TASKS
 from celo.meta.tasks.vit import VIT_TASKS
@@ -108,7 +108,10 @@ def check_name(name: str) -> None:
         >>> check_name("ImageMLP_Digits8_Relu32_bs64")
         >>> check_name("ripple:task")
     """
-    find(name)
+    if isinstance(name, str) and is_sampled(name):
+        check_sampled(name)
+    else:
+        find(name)
 
 
 def make(

@@ -1,6 +1,8 @@
 """Tasks drawn from a distribution: names, shared programs, and agreement with the fixed tasks."""
 
 import dataclasses
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -129,6 +131,15 @@ def test_a_name_is_a_task():
 def test_bad_names(name, match):
     with pytest.raises(ValueError, match=match):
         Recipe(tasks=(name,))
+
+
+def test_checking_a_name_starts_no_device():
+    """Commands check names before they choose the devices."""
+    code = (
+        "import jax; from celo.meta.tasks import check_name; check_name('sampled:image_mlp/1@digits'); "
+        "jax.config.update('jax_num_cpu_devices', 2)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_scalars_share_a_program(tmp_path):

@@ -57,6 +57,21 @@ def find_sampled(name: str) -> Entry:
         >>> find_sampled("sampled:image_mlp/17@digits").parameter_shapes()["linear_0"]["w"].shape
         (576, 27)
     """
+    family, number, leaves, dataset = _parse(name)
+    key_static, key_dynamic = jax.random.split(jax.random.key(number))
+    configuration = family.configure(key_static)
+    if dataset:
+        configuration["dataset"] = dataset
+    return family.entry(configuration, family.draw(jax.random.fold_in(key_dynamic, leaves)))
+
+
+def check_sampled(name: str) -> None:
+    """Check a name as `find_sampled` does, without computing anything: no device of JAX is started."""
+    _parse(name)
+
+
+def _parse(name: str) -> tuple[Family, int, int, str]:
+    """Family, number of the configuration, number of the scalars, and dataset or ""."""
     match = _NAME.fullmatch(name)
     if match is None:
         raise ValueError(
@@ -64,15 +79,12 @@ def find_sampled(name: str) -> Entry:
             f"@DATASET if wanted; got {name!r}"
         )
     family = lookup("family of sampled tasks", match["family"], FAMILIES)
-    key = jax.random.key(int(match["number"]))
-    key_static, key_dynamic = jax.random.split(key)
-    configuration = family.configure(key_static)
-    if match["dataset"]:
-        known = {*TEXT_DATASETS, *LM_DATASETS} if isinstance(family, LanguageFamily) else IMAGE_DATASETS
-        lookup("dataset", match["dataset"], dict.fromkeys(known))
-        configuration["dataset"] = match["dataset"]
-    dynamic = family.draw(jax.random.fold_in(key_dynamic, int(match["leaves"] or 0)))
-    return family.entry(configuration, dynamic)
+    dataset = match["dataset"] or ""
+    if dataset:
+        of_text = isinstance(family, LanguageFamily)
+        known = {*TEXT_DATASETS, *LM_DATASETS} if of_text else IMAGE_DATASETS
+        lookup("dataset", dataset, dict.fromkeys(known))
+    return family, int(match["number"]), int(match["leaves"] or 0), dataset
 
 
 def sampled_names(family: str, number: int, count: int, dataset: str = "") -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import jax
 
@@ -57,12 +58,22 @@ def find_sampled(name: str) -> Entry:
         >>> find_sampled("sampled:image_mlp/17@digits").parameter_shapes()["linear_0"]["w"].shape
         (576, 27)
     """
-    family, number, leaves, dataset = _parse(name)
-    key_static, key_dynamic = jax.random.split(jax.random.key(number))
-    configuration = family.configure(key_static)
-    if dataset:
-        configuration["dataset"] = dataset
-    return family.entry(configuration, family.draw(jax.random.fold_in(key_dynamic, leaves)))
+    family, number, leaves, _ = _parse(name)
+    key_dynamic = jax.random.split(jax.random.key(number))[1]
+    dynamic = family.draw(jax.random.fold_in(key_dynamic, leaves))
+    return family.entry(configuration_of(name), dynamic)
+
+
+def configuration_of(name: str) -> dict[str, Any]:
+    """Draw the configuration that a name stands for; errors as of `find_sampled`.
+
+    Example:
+        >>> configuration_of("sampled:image_mlp/17@digits")["hidden_size"]
+        27
+    """
+    family, number, _, dataset = _parse(name)
+    configuration = family.configure(jax.random.split(jax.random.key(number))[0])
+    return configuration | ({"dataset": dataset} if dataset else {})
 
 
 def check_sampled(name: str) -> None:

@@ -17,6 +17,7 @@ from celo.learned.base import LearnedOptimizer
 from celo.meta.estimators import ESTIMATORS, Antithetic
 from celo.meta.estimators.augmentation import Augmentation
 from celo.meta.estimators.expert import expert_of
+from celo.meta.estimators.gradients import GradientAugmentation
 from celo.meta.estimators.horizons import Horizon
 from celo.meta.estimators.unroll import InnerTraining
 from celo.meta.tasks import META_TRAINING, check_name
@@ -69,6 +70,8 @@ class Stage:
         augmentation: level of the task augmentation, see `celo.meta.estimators.augmentation`.
         augmentation_low: smallest tau.
         augmentation_high: largest tau.
+        gradient_augmentation: "none", or "velo": some inner problems have worse gradients, see
+            `celo.meta.estimators.gradients`.
 
     Raises:
         TypeError: a field has another type.
@@ -99,6 +102,7 @@ class Stage:
     augmentation: Literal["none", "global", "tensor", "parameter", "mixed"] = "global"
     augmentation_low: _Positive = 1e-3
     augmentation_high: _Positive = 1e3
+    gradient_augmentation: Literal["none", "velo"] = "none"
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -148,7 +152,8 @@ class Stage:
     def gradient_estimator(self, learned: LearnedOptimizer, axis: str | None) -> Antithetic:
         """The estimator of the meta-gradient; ``axis`` is the problems' mesh axis, None on one device."""
         expert = None if self.expert == "none" else expert_of(self.expert, learned, self.iterations)
-        inner = InnerTraining(learned, self.augmentations(), self.horizons(), expert)
+        gradients = None if self.gradient_augmentation == "none" else GradientAugmentation()
+        inner = InnerTraining(learned, self.augmentations(), self.horizons(), expert, gradients)
         kind, settings = ESTIMATORS[self.estimator], (self.problems, self.truncation, self.sigma, axis)
         return kind(inner, *settings, self.objective, self.resume_buffer, self.normalize)
 

@@ -40,20 +40,28 @@ class Thetas(NamedTuple):
 
 
 class Member(NamedTuple):
-    """One training: parameters as the optimizer sees them, its state, and the model's state."""
+    """One training: parameters as the optimizer sees them, its state, and the model's state.
+
+    ``past`` holds parameters of past steps, if gradients can be late; see `celo.meta.estimators.gradients`.
+    """
 
     params: PyTree
     opt_state: PyTree
     model_state: PyTree
+    past: PyTree = None
 
 
 class Start(NamedTuple):
-    """A freshly drawn inner problem: initial parameters divided by tau, model state, tau and horizon."""
+    """A freshly drawn inner problem: initial parameters divided by tau, model state, tau and horizon.
+
+    ``gradient`` is how its gradients are changed, see `celo.meta.estimators.gradients`; None = they are not.
+    """
 
     params: PyTree
     model_state: PyTree
     tau: PyTree
     horizon: Array
+    gradient: Any = None
 
 
 class Problem(NamedTuple):
@@ -67,6 +75,7 @@ class Problem(NamedTuple):
         done: () bool, true if the next step resets it.
         age: () int32, steps done, without an offset.
         loss: (members,) normalised loss of the last step; 0 before the first.
+        gradient: how gradients are changed, see `Start`.
     """
 
     members: Member
@@ -76,6 +85,7 @@ class Problem(NamedTuple):
     done: Array
     age: Array
     loss: Array
+    gradient: Any = None
 
 
 class Draws(NamedTuple):
@@ -138,7 +148,8 @@ def fresh_problem(members: Member, start: Start) -> Problem:
     count = len(jax.tree.leaves(members)[0])
     zero = jnp.zeros((), jnp.int32)
     nothing = jnp.zeros((count,), jnp.float32)
-    return Problem(members, start.tau, zero, start.horizon, jnp.zeros((), bool), zero, nothing)
+    done = jnp.zeros((), bool)
+    return Problem(members, start.tau, zero, start.horizon, done, zero, nothing, start.gradient)
 
 
 def resumed_problem(stored: Problem, steps: Array) -> Problem:

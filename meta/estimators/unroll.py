@@ -22,6 +22,7 @@ from celo.learned.base import LearnedOptimizer
 from celo.meta.estimators import augmentation, partition
 from celo.meta.estimators.augmentation import Augmentation
 from celo.meta.estimators.expert import Expert
+from celo.meta.estimators.gradients import GradientAugmentation
 from celo.meta.estimators.horizons import Horizon
 from celo.meta.estimators.problem import (
     CURRENT,
@@ -41,18 +42,22 @@ from celo.meta.step_size import step_size
 
 PyTree = Any
 
+_GRADIENT = 1 << 16  # beyond the keys that splitting gives
+
 
 @dataclasses.dataclass(frozen=True)
 class InnerTraining:
     """How inner problems are drawn and trained: the learned optimizer, the augmentation and the horizons.
 
-    With an ``expert``, steps are mixed with its own, see `celo.meta.estimators.expert`.
+    With an ``expert``, steps are mixed with its own, see `celo.meta.estimators.expert`. With ``gradients``,
+    those of a problem are changed by chance, see `celo.meta.estimators.gradients`.
     """
 
     learned: LearnedOptimizer
     augmentation: Augmentation
     horizon: Horizon
     expert: Expert | None = None
+    gradients: GradientAugmentation | None = None
 
     def start(self, task: Any, key: Array, iteration: Array) -> Start:
         """Draws an inner problem."""
@@ -60,12 +65,17 @@ class InnerTraining:
         params, model_state = task.init(key_init)
         tau = self.augmentation.sample(key_tau, params)
         horizon = self.horizon.sample(key_horizon, iteration)
-        return Start(augmentation.unscale(tau, params), model_state, tau, horizon)
+        params = augmentation.unscale(tau, params)
+        if self.gradients is None:
+            return Start(params, model_state, tau, horizon)
+        gradient = self.gradients.draw(jax.random.fold_in(key, _GRADIENT))
+        return Start(self.gradients.store(params, gradient), model_state, tau, horizon, gradient)
 
     def member(self, theta: PyTree, start: Start) -> Member:
         """A training that begins at a fresh problem."""
         optimizer = self.learned.optimizer(theta, start.horizon)
-        return Member(start.params, optimizer.init(start.params), start.model_state)
+        past = None if self.gradients is None else self.gradients.first_past(start.params)
+        return Member(start.params, optimizer.init(start.params), start.model_state, past)
 
     def begin(self, thetas: Thetas, task: Any, key: Array, iteration: Array, offset: bool) -> Problem:
         """A problem before its first step.
@@ -159,21 +169,33 @@ class InnerTraining:
 
     def train_step(self, theta: PyTree, task: Any, problem: Problem, draw: Draws, batch: PyTree) -> tuple:
         """One step of one member, ``problem.members``: its next state, raw loss, eta and imitation."""
-        member = problem.members
+        member, past = problem.members, None
 
-        def objective(params: PyTree) -> tuple[Array, PyTree]:
-            scaled = augmentation.scale(problem.tau, params)
-            loss, model_state, _ = task.loss(scaled, member.model_state, draw.keys, batch)
-            return loss, model_state
+        def evaluate(params: PyTree, batch: PyTree) -> tuple[Array, PyTree, PyTree]:
+            def objective(params: PyTree) -> tuple[Array, PyTree]:
+                scaled = augmentation.scale(problem.tau, params)
+                loss, model_state, _ = task.loss(scaled, member.model_state, draw.keys, batch)
+                return loss, model_state
 
-        (loss, model_state), grads = jax.value_and_grad(objective, has_aux=True)(member.params)
+            (loss, model_state), grads = jax.value_and_grad(objective, has_aux=True)(params)
+            return loss, model_state, grads
+
+        change = evaluate
+        if self.gradients is not None:
+            examples = getattr(task, "examples_first", True)
+            rest = (problem.gradient, draw.keys, member.past, problem.age, examples)
+            change = self.gradients.change(evaluate, *rest)
+            past = self.gradients.next_past(member.past, member.params, problem.age)
+        loss, model_state, grads = change(member.params, batch)
         optimizer = self.learned.optimizer(theta, problem.horizon)
         updates, opt_state = optimizer.update(grads, member.opt_state, member.params, value=loss)
         imitation = None
         if self.expert is not None and draw.expert_weight is not None:
             updates, imitation = self.expert.mix(updates, opt_state, problem.age, draw.expert_weight)
         params = optax.apply_updates(member.params, updates)
-        return Member(params, opt_state, model_state), loss, step_size(opt_state), imitation
+        if self.gradients is not None:
+            params = self.gradients.store(params, problem.gradient)
+        return Member(params, opt_state, model_state, past), loss, step_size(opt_state), imitation
 
     def final_loss(self, task: Any, problem: Problem, key: Array, batches: int) -> Array:
         """(members,) mean normalised loss of the parameters on fresh batches, which the members share."""

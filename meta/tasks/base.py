@@ -113,6 +113,9 @@ class Task:
     loss_unit: ClassVar[str] = "loss"
     """Unit of the loss, such as "nats per token"."""
 
+    examples_first: ClassVar[bool] = True
+    """Whether the first axis of every array of a batch is the examples, so that a part of them is a batch."""
+
     @property
     def name(self) -> str:
         """Name of the task; equal names mean equal tasks. By default the name of the class."""

@@ -10,24 +10,26 @@ from celo.meta.tasks import networks
 from celo.meta.tasks.entry import Entry
 from celo.meta.tasks.image_classifier import classifier
 from celo.meta.tasks.image_data import ImageEntry
-from celo.meta.tasks.layers import ACTIVATIONS
+from celo.meta.tasks.layers import Activation, activation_of
 
 
 class ConvNet(nn.Module):
     """Classify images: per layer a 3x3 convolution, activation, norm; then the mean over pixels, and dense.
 
-    The norm comes *after* the activation. The first convolution has stride 2, the others 1.
+    The norm comes *after* the activation. The first convolutions have stride 2, the others 1.
 
     Attributes:
         channels: channels of each convolution.
-        activation: a name in `celo.meta.tasks.layers.ACTIVATIONS`.
+        activation: a name in `celo.meta.tasks.layers.ACTIVATIONS`, or a function.
         norm: "batch_norm", "layer_norm" (over the channels of one pixel) or None.
+        downsampled: how many convolutions have stride 2.
         num_classes: number of outputs.
     """
 
     channels: tuple[int, ...]
-    activation: str = "relu"
+    activation: Activation = "relu"
     norm: str | None = None
+    downsampled: int = 1
     num_classes: int = 10
 
     def __post_init__(self) -> None:
@@ -40,8 +42,8 @@ class ConvNet(nn.Module):
         """Compute logits (batch, classes) from images (batch, height, width, channels)."""
         x = images
         for i, channels in enumerate(self.channels):
-            x = networks.convolution(channels, 3, 1 if i else 2, f"conv_{i}")(x)
-            x = ACTIVATIONS[self.activation](x)
+            x = networks.convolution(channels, 3, 2 if i < self.downsampled else 1, f"conv_{i}")(x)
+            x = activation_of(self.activation)(x)
             if self.norm is not None:
                 x = networks.norm(self.norm, f"norm_{i}")(x)
         return networks.dense(self.num_classes, "linear")(jnp.mean(x, axis=(1, 2)))

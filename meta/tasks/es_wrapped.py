@@ -75,6 +75,11 @@ class ESWrapped(Task):
         """Unit of the loss of the wrapped task."""
         return self.task.loss_unit
 
+    @property
+    def examples_first(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether batches of the wrapped task are examples."""
+        return self.task.examples_first
+
     def init(self, key: jax.Array) -> tuple[Params, ModelState]:
         """Draw the parameters and the model state of the wrapped task."""
         return self.task.init(key)

@@ -15,6 +15,7 @@ from celo.meta.tasks.image_classifier import ImageClassifier, classifier
 from celo.meta.tasks.image_data import DeviceImages, ImageBatches, ImageEntry
 from celo.meta.tasks.layers import (
     ACTIVATIONS,
+    Activation,
     Layers,
     apply_mlp,
     check_perceptron,
@@ -35,7 +36,7 @@ class ImageMLP(ImageBatches):
     Attributes:
         num_classes: number of classes C; the loss of a uniform guess is ln C.
         hidden: widths of the hidden layers.
-        activation: name of the activation between layers.
+        activation: name of the activation between layers, or a function.
 
     Example:
         >>> from celo.meta.data import load_images
@@ -49,7 +50,7 @@ class ImageMLP(ImageBatches):
 
     num_classes: int = static()
     hidden: tuple[int, ...] = static(default=(32,))
-    activation: str = static(default="relu")
+    activation: Activation = static(default="relu")
     batch_size: int = static(default=64, kw_only=True)
 
     loss_unit = "nats"

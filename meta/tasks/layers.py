@@ -26,6 +26,20 @@ ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = MappingProxyType(
     {"relu": jax.nn.relu, "tanh": jnp.tanh}
 )
 
+Activation = str | Callable[[jax.Array], jax.Array]
+"""A name in `ACTIVATIONS`, or a function of arrays of any shape."""
+
+
+def activation_of(activation: Activation) -> Callable[[jax.Array], jax.Array]:
+    """Return the function of an activation."""
+    return ACTIVATIONS[activation] if isinstance(activation, str) else activation
+
+
+def check_activation(activation: Activation) -> None:
+    """Raise a ValueError for the name of an unknown activation."""
+    if not callable(activation) and activation not in ACTIVATIONS:
+        raise unknown_name("activation", activation, ACTIVATIONS)
+
 
 def check_positive(what: str, value: object) -> None:
     """Raise a ValueError unless `value` is a whole number of at least 1."""
@@ -33,7 +47,7 @@ def check_positive(what: str, value: object) -> None:
         raise ValueError(f"{what} must be a whole number of at least 1, got {value!r}")
 
 
-def check_perceptron(hidden: object, activation: str, batch_size: object) -> None:
+def check_perceptron(hidden: object, activation: Activation, batch_size: object) -> None:
     """Raise a ValueError unless the configuration of a perceptron task is valid.
 
     `hidden` is a tuple of widths of at least 1; an empty one is a linear model.
@@ -43,8 +57,7 @@ def check_perceptron(hidden: object, activation: str, batch_size: object) -> Non
     for width in hidden:
         check_positive("a width in hidden", width)
     check_positive("batch_size", batch_size)
-    if activation not in ACTIVATIONS:
-        raise unknown_name("activation", activation, ACTIVATIONS)
+    check_activation(activation)
 
 
 def rescaled_normal(key: jax.Array, shape: tuple[int, int], scale: float = 1.0) -> jax.Array:
@@ -68,7 +81,7 @@ def init_mlp(key: jax.Array, widths: Sequence[int]) -> Layers:
     }
 
 
-def apply_mlp(params: Layers, inputs: jax.Array, activation: str) -> jax.Array:
+def apply_mlp(params: Layers, inputs: jax.Array, activation: Activation) -> jax.Array:
     """Apply dense layers to (batch, features), with an activation between them; returns (outputs, batch).
 
     Activations are kept as (units, batch): for the small layers of meta-training XLA's CPU code for losses
@@ -81,7 +94,7 @@ def apply_mlp(params: Layers, inputs: jax.Array, activation: str) -> jax.Array:
     hidden = jnp.einsum("fu,bf->ub", layer["w"], inputs) + layer["b"][:, None]
     for i in range(1, len(params)):
         layer = params[f"linear_{i}"]
-        hidden = layer["w"].T @ ACTIVATIONS[activation](hidden) + layer["b"][:, None]
+        hidden = layer["w"].T @ activation_of(activation)(hidden) + layer["b"][:, None]
     return hidden
 
 
@@ -90,13 +103,13 @@ def is_wide(inputs: jax.Array) -> bool:
     return inputs.shape[-1] >= WIDE
 
 
-def apply_mlp_by_rows(params: Layers, inputs: jax.Array, activation: str) -> jax.Array:
+def apply_mlp_by_rows(params: Layers, inputs: jax.Array, activation: Activation) -> jax.Array:
     """Apply the layers as `apply_mlp` does, with activations as (batch, units), to (batch, outputs)."""
     hidden = inputs
     for i in range(len(params)):
         layer = params[f"linear_{i}"]
         if i:
-            hidden = ACTIVATIONS[activation](hidden)
+            hidden = activation_of(activation)(hidden)
         hidden = dense(hidden, layer["w"]) + layer["b"][None, :]
     return hidden
 

@@ -56,6 +56,7 @@ class LearnedOptimizerTraining(Task):
     steps: int = static()
 
     loss_unit = "normalised inner loss"
+    examples_first = False
 
     def __post_init__(self):
         check_positive("steps", self.steps)
@@ -144,6 +145,7 @@ class PESTraining(Task):
     sigma: float = static(default=0.01)
 
     loss_unit = "normalised inner loss"
+    examples_first = False
 
     def __post_init__(self):
         check_positive("problems", self.problems)

@@ -14,7 +14,7 @@ from flax import linen as nn
 
 from celo._core.mlp import truncated_normal
 from celo._core.names import unknown_name
-from celo.meta.tasks.layers import ACTIVATIONS, check_positive, dot_general
+from celo.meta.tasks.layers import Activation, check_activation, check_positive, dot_general
 
 NORMS = ("batch_norm", "layer_norm")
 EPSILON = 1e-5
@@ -66,10 +66,9 @@ def norm(kind: str, name: str | None = None) -> nn.BatchNorm | nn.LayerNorm:
     return nn.LayerNorm(epsilon=EPSILON, use_fast_variance=False, name=name)
 
 
-def check_network(activation: str, kind: str | None) -> None:
+def check_network(activation: Activation, kind: str | None) -> None:
     """Raise a ValueError for an unknown activation or norm."""
-    if activation not in ACTIVATIONS:
-        raise unknown_name("activation", activation, ACTIVATIONS)
+    check_activation(activation)
     if kind is not None and kind not in NORMS:
         raise unknown_name("norm", kind, NORMS)
 

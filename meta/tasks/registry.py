@@ -35,6 +35,7 @@ from celo.meta.tasks.mlp_mixer import MLP_MIXER_TASKS
 from celo.meta.tasks.quadratics import QUADRATIC_TASKS
 from celo.meta.tasks.recurrent_lm import BYTE_RNN_LM_TASKS, RNN_LM_TASKS
 from celo.meta.tasks.resnet import RESNET_TASKS
+from celo.meta.tasks.sampled import check_sampled, find_sampled, is_sampled
 from celo.meta.tasks.text_data import TextEntry
 from celo.meta.tasks.transformer_lm import BYTE_TRANSFORMER_LM_TASKS, TRANSFORMER_LM_TASKS
 from celo.meta.tasks.vit import VIT_TASKS
@@ -107,10 +108,12 @@ no data."""
 
 
 def find(name: str) -> Entry:
-    """Look an entry up, or make one of the name `module:object` of a user's own task.
+    """Look an entry up, or make one of the name of a sampled task or of a user's own task, `module:object`.
 
     ValueError for an unknown name, with the nearest names, or one not of the form `module:object`.
     """
+    if isinstance(name, str) and is_sampled(name):
+        return find_sampled(name)
     if isinstance(name, str) and ":" in name:
         return UserEntry.of(name)
     return lookup("task", name, TASKS)
@@ -123,7 +126,10 @@ def check_name(name: str) -> None:
         >>> check_name("ImageMLP_Digits8_Relu32_bs64")
         >>> check_name("ripple:task")
     """
-    find(name)
+    if isinstance(name, str) and is_sampled(name):
+        check_sampled(name)
+    else:
+        find(name)
 
 
 def make(
@@ -140,9 +146,10 @@ def make(
     Other tasks, those on the bytes of a small corpus included, stay as they are.
 
     Args:
-        name: one of `TASKS`, or `module:object` for a task of your own, see `Task`. The module is imported
-            with the working folder on the path; the object is a task, or a function that returns one, called
-            without arguments or, if it takes it, with `data_dir`.
+        name: one of `TASKS`, a sampled task such as "sampled:image_mlp/17" (see `celo.meta.tasks.sampled`),
+            or `module:object` for a task of your own, see `Task`. The module is imported with the working
+            folder on the path; the object is a task, or a function that returns one, called without
+            arguments or, if it takes it, with `data_dir`.
         data_dir: folder laid out like hub snapshots; default the variable CELO_DATA.
         cache_dir: folder for decoded arrays; default the variable CELO_CACHE, else ~/.cache/celo.
         lm_corpus: text dataset for the published language models, see `celo.meta.data.TEXT_DATASETS`; None

@@ -22,6 +22,8 @@ class VisionTransformer(nn.Module):
         heads: attention heads; they divide the width.
         depth: number of blocks.
         patch: height and width of a patch in pixels.
+        dropout: share of the embedded tokens and of each block's outputs set to zero, also in evaluation.
+        attention_dropout: the same of the weights of the attention.
         num_classes: number of outputs.
     """
 
@@ -30,6 +32,8 @@ class VisionTransformer(nn.Module):
     heads: int
     depth: int
     patch: int = 16
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
     num_classes: int = 10
 
     def __post_init__(self) -> None:
@@ -37,6 +41,9 @@ class VisionTransformer(nn.Module):
         networks.check_sizes(**{name: getattr(self, name) for name in sizes})
         if self.width % self.heads:
             raise ValueError(f"heads must divide the width {self.width}, got {self.heads}")
+        for name in ("dropout", "attention_dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)!r}")
         super().__post_init__()
 
     @nn.compact
@@ -49,8 +56,10 @@ class VisionTransformer(nn.Module):
         x = jnp.concatenate([jnp.broadcast_to(token, (len(images), 1, self.width)), x], axis=1)
         positions = nn.initializers.normal(0.02)
         x = x + self.param("position", positions, (1, x.shape[1], self.width))
+        x = nn.Dropout(self.dropout, deterministic=not self.dropout)(x)
         for i in range(self.depth):
-            x = _Block(self.mlp_width, self.heads, name=f"block_{i}")(x)
+            config = (self.mlp_width, self.heads, self.dropout, self.attention_dropout)
+            x = _Block(*config, name=f"block_{i}")(x)
         x = nn.LayerNorm(name="norm")(x)
         head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")
         return head(x[:, 0])
@@ -61,15 +70,25 @@ class _Block(nn.Module):
 
     mlp_width: int
     heads: int
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         uniform = nn.initializers.xavier_uniform()
-        attention = nn.MultiHeadDotProductAttention(self.heads, kernel_init=uniform, deterministic=True)
-        x = x + attention(nn.LayerNorm()(x))
+        drop = nn.Dropout(self.dropout, deterministic=not self.dropout)
+        attention = nn.MultiHeadDotProductAttention(
+            self.heads,
+            kernel_init=uniform,
+            dropout_rate=self.attention_dropout,
+            broadcast_dropout=False,
+            deterministic=not self.attention_dropout,
+        )
+        x = x + drop(attention(nn.LayerNorm()(x)))
         small = nn.initializers.normal(1e-6)
         y = nn.Dense(self.mlp_width, kernel_init=uniform, bias_init=small)(nn.LayerNorm()(x))
-        return x + nn.Dense(x.shape[-1], kernel_init=uniform, bias_init=small)(nn.gelu(y))
+        y = nn.Dense(x.shape[-1], kernel_init=uniform, bias_init=small)(drop(nn.gelu(y)))
+        return x + drop(y)
 
 
 _WIDE = VisionTransformer(width=384, mlp_width=1536, heads=6, depth=6)

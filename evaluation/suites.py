@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from celo._core.names import unknown_name
-from celo.meta.tasks import META_TRAINING, META_VALIDATION, TASKS, WIDER_META_TRAINING, check_name
+from celo.meta.tasks import META_TRAINING, OURS, TASKS, WORKLOADS, check_name
 
 QUICK = (
     "ImageMLPAE_Digits8_32x16x32_bs64",
@@ -36,14 +36,24 @@ CELO17 = (
 )
 """The evaluation tasks of the Celo paper (arXiv 2501.12670), sections 5.2, 5.3, A.7 and A.8."""
 
-CPU = (
+CPU5 = (
     "ImageMLP_FashionMnist_Relu128x128",
     "ImageMLP_Cifar10_128x128x128_LayerNorm_Relu",
     "ImageMLP_Cifar10_128x128x128_Tanh_bs128",
     "ImageMLPAE_Cifar10_128x32x128_bs256",
     "ImageMLPAE_Mnist_128x32x128_bs128",
 )
-"""The tasks of `CELO17` that take two cores an evening, on MNIST, Fashion-MNIST and CIFAR-10."""
+"""The perceptrons of `CELO17` on MNIST, Fashion-MNIST and CIFAR-10."""
+
+CPU = (
+    *CPU5,
+    "Conv_Cifar10_16_32x64x64",
+    "Conv_Cifar10_16_16x32x32_batchnorm_bs64",
+    "TransformerLM_tinyshakespearebytes_Patch32_Dim64_Layers2_bs16",
+    "RNNLM_pydocbytes_Patch32_GRU64_Embed32_bs16",
+    "LOpt_MLPLOpt_FahionMnist_10",
+)
+"""Ten tasks that two cores train in an evening: `CPU5`, smaller relatives of the others of `CELO17`."""
 
 # Published tasks without an envelope of Adam in the file of 110.
 _NOT_IN_110 = (
@@ -79,14 +89,14 @@ _ONLY_IN_110 = (
     "LOpt_ES4_LOpt_MLPLOpt_Cifar10_16_10",
 )
 
-_OUR_DATA = ("digits", "pydoc", "tiny_shakespeare", "wikitext2")  # datasets of our own tasks
+_OUR_DATA = ("digits", "pydoc", "tiny_shakespeare", "wikitext2_valid")  # datasets of our own tasks
 
 
 def suites() -> Mapping[str, tuple[str, ...]]:
     """Name to tasks of every suite.
 
-    Beside `QUICK`, `CPU` and `CELO17` there are, of the tasks published by learned_optimization for VeLO
-    (arXiv 2211.09760),
+    Beside `QUICK`, `CPU5`, `CPU`, `WORKLOADS` and `CELO17`, of the tasks that learned_optimization publishes
+    for VeLO (arXiv 2211.09760):
 
     - velodrome: all but those of celo17;
     - velodrome110: the keys of its published envelopes of Adam. The paper counts 109 tasks and lists none;
@@ -99,7 +109,7 @@ def suites() -> Mapping[str, tuple[str, ...]]:
     velodrome = tuple(
         name
         for name, entry in TASKS.items()
-        if name not in (*CELO17, *META_TRAINING, *WIDER_META_TRAINING, *META_VALIDATION)
+        if name not in (*CELO17, *META_TRAINING, *OURS)
         and entry.dataset not in _OUR_DATA
         and not name.endswith("_upstream1percent")
     )
@@ -115,7 +125,8 @@ def suites() -> Mapping[str, tuple[str, ...]]:
         name for name in with_envelope if name not in _ONLY_IN_110 and not name.startswith("MLPMixer_")
     )
     more = {"velodrome84": listed, "velodrome110": with_envelope}
-    return MappingProxyType({"quick": QUICK, "cpu": CPU, "celo17": CELO17, "velodrome": velodrome, **more})
+    ours = {"quick": QUICK, "cpu5": CPU5, "cpu": CPU, "workloads": WORKLOADS}
+    return MappingProxyType({**ours, "celo17": CELO17, "velodrome": velodrome, **more})
 
 
 def tasks_of(suite: str | None, names: Sequence[str] = ()) -> tuple[str, ...]:

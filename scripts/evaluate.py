@@ -24,7 +24,9 @@ from celo.scripts import checks
 if TYPE_CHECKING:
     from celo.evaluation.sweep import Request
 
-SUITES = tyro.conf.arg(metavar="{quick,cpu,celo17,velodrome,velodrome84,velodrome110}|TASK,TASK,...")
+SUITES = tyro.conf.arg(
+    metavar="{quick,cpu5,cpu,workloads,celo17,velodrome,velodrome84,velodrome110}|TASK,TASK,..."
+)
 GONE = {"--memory-gib": "--batch sets how many trainings a device call does at once"}
 
 
@@ -37,8 +39,8 @@ class Evaluate:
             nadamw-search:N (N random trials), optlist:N, LABEL:CHECKPOINT, a checkpoint as `celo.load` takes,
             or module:function for your own; each with options in brackets, such as
             'adamw[weight_decay=0|0.01,schedule=cosine,warmup=0.05]'. See `celo list optimizers`.
-        suite: quick (embedded data, minutes), cpu (an evening on two cores), celo17, velodrome,
-            velodrome84 or velodrome110. See `celo list suites`.
+        suite: quick (embedded data, minutes), cpu5 and cpu (hours on two cores), workloads, celo17,
+            velodrome, velodrome84 or velodrome110. See `celo list suites`.
         tasks: names of tasks instead of a suite, or module:object for your own. See `celo list tasks`.
         out: folder of the results.
         steps: steps of every training.

@@ -11,8 +11,10 @@ from celo.meta.tasks.recurrent_lm import RecurrentLM
 from celo.meta.tasks.registry import (
     META_TRAINING,
     META_VALIDATION,
+    OURS,
     TASKS,
     WIDER_META_TRAINING,
+    WORKLOADS,
     check_name,
     make,
     parameter_shapes,
@@ -22,8 +24,10 @@ from celo.meta.tasks.transformer_lm import TransformerLM
 __all__ = [
     "META_TRAINING",
     "META_VALIDATION",
+    "OURS",
     "TASKS",
     "WIDER_META_TRAINING",
+    "WORKLOADS",
     "ESWrapped",
     "ImageAutoencoder",
     "ImageClassifier",

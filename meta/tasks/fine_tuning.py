@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from celo.baselines import hand_designed
 from celo.meta.tasks.base import Batch, Label, Loss, ModelState, Params, Task, pytree, static
 from celo.meta.tasks.entry import Entry, Folders
 from celo.meta.tasks.image_mlp import IMAGE_MLP_TASKS
@@ -57,7 +58,7 @@ class FineTuned(Task):
     def init(self, key: Array) -> tuple[Params, ModelState]:
         """Draw the parameters and the model state of the source, and train them."""
         key_init, key_steps = jax.random.split(key)
-        adam = optax.adam(self.rate)
+        adam = hand_designed("adam", self.rate)
 
         def step(i: Array, carry: Any) -> Any:
             (params, model_state), state = carry

@@ -43,9 +43,11 @@ from celo.meta.tasks.vit import VIT_TASKS
 __all__ = [
     "META_TRAINING",
     "META_VALIDATION",
+    "OURS",
     "SUFFIX",
     "TASKS",
     "WIDER_META_TRAINING",
+    "WORKLOADS",
     "Entry",
     "check_name",
     "find",
@@ -71,6 +73,26 @@ META_VALIDATION = (
     "ImageMLP_FashionMnist16_Tanh64x64_bs64",
     "ImageMLPAE_FashionMnist8_32x16x32_bs64",
     "RNNLM_tinyshakespearebytes_Patch32_GRU64_Embed32_bs16",
+)
+
+# One for each workload of AlgoPerf's kinds, small enough for two cores.
+WORKLOADS = (
+    "ClickThrough_DLRM_8x1000_Embed16_bs128",
+    "Denoising_Mnist14_UNet8x16x32_bs64",
+    "Resnet_Cifar10_16_16x32x64x64",
+    "Graphs_Triangles16_GNN32_bs64",
+    "TransformerLM_wikitext2validbytes_Patch32_Dim64_Layers2_bs32",
+)
+
+# Tasks of this project on data of published ones, and without data.
+OURS = (
+    *WIDER_META_TRAINING,
+    *META_VALIDATION,
+    *WORKLOADS,
+    "ImageMLP_Mnist_Relu128x128",
+    "FineTuned_ImageMLP_Mnist_Relu128x128_from_FashionMnist",
+    "Conv_Cifar10_16_16x32x32_batchnorm_bs64",
+    "Conv_Cifar10_16_16x32x32_layernorm_bs64",
 )
 
 _TABLES = (

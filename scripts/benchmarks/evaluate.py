@@ -60,7 +60,7 @@ class EvaluateSpeed:
         from celo.evaluation.suites import tasks_of
         from celo.evaluation.sweep import Request
 
-        tasks = tasks_of(self.suite or (None if self.tasks else "cpu"), self.tasks)
+        tasks = tasks_of(self.suite or (None if self.tasks else "cpu5"), self.tasks)
         sizes = (self.steps, self.seeds)
         return Request(folder, tasks, ("adam",), *sizes, batch=self.batch, data_dir=self.data_dir)
 

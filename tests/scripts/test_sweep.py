@@ -109,7 +109,7 @@ def test_defaults(here, optimizer):
         ("--meta-seeds 1 1", "seeds is (1, 1); expected one or more, all different"),
         (
             "--validation-tasks ImageMLP_FashionMnist_Relu128x128",
-            "ImageMLP_FashionMnist_Relu128x128: in the suite cpu, and so no task to choose by",
+            "ImageMLP_FashionMnist_Relu128x128: in the suite cpu5, and so no task to choose by",
         ),
         (
             "--validation-tasks ImageMLP_Digits8_Relu32_bs64",

@@ -60,7 +60,7 @@ def test_a_variant_is_the_recipe_with_its_options():
         ),
         (
             ["--variants", AVERAGE, "--validation-tasks", "ImageMLP_FashionMnist_Relu128x128"],
-            "in the suite cpu, and so no task to choose by",
+            "in the suite cpu5, and so no task to choose by",
         ),
         (
             ["--variants", f"{AVERAGE} --tasks {META_VALIDATION[0]}"],

@@ -219,6 +219,9 @@ RNN_LM_TASKS: dict[str, Entry] = dict(
 BYTE_RNN_LM_TASKS: dict[str, Entry] = {
     "RNNLM_pydocbytes_Patch16_GRU32_Embed16_bs16": _windows("pydoc", hidden=32, embedding=16, length=16),
     "RNNLM_pydocbytes_Patch32_GRU64_Embed32_bs16": _windows("pydoc", hidden=64, embedding=32, length=32),
+    "RNNLM_wikitext2validbytes_Patch16_GRU32_Embed16_bs16": _windows(
+        "wikitext2_valid", hidden=32, embedding=16, length=16
+    ),
     "RNNLM_tinyshakespearebytes_Patch32_GRU64_Embed32_bs16": _windows(
         "tiny_shakespeare", hidden=64, embedding=32, length=32
     ),

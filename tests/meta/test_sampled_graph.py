@@ -86,9 +86,9 @@ def test_distributions():
     """Closed forms of the quantiles; a value depends on its own name and the key alone."""
     assert [LogInt(4, 512).at(u) for u in (0.0, 1 / 7, 0.5, 0.999999)] == [4, 8, 45, 511]
     assert LogFloat(1e-5, 1.0).at(0.4) == pytest.approx(1e-3)
-    assert [Choice("abc").at(u) for u in (0.0, 0.34, 0.99)] == ["a", "b", "c"]
+    assert [Choice(("a", "b", "c")).at(u) for u in (0.0, 0.34, 0.99)] == ["a", "b", "c"]
     u = jnp.linspace(0, 0.999, 1000)
-    np.testing.assert_array_equal(Choice("abc").leaf(u), np.floor(3 * np.asarray(u)))
+    np.testing.assert_array_equal(Choice(("a", "b", "c")).leaf(u), np.floor(3 * np.asarray(u)))
     np.testing.assert_allclose(Uniform(0.5, 2.0).leaf(u), 0.5 + 1.5 * u)
     share = Sometimes(0.2, 0.0, 1.0).leaf(u)
     assert np.mean(share < 1) == pytest.approx(0.2, abs=0.002)

@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ IMAGE = {"image_size": LogInt(8, 9), "batch_size": LogInt(16, 17), "dataset": Ch
 TEXT = {"batch_size": LogInt(8, 9), "sequence_length": LogInt(6, 7), "dataset": Choice(("pydoc",))}
 WIDTH = {"hidden_size": LogInt(9, 10), "num_layers": Choice((2,))}
 LATENT = {"n_z": LogInt(3, 4), "enc_num_layers": Choice((1,)), "dec_num_layers": Choice((1,))}
-BLOCKS = {"max_blocks_per_group": LogInt(1, 2), "max_layer_size": LogInt(8, 9)}
+BLOCKS: dict[str, Any] = {"max_blocks_per_group": LogInt(1, 2), "max_layer_size": LogInt(8, 9)}
 HEADS = {"layers": LogInt(1, 2), "num_heads": LogInt(2, 3), "patch_size": Choice((4, 16))}
 SMALL = {
     "image_mlp": ImageMLPFamily(**IMAGE, **WIDTH),
@@ -210,7 +211,7 @@ def test_sized_mlp(key):
     """Published sizes and multipliers give the published optimizer; multipliers enter as they say."""
     params, grads = {"w": jnp.ones((3, 2))}, {"w": jnp.arange(6.0).reshape(3, 2)}
 
-    def step(learned, theta):
+    def step(learned, theta) -> Any:
         optimizer = learned.optimizer(theta, 10)
         return optimizer.update(grads, optimizer.init(params), params)[0]["w"]
 

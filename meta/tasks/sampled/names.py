@@ -56,7 +56,7 @@ def find_sampled(name: str) -> Entry:
 
     Example:
         >>> find_sampled("sampled:image_mlp/17@digits").parameter_shapes()["linear_0"]["w"].shape
-        (576, 27)
+        (36, 10)
     """
     family, number, leaves, _ = _parse(name)
     key_dynamic = jax.random.split(jax.random.key(number))[1]
@@ -68,8 +68,8 @@ def configuration_of(name: str) -> dict[str, Any]:
     """Draw the configuration that a name stands for; errors as of `find_sampled`.
 
     Example:
-        >>> configuration_of("sampled:image_mlp/17@digits")["hidden_size"]
-        27
+        >>> configuration_of("sampled:image_mlp/17@digits")["image_size"]
+        6
     """
     family, number, _, dataset = _parse(name)
     configuration = family.configure(jax.random.split(jax.random.key(number))[0])

@@ -36,7 +36,7 @@ class Curves(NamedTuple):
 
 
 class Quality(NamedTuple):
-    """Loss after the whole budget: mean over trials and sample deviation."""
+    """Loss after the whole budget: mean over trials and sample deviation; see `quality`."""
 
     mean: float
     deviation: float
@@ -77,7 +77,12 @@ def time_to_target(curves: Curves, target: float, budget: float = math.inf) -> n
 
 
 def quality(curves: Curves, budget: float) -> Quality:
-    """Mean and sample deviation of the loss after a budget; inf and NaN if a trial has no finite one."""
+    """Mean and sample deviation of the loss after a budget.
+
+    The mean is NaN if a trial has no evaluation within the budget, else inf if a loss is not finite.
+    """
+    if (curves.points > budget).all(axis=-1).any():
+        return Quality(math.nan, math.nan)
     values = values_at(curves, budget)
     if not np.isfinite(values).all():
         return Quality(math.inf, math.nan)

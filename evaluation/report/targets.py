@@ -158,8 +158,10 @@ def _time(form: str, time: float, ratio: float) -> Cell:
 
 
 def _quality(mean: float, deviation: float) -> Cell:
-    if not math.isfinite(mean):
-        return Cell("not finite", math.inf)
+    if math.isnan(mean):
+        return Cell("no evaluation", mean)
+    if math.isinf(mean):
+        return Cell("not finite", mean)
     return Cell(f"{mean:.4g}" + ("" if math.isnan(deviation) else f" ± {deviation:.2g}"), mean)
 
 

@@ -92,6 +92,7 @@ def test_targets_and_times_by_hand():
     assert quality(poor, 35.0) == (3.5, 0.0)
     assert quality(good, 30.0) == pytest.approx((14 / 3, np.std([2, 3, 9], ddof=1)))
     assert quality(good, 40.0)[0] == math.inf
+    assert math.isnan(quality(good, 9.0)[0])  # no evaluation yet
 
 
 def trainings(optimizer, losses, *, step_seconds=0.5, validation=None, task="task", **changes):

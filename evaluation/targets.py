@@ -170,6 +170,7 @@ class TargetTable:
         fraction: part of the budget after which targets are taken.
         r_max: where scores end.
         comparisons: one for each split and unit.
+        left_out: why other tasks that were requested are in no comparison.
     """
 
     results: Mapping[str, Mapping[str, Result]]
@@ -178,6 +179,7 @@ class TargetTable:
     fraction: float
     r_max: float
     comparisons: tuple[Comparison, ...]
+    left_out: Mapping[str, str]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -217,25 +219,39 @@ def target_table(
             f"train again with --seeds {FEWEST_TRIALS} in another folder, and --reuse this one"
         )
     missing = requested.missing(rows)
-    mixed = mixed_tasks(requested)
     results: dict[str, dict[str, Result]] = {label: {} for label in requested.optimizers}
     for (task, label), own in requested.rows_of(rows).items():
         if (task, label) not in missing:
             results[label][task] = choose(own)
-    tasks = dict.fromkeys(pair.task for pair in requested.pairs)
+    left_out = _left_out(requested, results, missing)
     finished = tuple(
-        task for task in tasks if task not in mixed and all(task in own for own in results.values())
+        task for task in dict.fromkeys(pair.task for pair in requested.pairs) if task not in left_out
     )
     if not finished:
-        lacking = [f"{label} on {task} ({count} trainings)" for (task, label), count in missing.items()]
-        raise ValueError(
-            "there is no task that every optimizer has finished on the same data; missing: "
-            f"{'; '.join(lacking) or 'pairs that were never requested'}"
-        )
+        reasons = "; ".join(f"{task}: {why}" for task, why in left_out.items())
+        raise ValueError(f"there is no task that every optimizer has finished on the same data: {reasons}")
     compared = tuple(
         _compare(results, finished, split, unit, fraction, r_max) for split in SPLITS for unit in UNITS
     )
-    return TargetTable(results, finished, trials, fraction, r_max, compared)
+    return TargetTable(results, finished, trials, fraction, r_max, compared, left_out)
+
+
+def _left_out(
+    requested: Requested,
+    results: Mapping[str, Mapping[str, Result]],
+    missing: Mapping[tuple[str, str], int],
+) -> dict[str, str]:
+    """Why a task has no targets: other data for some optimizers, or trainings that are missing."""
+    reasons = {task: f"it has other data for {groups}" for task, groups in mixed_tasks(requested).items()}
+    for task in dict.fromkeys(pair.task for pair in requested.pairs):
+        lacking = [
+            f"{label} ({missing[task, label]} trainings)" if (task, label) in missing else f"{label} (all)"
+            for label, own in results.items()
+            if task not in own
+        ]
+        if lacking:
+            reasons.setdefault(task, f"missing: {', '.join(lacking)}")
+    return reasons
 
 
 def _compare(
@@ -259,23 +275,18 @@ def _compare(
             left_out[task] = f"no optimizer has a finite loss after {fraction:.0%} of the budget"
             continue
         budgets[task], targets[task], columns[task] = budget, wanted, curves
-    times = (
-        np.array(
-            [
-                [time_to_target(one, targets[task], budgets[task]) for one in own]
-                for task, own in columns.items()
-            ]
-        ).swapaxes(0, 1)
-        if columns
-        else np.zeros((len(results), 0, 1))
+    times = [
+        time_to_target(one, targets[task], budgets[task]) for task, own in columns.items() for one in own
+    ]
+    medians, reached = (
+        np.array([count(own) for own in times]).reshape(-1, len(results)).T
+        for count in (np.median, lambda own: int(np.isfinite(own).sum()))
     )
-    medians = np.median(times, axis=-1)
     scores = benchmark_score(ratios(medians), r_max) if columns else np.full(len(results), math.nan)
     ends = tuple(
         tuple(quality(own[i], budgets[task]) for task, own in columns.items()) for i in range(len(results))
     )
     facts = (np.array([*budgets.values()]), np.array([*targets.values()]), medians)
-    reached = np.isfinite(times).sum(axis=-1)
     return Comparison(split, unit, tuple(columns), *facts, reached, ends, scores, left_out)
 
 

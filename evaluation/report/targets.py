@@ -45,13 +45,17 @@ def markdown(table: TargetTable) -> str:
         f"after {table.fraction:.0%} of the budget. B is the mean of the performance profile from ratio 1 "
         f"to {table.r_max:g}; higher is better."
     )
-    parts = [head, scores(table).markdown()]
+    parts = [head, *_reasons(table.left_out), scores(table).markdown()]
     for one in table.comparisons:
         parts.append(f"## {one.split.capitalize()} loss, {one.unit}")
         if one.tasks:
             parts += [times(table, one).markdown(), qualities(table, one).markdown()]
-        parts += [markdown_text(f"{task} is left out: {why}.") for task, why in one.left_out.items()]
+        parts += _reasons(one.left_out)
     return "\n\n".join(parts)
+
+
+def _reasons(left_out: Mapping[str, str]) -> list[str]:
+    return [markdown_text(f"{task} is left out: {why}.") for task, why in left_out.items()]
 
 
 def scores(table: TargetTable) -> Table:
@@ -100,6 +104,7 @@ def contents(table: TargetTable) -> dict[str, Any]:
         "fraction": table.fraction,
         "r_max": table.r_max,
         "trials": table.trials,
+        "left_out": dict(table.left_out),
         "scores": [
             {
                 "split": one.split,

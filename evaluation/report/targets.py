@@ -13,11 +13,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from celo._core.files import write_atomically
+from celo.evaluation.profiles import performance_profile, ratios
 from celo.evaluation.report import records, style
 from celo.evaluation.report.escape import markdown_text
 from celo.evaluation.report.table import Cell, Table, number
 from celo.evaluation.scores import REFERENCE
-from celo.evaluation.targets import Comparison, TargetTable, performance_profile, ratios
+from celo.evaluation.targets import Comparison, TargetTable
 from celo.meta.runs.files import json_bytes, json_ready
 
 FORMS = {"steps": "{:,.0f}", "seconds": "{:.3g} s"}

@@ -10,14 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
+from celo.evaluation.profiles import benchmark_score, performance_profile, ratios
 from celo.evaluation.report.targets import markdown
 from celo.evaluation.requested import requested_by
 from celo.evaluation.targets import (
     Curves,
-    benchmark_score,
-    performance_profile,
     quality,
-    ratios,
     target,
     target_table,
     time_to_target,

@@ -18,6 +18,7 @@ MODULES = (
     "celo.wrappers",
 )
 ENTRY_POINTS = (
+    "celo.evaluation.profiles.benchmark_score",
     "celo.evaluation.report.write",
     "celo.evaluation.results.Training",
     "celo.evaluation.results.read",
@@ -26,7 +27,6 @@ ENTRY_POINTS = (
     "celo.evaluation.scores.score_table",
     "celo.evaluation.sweep.Request",
     "celo.evaluation.targets.TargetTable",
-    "celo.evaluation.targets.benchmark_score",
     "celo.evaluation.targets.target_table",
 )
 

@@ -154,9 +154,9 @@ def _checked(made: Made, found: Configuration, theta: PyTree = ()) -> Made:
     Raises:
         ValueError: a value out of range, or a grid of an option that cannot be traced, such as a size.
     """
-    if not (found.fixed or found.schedule or len(found.settings[0]) > 1):
-        return made  # learning rates alone
     grids = [name for name in found.settings[0] if name != RATE]
+    if not (grids or found.fixed or found.schedule):
+        return made  # learning rates alone
 
     def step(setting: PyTree) -> PyTree:
         params = {"w": jnp.ones((2, 2))}

@@ -19,7 +19,6 @@ from celo.schedules import SCHEDULES
 RATE = "learning_rate"
 MOST_SETTINGS = 10_000
 ENDLESS = ("inverse_sqrt", "exponential")  # schedules that do not follow the number of steps
-_ALIASES = {"lr": RATE}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,16 +102,19 @@ def configure(takes: Takes, given: Mapping[str, Sequence[Value]], grid: str) -> 
         >>> [dict(setting) for setting in configure(Takes("sgdm", ["momentum"]), given, "published").settings]
         [{'learning_rate': 0.1, 'momentum': 0.5}, {'learning_rate': 0.1, 'momentum': 0.9}]
     """
-    own = takes.options
-    given = {name if own and name in own else _ALIASES.get(name, name): v for name, v in given.items()}
-    if not takes.rate and (given.keys() - set(own or ())) & {RATE, "schedule"}:
+    own, aliases = takes.options or (), {"lr": RATE}
+    named = [(name if name in own else aliases.get(name, name), values) for name, values in given.items()]
+    given = dict(named)
+    if len(given) < len(named):
+        raise ValueError(f"{takes.name} has both lr and {RATE}, which are one option; give one of them")
+    if not takes.rate and (given.keys() - set(own)) & {RATE, "schedule"}:
         raise ValueError(f"{takes.name} has no learning rate; its options: {_known(takes)}")
     schedule, scheduled = _schedule(takes, given)
     _check_names(takes, given, schedule, scheduled)
     values: dict[str, tuple[Any, ...]] = {
         name: tuple(value) for name, value in given.items() if not (schedule and name == "schedule")
     }
-    prompt = "prompt" in values and not (own and "prompt" in own)
+    prompt = "prompt" in values and "prompt" not in own
     if takes.rate:
         rates = values.pop(RATE, ("grid",))
         values = {RATE: _rates(rates, grid), **values}

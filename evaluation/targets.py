@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from celo.evaluation.profiles import R_MAX, benchmark_score, ratios
 from celo.evaluation.requested import Requested
 from celo.evaluation.results import Training
 from celo.evaluation.scores import Result, choose, mixed_tasks
 
-FRACTION, R_MAX, FEWEST_TRIALS = 0.75, 3.0, 3
+FRACTION, FEWEST_TRIALS = 0.75, 3
 SPLITS: Mapping[str, str] = {"train": "train_loss", "validation": "outer_valid_loss"}
 UNITS = ("steps", "seconds")
 
@@ -36,7 +37,7 @@ class Curves(NamedTuple):
 
 
 class Quality(NamedTuple):
-    """Loss after the whole budget: mean over trials and sample deviation."""
+    """Loss after the whole budget: mean over trials and sample deviation; see `quality`."""
 
     mean: float
     deviation: float
@@ -77,53 +78,16 @@ def time_to_target(curves: Curves, target: float, budget: float = math.inf) -> n
 
 
 def quality(curves: Curves, budget: float) -> Quality:
-    """Mean and sample deviation of the loss after a budget; inf and NaN if a trial has no finite one."""
+    """Mean and sample deviation of the loss after a budget.
+
+    The mean is NaN if a trial has no evaluation within the budget, else inf if a loss is not finite.
+    """
+    if (curves.points > budget).all(axis=-1).any():
+        return Quality(math.nan, math.nan)
     values = values_at(curves, budget)
     if not np.isfinite(values).all():
         return Quality(math.inf, math.nan)
     return Quality(float(values.mean()), float(values.std(ddof=1)) if values.size > 1 else math.nan)
-
-
-def ratios(times: np.ndarray) -> np.ndarray:
-    """``r[a, w] = t[a, w] / min over optimizers of t[., w]``; inf where unreached.
-
-    Args:
-        times: (A, W) positive times of A optimizers on W tasks, inf where unreached.
-
-    Example:
-        >>> ratios(np.array([[10.0, np.inf], [15.0, np.inf]])).tolist()
-        [[1.0, inf], [1.5, inf]]
-    """
-    best = times.min(axis=0)
-    return np.where(np.isfinite(times), times, np.inf) / np.where(np.isfinite(best), best, 1.0)
-
-
-def performance_profile(ratios: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """``rho_a(tau)``, the share of tasks with ``r[a, w] <= tau``; (A, n) for (A, W) ratios and (n,) taus."""
-    return (ratios[:, :, None] <= thresholds).mean(axis=1)
-
-
-def benchmark_score(ratios: np.ndarray, r_max: float = R_MAX) -> np.ndarray:
-    """``B_a = (integral of rho_a from 1 to r_max) / (r_max - 1)``, exactly; (A,) in [0, 1] for (A, W) ratios.
-
-    rho_a is a step function, so its integral is the mean over tasks of ``max(0, r_max - r[a, w])``.
-
-    Raises:
-        ValueError: r_max is not above 1, or there is no task.
-
-    Example:
-        >>> benchmark_score(np.array([[1.0, 1.0], [2.0, np.inf]]), r_max=3.0).tolist()
-        [1.0, 0.25]
-
-    Source: Rezk et al. 2023 (arXiv 2310.18191), table 3; Dahl et al. 2023 (arXiv 2306.07179), section 4.
-    """
-    if not r_max > 1:
-        raise ValueError(f"r_max is {r_max}; expected a number above 1")
-    if ratios.ndim != 2 or not ratios.size:
-        raise ValueError(
-            f"ratios have shape {ratios.shape}; expected (optimizers, tasks), one or more of each"
-        )
-    return np.maximum(r_max - ratios, 0.0).mean(axis=1) / (r_max - 1.0)
 
 
 class Comparison(NamedTuple):
@@ -165,6 +129,7 @@ class TargetTable:
         fraction: part of the budget after which targets are taken.
         r_max: where scores end.
         comparisons: one for each split and unit.
+        left_out: why other tasks that were requested are in no comparison.
     """
 
     results: Mapping[str, Mapping[str, Result]]
@@ -173,6 +138,7 @@ class TargetTable:
     fraction: float
     r_max: float
     comparisons: tuple[Comparison, ...]
+    left_out: Mapping[str, str]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -212,25 +178,39 @@ def target_table(
             f"train again with --seeds {FEWEST_TRIALS} in another folder, and --reuse this one"
         )
     missing = requested.missing(rows)
-    mixed = mixed_tasks(requested)
     results: dict[str, dict[str, Result]] = {label: {} for label in requested.optimizers}
     for (task, label), own in requested.rows_of(rows).items():
         if (task, label) not in missing:
             results[label][task] = choose(own)
-    tasks = dict.fromkeys(pair.task for pair in requested.pairs)
+    left_out = _left_out(requested, results, missing)
     finished = tuple(
-        task for task in tasks if task not in mixed and all(task in own for own in results.values())
+        task for task in dict.fromkeys(pair.task for pair in requested.pairs) if task not in left_out
     )
     if not finished:
-        lacking = [f"{label} on {task} ({count} trainings)" for (task, label), count in missing.items()]
-        raise ValueError(
-            "there is no task that every optimizer has finished on the same data; missing: "
-            f"{'; '.join(lacking) or 'pairs that were never requested'}"
-        )
+        reasons = "; ".join(f"{task}: {why}" for task, why in left_out.items())
+        raise ValueError(f"there is no task that every optimizer has finished on the same data: {reasons}")
     compared = tuple(
         _compare(results, finished, split, unit, fraction, r_max) for split in SPLITS for unit in UNITS
     )
-    return TargetTable(results, finished, trials, fraction, r_max, compared)
+    return TargetTable(results, finished, trials, fraction, r_max, compared, left_out)
+
+
+def _left_out(
+    requested: Requested,
+    results: Mapping[str, Mapping[str, Result]],
+    missing: Mapping[tuple[str, str], int],
+) -> dict[str, str]:
+    """Why a task has no targets: other data for some optimizers, or trainings that are missing."""
+    reasons = {task: f"it has other data for {groups}" for task, groups in mixed_tasks(requested).items()}
+    for task in dict.fromkeys(pair.task for pair in requested.pairs):
+        lacking = [
+            f"{label} ({missing[task, label]} trainings)" if (task, label) in missing else f"{label} (all)"
+            for label, own in results.items()
+            if task not in own
+        ]
+        if lacking:
+            reasons.setdefault(task, f"missing: {', '.join(lacking)}")
+    return reasons
 
 
 def _compare(
@@ -254,23 +234,18 @@ def _compare(
             left_out[task] = f"no optimizer has a finite loss after {fraction:.0%} of the budget"
             continue
         budgets[task], targets[task], columns[task] = budget, wanted, curves
-    times = (
-        np.array(
-            [
-                [time_to_target(one, targets[task], budgets[task]) for one in own]
-                for task, own in columns.items()
-            ]
-        ).swapaxes(0, 1)
-        if columns
-        else np.zeros((len(results), 0, 1))
+    times = [
+        time_to_target(one, targets[task], budgets[task]) for task, own in columns.items() for one in own
+    ]
+    medians, reached = (
+        np.array([count(own) for own in times]).reshape(-1, len(results)).T
+        for count in (np.median, lambda own: int(np.isfinite(own).sum()))
     )
-    medians = np.median(times, axis=-1)
     scores = benchmark_score(ratios(medians), r_max) if columns else np.full(len(results), math.nan)
     ends = tuple(
         tuple(quality(own[i], budgets[task]) for task, own in columns.items()) for i in range(len(results))
     )
     facts = (np.array([*budgets.values()]), np.array([*targets.values()]), medians)
-    reached = np.isfinite(times).sum(axis=-1)
     return Comparison(split, unit, tuple(columns), *facts, reached, ends, scores, left_out)
 
 

@@ -101,7 +101,7 @@ def rows(table: ScoreTable) -> tuple[Row, ...]:
     """VeLO's rows of a score table that has envelopes: single settings first, then the best of several.
 
     A single setting is the same on all tasks, chosen by mean and by median over them; a learned optimizer has
-    one. The best of several is chosen on every task. None if no task has an envelope.
+    one. The best of several is chosen on every task. Empty if no task has an envelope.
 
     Source: Metz et al. 2022 (arXiv 2211.09760), tables of appendix G.12.
     """

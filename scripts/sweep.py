@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -208,7 +209,7 @@ def table(choice: Choice) -> Table:
         if interval is None:
             return "chosen"
         mean, *bounds = (format(x, form) for x in interval)
-        return mean if interval.low != interval.low else f"{mean} [{', '.join(bounds)}]"
+        return mean if math.isnan(interval.low) else f"{mean} [{', '.join(bounds)}]"
 
     rows = tuple(
         (f"{one.rate:g}", str(len(one.seeds)), shown(one.loss, ".4f"), shown(one.behind, "+.4f"))

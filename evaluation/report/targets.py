@@ -13,11 +13,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from celo._core.files import write_atomically
+from celo.evaluation.profiles import performance_profile, ratios
 from celo.evaluation.report import records, style
 from celo.evaluation.report.escape import markdown_text
 from celo.evaluation.report.table import Cell, Table, number
 from celo.evaluation.scores import REFERENCE
-from celo.evaluation.targets import Comparison, TargetTable, performance_profile, ratios
+from celo.evaluation.targets import Comparison, TargetTable
 from celo.meta.runs.files import json_bytes, json_ready
 
 FORMS = {"steps": "{:,.0f}", "seconds": "{:.3g} s"}
@@ -45,13 +46,17 @@ def markdown(table: TargetTable) -> str:
         f"after {table.fraction:.0%} of the budget. B is the mean of the performance profile from ratio 1 "
         f"to {table.r_max:g}; higher is better."
     )
-    parts = [head, scores(table).markdown()]
+    parts = [head, *_reasons(table.left_out), scores(table).markdown()]
     for one in table.comparisons:
         parts.append(f"## {one.split.capitalize()} loss, {one.unit}")
         if one.tasks:
             parts += [times(table, one).markdown(), qualities(table, one).markdown()]
-        parts += [markdown_text(f"{task} is left out: {why}.") for task, why in one.left_out.items()]
+        parts += _reasons(one.left_out)
     return "\n\n".join(parts)
+
+
+def _reasons(left_out: Mapping[str, str]) -> list[str]:
+    return [markdown_text(f"{task} is left out: {why}.") for task, why in left_out.items()]
 
 
 def scores(table: TargetTable) -> Table:
@@ -100,6 +105,7 @@ def contents(table: TargetTable) -> dict[str, Any]:
         "fraction": table.fraction,
         "r_max": table.r_max,
         "trials": table.trials,
+        "left_out": dict(table.left_out),
         "scores": [
             {
                 "split": one.split,
@@ -158,8 +164,10 @@ def _time(form: str, time: float, ratio: float) -> Cell:
 
 
 def _quality(mean: float, deviation: float) -> Cell:
-    if not math.isfinite(mean):
-        return Cell("not finite", math.inf)
+    if math.isnan(mean):
+        return Cell("no evaluation", mean)
+    if math.isinf(mean):
+        return Cell("not finite", mean)
     return Cell(f"{mean:.4g}" + ("" if math.isnan(deviation) else f" ± {deviation:.2g}"), mean)
 
 

@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
+from celo.evaluation.profiles import benchmark_score, performance_profile, ratios
+from celo.evaluation.report.targets import markdown
 from celo.evaluation.requested import requested_by
 from celo.evaluation.targets import (
     Curves,
-    benchmark_score,
-    performance_profile,
     quality,
-    ratios,
     target,
     target_table,
     time_to_target,
@@ -92,6 +91,7 @@ def test_targets_and_times_by_hand():
     assert quality(poor, 35.0) == (3.5, 0.0)
     assert quality(good, 30.0) == pytest.approx((14 / 3, np.std([2, 3, 9], ddof=1)))
     assert quality(good, 40.0)[0] == math.inf
+    assert math.isnan(quality(good, 9.0)[0])  # no evaluation yet
 
 
 def trainings(optimizer, losses, *, step_seconds=0.5, validation=None, task="task", **changes):
@@ -159,6 +159,15 @@ def test_what_has_no_validation_curve_or_time_is_left_out_with_the_reason():
     assert "no optimizer has a finite loss" in compared(rows)[1]["train", "steps"].left_out["task"]
 
 
+def test_unfinished_tasks_are_named():
+    rows = [*trainings("adam", SLOW), *trainings("celo", FAST), *trainings("adam", SLOW, task="other")]
+    late = trainings("celo", FAST, task="other")
+    table = target_table([*rows, *late[:2]], requested_by([*rows, *late]))
+    assert (table.tasks, table.left_out) == (("task",), {"other": "missing: celo (1 trainings)"})
+    assert "other is left out: missing: celo (1 trainings)." in markdown(table)
+    assert compared(rows)[0].left_out == {"other": "missing: celo (all)"}
+
+
 def test_validation_has_its_own_targets():
     rows = [*trainings("adam", SLOW, validation=FAST), *trainings("celo", FAST, validation=SLOW)]
     _, found = compared(rows)
@@ -173,7 +182,7 @@ def test_what_gives_no_targets_is_refused():
     unfinished = [*trainings("adam", SLOW), *trainings("celo", FAST, task="other")]
     with pytest.raises(ValueError, match="no task that every optimizer has finished"):
         compared(unfinished)
-    with pytest.raises(ValueError, match=r"celo on task \(1 trainings\)"):
+    with pytest.raises(ValueError, match=r"task: missing: celo \(1 trainings\)"):
         target_table(
             [*trainings("adam", SLOW), *trainings("celo", FAST)[:2]],
             requested_by([*trainings("adam", SLOW), *trainings("celo", FAST)]),

@@ -23,8 +23,8 @@ _DIVISOR = 4
 _PATTERNS = ((1, 1, 1, 1), (1, 2, 4, 8), (1, 2, 2, 4), (1, 2, 2, 2), (1, 2, 4, 4))
 
 
-class FirstResNet(nn.Module):
-    """Classify images by four groups of bottleneck blocks, each norm after its convolution (ResNet v1).
+class ResNetV1(nn.Module):
+    """Classify images by four groups of bottleneck blocks, each norm after its convolution.
 
     A convolution of stride 2, batch norm and the activation; a 3x3 maximum of stride 2; the blocks, whose own
     activation is ReLU; the mean over pixels and a dense layer that starts at zero. The first block of each
@@ -111,7 +111,7 @@ class DeepFamily(ImageFamily):
 
 @dataclasses.dataclass(frozen=True)
 class ResNetFamily(DeepFamily):
-    """Residual networks, see `FirstResNet`; each of the four groups has its own number of blocks."""
+    """Residual networks, see `ResNetV1`; each of the four groups has its own number of blocks."""
 
     max_blocks_per_group: LogInt = LogInt(1, 10)
     channel_pattern: Choice = Choice(_PATTERNS)
@@ -132,7 +132,7 @@ class ResNetFamily(DeepFamily):
     def model(self, configuration: Configuration) -> dict[str, Any]:
         """The network; the number of classes is set to that of the data."""
         size = configuration["max_layer_size"]
-        network = FirstResNet(
+        network = ResNetV1(
             configuration["blocks_per_group"],
             tuple(size * factor for factor in configuration["channel_pattern"]),
             configuration["initial_conv_kernel_size"],

@@ -39,6 +39,7 @@ from celo.factories import (
     velo,
     velo_s,
 )
+from celo.guards import guarded
 from celo.inspection import routing, step_size
 from celo.learned import LEARNED, learned_optimizer
 
@@ -53,6 +54,7 @@ __all__ = [
     "celo2_base",
     "celo_adam",
     "eval_params",
+    "guarded",
     "hand_designed",
     "interop",
     "learnable_adam",

@@ -1,4 +1,4 @@
-"""Adam and gradient descent, plain or with momentum, with meta-learned hyperparameters (VeLO, arXiv 2211.09760, appendix B.6)."""
+"""Adam, gradient descent and momentum with meta-learned hyperparameters (arXiv 2211.09760, B.6)."""
 
 from __future__ import annotations
 

@@ -86,9 +86,9 @@ class Spy:
     """A step of minus the loss for every number; the state is the horizon."""
 
     def optimizer(self, theta: Any, num_steps: Any) -> optax.GradientTransformationExtraArgs:
-        def update(grads: Any, state: Any, params: Any = None, *, value: Any) -> Any:
-            assert jax.tree.structure(grads) == jax.tree.structure(params)
-            return jax.tree.map(lambda p: jnp.full(p.shape, -value), params), state
+        def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
+            assert jax.tree.structure(updates) == jax.tree.structure(params)
+            return jax.tree.map(lambda p: jnp.full(p.shape, -extra["value"]), params), state
 
         return optax.GradientTransformationExtraArgs(
             lambda params: {"tensors": params, "horizon": jnp.float32(num_steps)}, update

@@ -31,6 +31,7 @@ from celo.factories import (
     celo_adam,
     learnable_adam,
     learnable_sgd,
+    learnable_sgdm,
     mlp_lopt,
     nn_adam,
     rnn_mlp,
@@ -38,6 +39,7 @@ from celo.factories import (
     velo,
     velo_s,
 )
+from celo.guards import guarded
 from celo.inspection import routing, step_size
 from celo.learned import LEARNED, learned_optimizer
 
@@ -52,10 +54,12 @@ __all__ = [
     "celo2_base",
     "celo_adam",
     "eval_params",
+    "guarded",
     "hand_designed",
     "interop",
     "learnable_adam",
     "learnable_sgd",
+    "learnable_sgdm",
     "learned_optimizer",
     "load",
     "mlp_lopt",

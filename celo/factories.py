@@ -254,6 +254,19 @@ def learnable_sgd(num_steps: Steps, theta: Any = None) -> Optimizer:
     return _build("learnable_sgd", num_steps, theta, {})
 
 
+def learnable_sgdm(num_steps: Steps, theta: Any = None) -> Optimizer:
+    """SGD with a meta-learned learning rate and momentum.
+
+    Args:
+        num_steps: number of steps of the training ahead, as for `celo.celo`.
+        theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
+
+    Returns:
+        An optax transformation; it ignores ``value=``.
+    """
+    return _build("learnable_sgdm", num_steps, theta, {})
+
+
 def celo2_base(
     num_steps: Steps,
     learning_rate: optax.ScalarOrSchedule,

@@ -13,6 +13,7 @@ import numpy as np
 from celo import checkpoint
 from celo.meta.estimators import partition
 from celo.meta.initial_theta import CONFIG_KEY, initial_theta, stage_name
+from celo.meta.outer import OUTER_KEY
 from celo.meta.recipe import Recipe
 from celo.meta.runs.files import json_ready
 
@@ -49,7 +50,7 @@ def theta_after_first_stage(
     found = checkpoint.read(path)
     made = (found.header or {}).get("provenance", {}).get("recipe", {})
     expected, families = recipe.first_stage(), recipe.families(0)
-    inputs = {name: config[name] for name in (_DATA, CONFIG_KEY)}
+    inputs = {name: config[name] for name in (_DATA, CONFIG_KEY, OUTER_KEY) if name in config}
     ours = _deciding(json_ready({**expected.config(), **inputs}, "config"), families)
     theirs = _deciding(made, families)
     if differing := sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name)):
@@ -66,5 +67,5 @@ def _deciding(config: Mapping[str, Any], families: tuple[str, ...]) -> dict[str,
     """The part of a run's configuration that decides theta after its first stage."""
     kept = {name: value for name, value in config.items() if name not in _MEASURING}
     kept[_DATA] = {name: config.get(_DATA, {}).get(name) for name in families}
-    kept[CONFIG_KEY] = config.get(CONFIG_KEY, {}).get(stage_name(0))
+    kept |= {key: config.get(key, {}).get(stage_name(0)) for key in (CONFIG_KEY, OUTER_KEY)}
     return kept

@@ -81,6 +81,7 @@ QUICK: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         # tensors whose scale varies by a factor of a million, so without augmentation there is more to learn.
         "learnable_adam": {"learning_rate": 0.03, "sigma": 0.1, "augmentation": "none"},
         "learnable_sgd": {"learning_rate": 0.03, "sigma": 0.1, "augmentation": "none"},
+        "learnable_sgdm": {"learning_rate": 0.03, "sigma": 0.1, "augmentation": "none"},
     }
 )
 """Name of a learned optimizer to what differs in the preset quick, in all stages; read-only.

@@ -15,6 +15,8 @@ from celo.learned.base import LearnedOptimizer
 from celo.meta.compile import jit, jit_once
 from celo.meta.estimators import EstimatorState, Report, Summary, partition, sharding
 from celo.meta.estimators.antithetic import families
+from celo.meta.estimators.summary import meta_loss
+from celo.meta.outer import outer_optimizer
 from celo.meta.recipe import Stage
 from celo.meta.tasks import stack_tasks
 
@@ -72,6 +74,7 @@ def group_tasks(tasks: Sequence[Any]) -> list[list[int]]:
 class StageProgram:
     """A stage, ready to run on the devices of this process, or of all processes.
 
+    ``outer_digest`` is that of the checkpoint ``stage.outer``, see `celo.meta.outer.outer_optimizer`.
     Meta-iteration i uses ``fold_in(key, i)``, so the state holds no key. A call does at most
     ``most_iterations`` of them.
 
@@ -82,7 +85,13 @@ class StageProgram:
     """
 
     def __init__(
-        self, stage: Stage, learned: LearnedOptimizer, tasks: Sequence[Any], key: Array, most_iterations: int
+        self,
+        stage: Stage,
+        learned: LearnedOptimizer,
+        tasks: Sequence[Any],
+        key: Array,
+        most_iterations: int,
+        outer_digest: str | None = None,
     ):
         self.mesh = sharding.problem_mesh(stage.problems)
         groups = group_tasks(tasks)
@@ -93,7 +102,7 @@ class StageProgram:
         self._key = jax.random.wrap_key_data(data)
         self.learned, self._stage, self._most = learned, stage, most_iterations
         self._estimator = stage.gradient_estimator(learned, sharding.AXIS)
-        self._outer = stage.outer_optimizer()
+        self._outer = outer_optimizer(stage, learned, outer_digest)
         # Not one of the keys of the meta-iterations, which count from 0.
         self._first_key = jax.random.fold_in(self._key, stage.iterations)
         self._begin: Future[Any] | None = None
@@ -193,7 +202,8 @@ class StageProgram:
             parts, tasks, state.estimator, key, state.iteration
         )
         flat, unravel = ravel_pytree(parts.trained)
-        updates, outer = self._outer.update(gradient, state.outer, flat)
+        seen = {"value": meta_loss(report)} if self._stage.outer else {}
+        updates, outer = self._outer.update(gradient, state.outer, flat, **seen)
         flat = flat + jnp.asarray(updates)
         theta = partition.merge(unravel(flat), parts.frozen)
         average = state.average

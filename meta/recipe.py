@@ -49,6 +49,9 @@ class Stage:
         warmup: meta-iterations over which the learning rate first rises linearly; 0 = none.
         average: share of the stage, at its end, over which theta is averaged: the mean is validated, written
             and passed on instead of the last; 0 = no averaging.
+        outer: checkpoint of a learned optimizer that moves theta in place of AdamW, a path or a name for
+            `celo.load`: its loss is the meta-loss, its horizon the meta-iterations of the stage. Learning
+            rate, weight decay, schedule and warmup are AdamW's and not read then. "" = AdamW.
         estimator: "pes", "es_single", "truncated_es" or "full_es".
         objective: "mean" (of the losses over a training) or "final" (its last loss; for full_es, the loss
             after the last step).
@@ -88,6 +91,7 @@ class Stage:
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: Annotated[int, whole(0, 10**9)] = 0
     average: _Probability = 0.0
+    outer: str = ""
     estimator: Literal["pes", "es_single", "truncated_es", "full_es"] = "pes"
     objective: Literal["mean", "final"] = "mean"
     normalize: bool = False
@@ -161,7 +165,7 @@ class Stage:
         """Meta-iterations of the stage before those whose theta is averaged."""
         return self.iterations - max(1, round(self.average * self.iterations))
 
-    def outer_optimizer(self) -> optax.GradientTransformation:
+    def adamw(self) -> optax.GradientTransformation:
         """AdamW on theta (0.9, 0.999, eps 1e-8), with the clipping and the schedule of the stage.
 
         With w meta-iterations of warm-up, update i < w has ``(i + 1) / (w + 1)`` of the learning rate.
@@ -296,5 +300,6 @@ class Recipe:
     def config(self) -> dict[str, Any]:
         """The recipe as nested JSON-able dictionaries; stages under "stage1", "stage2" and so on."""
         config = dataclasses.asdict(self)
-        stages = config.pop("stages")
+        # Left out where it is not used, so that runs from before there was an `outer` resume.
+        stages = [{k: x for k, x in s.items() if (k, x) != ("outer", "")} for s in config.pop("stages")]
         return config | {"stages": len(stages)} | {f"stage{i}": stage for i, stage in enumerate(stages, 1)}

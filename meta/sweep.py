@@ -46,12 +46,14 @@ def trials(recipe: Recipe, rates: Sequence[float], seeds: Sequence[int]) -> dict
         seeds: seeds of meta-training.
 
     Raises:
-        ValueError: no rates or seeds, one twice or so close to another that their labels are equal, or a rate
-            that is not positive; or as `check_validation`.
+        ValueError: no rates or seeds, one twice or so close to another that their labels are equal, a rate
+            that is not positive, or no stage that reads a rate; or as `check_validation`.
     """
     for name, values in ("rates", rates), ("seeds", seeds):
         if not values or len({f"{value:g}" for value in values}) < len(values):
             raise ValueError(f"{name} is {tuple(values)}; expected one or more, all different")
+    if all(stage.outer for stage in recipe.stages):
+        raise ValueError("every stage has a learned outer optimizer, which reads no rate; expected AdamW")
     check_validation(recipe)
     return {
         (rate, seed): Trial(

@@ -22,6 +22,7 @@ from celo.learned.base import LearnedOptimizer
 from celo.meta.estimators.summary import metrics_row
 from celo.meta.first_stage import theta_after_first_stage
 from celo.meta.initial_theta import CONFIG_KEY, check_recipe, initial_theta, stage_name, starting_points
+from celo.meta.outer import OUTER_KEY, outer_digests
 from celo.meta.program import MetaState, StageProgram, result_theta
 from celo.meta.recipe import Recipe
 from celo.meta.runs.files import number_from_json
@@ -126,11 +127,11 @@ def meta_train(recipe: Recipe, run_dir: str | os.PathLike[str], settings: Settin
     # Everything is checked before the folder is created.
     check_run_folder(run_dir)
     check_recipe(recipe)
-    starts = starting_points(recipe, run_dir)
+    starts, outers = starting_points(recipe, run_dir), outer_digests(recipe, run_dir)
     data = {name: make(name, settings.data_dir) for name in recipe.task_names()}
     # Names and paths stay the same when the files behind them change; digests do not.
     digests = {"data": {name: arrays_fingerprint(task) for name, task in data.items()}, CONFIG_KEY: starts}
-    config = recipe.config() | digests
+    config = recipe.config() | digests | outers
     theta = None
     if settings.first_stage is not None and not saved_steps(run_dir):
         theta = theta_after_first_stage(recipe, config, Path(settings.first_stage) / THETA_FILE)
@@ -228,9 +229,9 @@ class _Training:
         if number not in self._programs:
             key = jax.random.fold_in(self.key, number + 1)
             tasks = [self.data[name] for name in self.recipe.families(number)]
-            made = StageProgram(
-                self.stages[number], self.optimizer(number), tasks, key, self.recipe.iterations_per_call
-            )
+            outer = self.run.config.get(OUTER_KEY, {}).get(stage_name(number))
+            size = self.recipe.iterations_per_call
+            made = StageProgram(self.stages[number], self.optimizer(number), tasks, key, size, outer)
             self._programs = {number: made}
         return self._programs[number]
 

@@ -165,6 +165,7 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
             _copy("log_epsilon", "log_epsilon"),
         ),
         "learnable_sgd": _LEARNING_RATE,
+        "learnable_sgdm": (*_LEARNING_RATE, _copy("log_one_minus_momentum", "one_minus_momentum")),
     }
 )
 """Name of a learned optimizer to its upstream layout; read-only."""

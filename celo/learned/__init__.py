@@ -14,7 +14,7 @@ from celo.learned.celo import Celo
 from celo.learned.celo2 import Celo2, Celo2Base
 from celo.learned.celo2_auto import Celo2Auto
 from celo.learned.celo_adam import CeloAdam
-from celo.learned.learnable import LearnableAdam, LearnableSGD
+from celo.learned.learnable import LearnableAdam, LearnableSGD, LearnableSGDM
 from celo.learned.mlp_lopt import MlpLopt
 from celo.learned.nn_adam import NNAdam
 from celo.learned.rnn_mlp import RnnMlp
@@ -39,6 +39,7 @@ LEARNED: Mapping[str, Callable[..., LearnedOptimizer]] = MappingProxyType(
         "star": Star,
         "learnable_adam": LearnableAdam,
         "learnable_sgd": LearnableSGD,
+        "learnable_sgdm": LearnableSGDM,
     }
 )
 """Name to constructor of a configuration; read-only."""

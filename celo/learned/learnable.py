@@ -1,4 +1,4 @@
-"""Adam and gradient descent with meta-learned hyperparameters (VeLO, arXiv 2211.09760, appendix B.6)."""
+"""Adam, gradient descent and momentum with meta-learned hyperparameters (arXiv 2211.09760, B.6)."""
 
 from __future__ import annotations
 
@@ -65,3 +65,22 @@ class LearnableSGD(Learned):
     def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
         del horizon
         return hand_designed("sgd", jnp.exp(theta["log_learning_rate"]))
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnableSGDM(Learned):
+    """SGD with a meta-learned learning rate and momentum: `celo.hand_designed("sgdm", ...)`.
+
+    ``m <- b m + g``, ``p <- p - exp(x) m`` with ``b = 1 - exp(min(y, 0))``. It reads neither the loss nor the
+    horizon.
+    """
+
+    def init(self, key: Array) -> Theta:
+        """Two numbers: a rate of 0.01 and a momentum of 0.9. The key is not used."""
+        del key
+        return {"log_learning_rate": _log(1e-2), "log_one_minus_momentum": _log(1.0 - 0.9)}
+
+    def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
+        del horizon
+        rate = jnp.exp(theta["log_learning_rate"])
+        return hand_designed("sgdm", rate, momentum=_decay(theta["log_one_minus_momentum"]))

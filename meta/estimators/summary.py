@@ -126,6 +126,15 @@ def difference_snr(deltas: Sequence[Array], masks: Sequence[Array], axis: str | 
     return jnp.mean(jnp.where(std > 0, size / weight / jnp.where(std > 0, std, 1.0), 0.0))
 
 
+def meta_loss(report: Report) -> Array:
+    """The meta-loss of an estimate, (): the mean over families of the mean loss of their problems.
+
+    Args:
+        report: record of one estimate, with the problems of all shards.
+    """
+    return jnp.mean(jnp.concatenate([jnp.mean(group.loss, axis=1) for group in report.groups]))
+
+
 def metrics_row(report: Report, families: Sequence[str]) -> dict[str, Any]:
     """The row of metrics of one compiled call, from the reports of its meta-iterations, stacked.
 

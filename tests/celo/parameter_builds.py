@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from celo import hand_designed, learned_optimizer, wrappers
+from celo import guarded, hand_designed, learned_optimizer, wrappers
 from tests.celo.checkpoint_contents import random_theta
 
 Tree = Any
@@ -32,6 +32,7 @@ BUILDS: dict[str, Build] = {
     "learnable_sgd": functools.partial(learned, "learnable_sgd"),
     "sgd": functools.partial(hand_designed, "sgd", 0.1),
     "adamw": functools.partial(hand_designed, "adamw", 0.1),
+    "guarded": lambda: guarded(lambda steps: learned("celo"), 40, most_steps=20),
     "loss_weight_decay": lambda: wrappers.loss_weight_decay(learned("celo"), 0.1),
 }
 builds = pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)

@@ -28,6 +28,7 @@ WRAPPED: dict[str, Any] = {
     "finite": optax.apply_if_finite(learned("celo"), 3),
     "masked": optax.masked(learned("celo"), {"layer": {"w": True, "b": False}, "scale": True}),
     "multi_transform": optax.multi_transform(STEPS, LABELS),
+    "guarded": celo.guarded(lambda steps: learned("celo"), 40, most_steps=20),
     "decay": celo.wrappers.loss_weight_decay(learned("celo"), 0.1),
 }
 

@@ -21,7 +21,7 @@ Tree = Any
 PARAMS = {"embedding": jnp.ones((3, 2)), "dense": {"kernel": jnp.full((2, 3), 0.5), "bias": jnp.ones(3)}}
 READ_THE_LOSS = ("celo", "celo_adam", "celo2_auto", "velo", "velo_s", "rnn_mlp")
 STAGED = ("celo", "celo2_auto")
-NEED_NO_PARAMETERS = ("learnable_adam", "learnable_sgd")
+NEED_NO_PARAMETERS = ("learnable_adam", "learnable_sgd", "learnable_sgdm")
 
 names = pytest.mark.parametrize("name", LEARNED)
 

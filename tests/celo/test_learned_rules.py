@@ -98,6 +98,13 @@ def test_learnable_sgd_descends_at_its_rate():
     assert_same(found, [jax.tree.map(lambda g: -0.25 * g, g) for g in problem()[1]])
 
 
+def test_learnable_sgdm_starts_as_momentum_and_its_momentum_stays_a_decay():
+    learned, theta = learned_optimizer("learnable_sgdm"), init("learnable_sgdm")
+    for change, momentum in ({}, 0.9), ({"log_one_minus_momentum": jnp.float32(3.0)}, 0.0):
+        found = updates_of(learned.optimizer(theta | change, 100))
+        assert_same(found, updates_of(hand_designed("sgdm", 1e-2, momentum=momentum)))
+
+
 def with_constant_controls(theta: Tree, step_size: float) -> Tree:
     """VeLO's meta-parameters with heads that ignore the LSTM: controls of 1 and this step size."""
     heads = zeros_like({"controls": theta["controls"], "step_size": theta["scheduler"]["step_size"]})

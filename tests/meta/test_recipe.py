@@ -141,7 +141,7 @@ def test_gradient_estimator(name, kind):
 def test_cosine_schedule_ends_at_zero_with_the_stage():
     """The n-th of n updates is half a step's rate from the last; Adam's first update is the rate itself."""
     stage = Stage(iterations=4, schedule="cosine", learning_rate=0.1, weight_decay=0.0)
-    optimizer = stage.outer_optimizer()
+    optimizer = stage.adamw()
     theta = jnp.zeros(1)
     state = optimizer.init(theta)
     found = []
@@ -156,7 +156,7 @@ def test_cosine_schedule_ends_at_zero_with_the_stage():
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_warm_up_rises_linearly_to_the_schedule(schedule):
     stage = Stage(iterations=7, schedule=schedule, warmup=3, learning_rate=0.1, weight_decay=0.0)
-    optimizer = stage.outer_optimizer()
+    optimizer = stage.adamw()
     theta = jnp.zeros(1)
     state, found = optimizer.init(theta), []
     for _ in range(7):
@@ -179,12 +179,12 @@ def test_clipping_limits_the_norm_before_adam():
     """Two gradients beyond the limit in the same direction are one to Adam."""
     stage = Stage(clip_norm=1.0, weight_decay=0.0)
     theta, small, large = jnp.zeros(2), jnp.array([0.06, 0.08]), jnp.array([6.0, 8.0])
-    optimizer = stage.outer_optimizer()
+    optimizer = stage.adamw()
     state = optimizer.init(theta)
     clipped = np.asarray(optimizer.update(large, optimizer.update(small, state, theta)[1], theta)[0])
     unit = np.asarray(optimizer.update(large / 10, optimizer.update(small, state, theta)[1], theta)[0])
     np.testing.assert_allclose(clipped, unit, rtol=1e-6)
-    plain = dataclasses.replace(stage, clip_norm=0.0).outer_optimizer()
+    plain = dataclasses.replace(stage, clip_norm=0.0).adamw()
     state = plain.init(theta)
     free = np.asarray(plain.update(large, plain.update(small, state, theta)[1], theta)[0])
     assert not np.allclose(free, clipped, rtol=1e-2)

@@ -45,6 +45,7 @@ def test_a_trial_for_every_rate_and_seed():
         (RECIPE, [], [0], r"rates is \(\); expected one or more"),
         (RECIPE, [1e-4, 1.0000001e-4], [0], "rates is .* all different"),
         (RECIPE, [1e-4], [1, 1], r"seeds is \(1, 1\); expected"),
+        (RECIPE.change_stages({"outer": "celo"}), [1e-4], [0], "every stage has a learned outer optimizer"),
         (RECIPE, [-1.0], [0], "learning_rate is -1.0; expected a number above 0"),
         (
             preset("cpu"),

@@ -30,6 +30,7 @@ FEATURES = {
     "buffer of pes": ("learnable_adam", {"resume_buffer": 0.8}),
     "buffer of es_single": ("learnable_adam", {"estimator": "es_single", "resume_buffer": 0.8}),
     "averaging and warm-up": ("learnable_adam", {"average": 0.5, "warmup": 3, "horizon": "piecewise"}),
+    "learned outer optimizer": ("learnable_adam", {"outer": "celo"}),
     "expert": ("adafac_mlp", {"expert": "muon"}),
 }
 

@@ -19,7 +19,7 @@ from celo.meta.tasks.sampled.family import Family
 from celo.meta.tasks.sampled.graph import Dynamic
 from celo.meta.tasks.sampled.images import ImageMLPFamily
 
-OPTIMIZERS = ("learnable_adam", "learnable_sgd", "mlp_lopt", "adafac_mlp")
+OPTIMIZERS = ("learnable_adam", "learnable_sgdm", "learnable_sgd", "mlp_lopt", "adafac_mlp")
 _SIZED = ("mlp_lopt", "adafac_mlp")
 _MULTIPLIER = 1e-3  # of both outputs in `celo.learned`
 
@@ -134,10 +134,7 @@ class SampledLearnedOptimizerTraining(Task):
 
 @dataclasses.dataclass(frozen=True)
 class LearnedFamily(Family):
-    """Trainings of learned optimizers on sampled perceptrons.
-
-    The published ranges list a fifth optimizer, SGD with momentum, which `celo.LEARNED` lacks.
-    """
+    """Trainings of learned optimizers on sampled perceptrons."""
 
     optimizer: Choice = Choice(OPTIMIZERS)
     optimizer_width: LogInt = LogInt(2, 512)

@@ -64,7 +64,7 @@ def test_pes_gradient_and_accumulators(parity):
 def test_outer_adamw(parity):
     """Twelve steps of AdamW on a raveled theta."""
     arrays = parity("random/outer_adamw")
-    optimizer = Stage(learning_rate=arrays["lr"].item()).outer_optimizer()
+    optimizer = Stage(learning_rate=arrays["lr"].item()).adamw()
     theta, grads = below(arrays, "out/"), below(arrays, "grads/")
     flat, unravel = ravel_pytree({name: x[0] for name, x in theta.items()})
     state = optimizer.init(flat)

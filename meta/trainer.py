@@ -268,11 +268,12 @@ class _Training:
         size = self.recipe.iterations_per_call
         # Calls end at multiples of their size, wherever a run resumed, so that rows of metrics are the same.
         done = min((step // size + 1) * size, self.ends[number])
+        program: Any = self.program(number)  # each kind has measures of its own, for its metrics
         start = time.perf_counter()
-        state, measures = self.program(number).run(state, done - step)
+        state, measures = program.run(state, done - step)
         seconds = (time.perf_counter() - start) / (done - step)
         row = {"stage": number + 1, "seconds_per_meta_iteration": seconds}
-        row |= self.program(number).metrics(measures)
+        row |= program.metrics(measures)
         ended = done == self.ends[number]
         if self.due(self.recipe.validate_every, step, done) or (ended and self.recipe.validate_every):
             self.say(number, "validating")

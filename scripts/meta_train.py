@@ -34,6 +34,7 @@ PROGRAM = "celo meta-train"
 Command = TypeVar("Command")
 _MOST_STAGES = 99
 _STAGES = "the stages, in order; each starts from the theta that the one before ends with."
+_NO_CLUSTER = ClusterSettings()
 _STAGES_OPTION = "number of stages to run, from the first."
 
 
@@ -53,7 +54,7 @@ class MetaTrain:
     devices: Annotated[Devices, tyro.conf.arg(name="")]
     preset: Literal["quick", "cpu", "wide", "paper"] = "quick"
     run_dir: str | None = None
-    cluster: Annotated[ClusterSettings, tyro.conf.arg(name="")] = ClusterSettings()
+    cluster: Annotated[ClusterSettings, tyro.conf.arg(name="")] = _NO_CLUSTER
 
     def check(self) -> None:
         """Checks that the run has either workers or processes."""

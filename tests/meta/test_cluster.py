@@ -12,6 +12,7 @@ import pytest
 
 from celo.meta.cluster import ClusterSettings
 from celo.meta.estimators import Summary
+from celo.meta.estimators.antithetic import normal
 from celo.meta.learner import Learner, without_stale
 from celo.meta.program import StageProgram, group_tasks
 from celo.meta.recipe import Recipe, Stage
@@ -86,7 +87,7 @@ def test_one_meta_iteration_in_closed_form():
     state, work = made.run(made.begin(THETA), 1)
     ((_, answer, _),) = work.used
     keys = [jax.random.fold_in(jax.random.fold_in(KEY, 0), i) for i in range(stage.problems)]
-    e = sigma * np.array([jax.random.normal(jax.random.split(key)[0], (1,))[0] for key in keys])
+    e = sigma * np.array([normal(jax.random.split(key)[0], 1)[0] for key in keys])
     low, high = ((1 - curvature * np.exp(THETA["rule"]["log_rate"] + s * e)) ** 2 for s in (1, -1))
     weights = answer.summary.loss[0] * (low - high) / (2 * sigma**2)
     np.testing.assert_allclose(answer.weights[0], weights, rtol=1e-4)
@@ -164,7 +165,7 @@ class Uneven:
 
 @pytest.mark.parametrize(("late", "ages", "dropped"), [(7, [0, 3], 0), (9, [0, 0], 1)])
 def test_late_answers_are_used_or_dropped(late, ages, dropped):
-    """Two answers make a meta-iteration, both of worker 0 as long as worker 1 is silent."""
+    """A meta-iteration takes two answers, both of worker 0 while worker 1 is silent, and one that comes too."""
     divided = shares(group_tasks(TASKS[:1] * 2), 4, 2)
     pool = Uneven(divided, late)
     made = Learner(STAGE, LEARNED, TASKS[:1] * 2, KEY, divided, pool, synchronous=False, staleness=3)
@@ -173,7 +174,7 @@ def test_late_answers_are_used_or_dropped(late, ages, dropped):
     assert int(state.iteration) == late // 2 + 1
     assert [age for _, _, age in work.used][-2:] == ages
     assert found["cluster/dropped"] == dropped
-    assert found["cluster/staleness"].shape == (2 * (late // 2 + 1),)
+    assert found["cluster/staleness"].shape == (len(work.used),) == (2 * (late // 2 + 1) + (dropped == 0),)
     assert len(set(pool.asked)) == len(pool.asked), "a worker was asked twice with the same seed"
     assert (0, Seed(1, 1)) in pool.asked
 
@@ -288,7 +289,7 @@ def test_an_asynchronous_run_goes_on_without_a_worker(start, tmp_path):
     os.kill(workers_of(child)[0], signal.SIGKILL)
     finished(child)
     found = read_metrics(run / "metrics.jsonl")
-    assert all(row["cluster/staleness"]["size"] == 4 for row in found)
+    assert all(row["cluster/staleness"]["size"] >= 4 for row in found)
     assert np.isfinite([row["meta_loss"] for row in found]).all()
     again = start(line(run, stage1__iterations=60))
     _, errors = again.communicate(timeout=400)

@@ -93,8 +93,9 @@ def without_stale(
 class Learner:
     """A stage whose inner problems are unrolled by workers; it has the methods of `StageProgram`.
 
-    A meta-iteration takes as many answers as there are workers, or more if several come at once. Its gradient is the mean over task families
-    of their mean over problems, each of norm 1 if the stage normalizes.
+    A meta-iteration takes as many answers as there are workers, or more if several come at once. Its
+    gradient is the mean over task families of their mean over problems, each of norm 1 if the stage
+    normalizes.
 
     Args:
         stage: the stage.

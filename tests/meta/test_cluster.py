@@ -165,7 +165,7 @@ class Uneven:
 
 @pytest.mark.parametrize(("late", "ages", "dropped"), [(7, [0, 3], 0), (9, [0, 0], 1)])
 def test_late_answers_are_used_or_dropped(late, ages, dropped):
-    """A meta-iteration takes two answers, both of worker 0 while worker 1 is silent, and one that comes too."""
+    """A meta-iteration takes two answers, and more that come with them; worker 1 is silent at first."""
     divided = shares(group_tasks(TASKS[:1] * 2), 4, 2)
     pool = Uneven(divided, late)
     made = Learner(STAGE, LEARNED, TASKS[:1] * 2, KEY, divided, pool, synchronous=False, staleness=3)

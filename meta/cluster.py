@@ -80,7 +80,7 @@ class ClusterSettings:
         Raises:
             ValueError: the recipe needs another estimator, or the cluster has too few CPUs.
             ModuleNotFoundError: Ray is not installed.
-            ConnectionError: there is no cluster at the address.
+            ConnectionError: there is no cluster at the address, or none starts here.
         """
         if self.cluster == "none":
             yield None
@@ -217,7 +217,7 @@ def ray_session(address: str | None) -> Iterator[Any]:
 
     Raises:
         ModuleNotFoundError: Ray is not installed.
-        ConnectionError: there is no cluster at the address.
+        ConnectionError: there is no cluster at the address, or none starts here.
     """
     try:
         import ray as imported
@@ -229,8 +229,9 @@ def ray_session(address: str | None) -> Iterator[Any]:
     # Before JAX has threads: starting a cluster forks, which threads do not survive.
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError) as error:
-        raise ConnectionError(f"there is no Ray cluster at {address}: {error}") from error
+    except Exception as error:  # Ray raises a bare one where it does not start in time
+        what = f"there is no Ray cluster at {address}" if address else "Ray did not start on this machine"
+        raise ConnectionError(f"{what}: {error}") from error
     try:
         yield ray
     finally:

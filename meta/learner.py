@@ -216,8 +216,7 @@ class Learner:
 
     def _zero(self, parts: partition.Parts) -> Sums:
         count, size = len(self.names), sum(leaf.size for leaf in jax.tree.leaves(parts.trained))
-        each = jnp.zeros((count,), jnp.float32)
-        return Sums(jnp.zeros((count, size), jnp.float32), each, jnp.zeros((count,), jnp.float32))
+        return Sums(*(jnp.zeros(shape, jnp.float32) for shape in ((count, size), (count,), (count,))))
 
     def _added(self, sums: Sums, families: Array, numbers: Array, weights: Array, key: Array) -> Sums:
         """The sums with the problems of an answer, one of each family after the other."""
@@ -242,7 +241,8 @@ class Learner:
             norms = jnp.linalg.norm(means, axis=1)
             scale = jnp.where(norms > 0, 1.0 / jnp.where(norms > 0, norms, 1.0), 0.0)
         present = jnp.sum((sums.counts > 0).astype(jnp.float32))
-        gradient = scale @ jnp.where(scale[:, None] > 0, means, 0.0) / present
+        scaled = jnp.where(scale[:, None] > 0, scale[:, None] * means, 0.0)
+        gradient = jnp.sum(scaled, axis=0) / present
         gradient = jnp.where(jnp.isnan(gradient), 0.0, gradient)
         count, signal = jnp.sum(sums.counts), jnp.sum(jnp.square(gradient))
         squares = jnp.sum(jnp.where(scale > 0, jnp.square(scale) * sums.squares, 0.0))

@@ -18,9 +18,9 @@ from celo.evaluation.requested import declare
 from celo.evaluation.runner import Observer, Outcome, begin, conclude, run
 from celo.evaluation.sharing import Rows
 from celo.evaluation.sweep import Request, missing_data, sweep
+from celo.meta.cluster import ray_session, worker_options
 
 _POLL = 1.0  # seconds
-_PASSED_ON = ("JAX_COMPILATION_CACHE_DIR", "CELO_DATA", "CELO_CACHE", "HF_HOME", "HF_HUB_OFFLINE")
 
 
 def run_on_ray(
@@ -48,22 +48,8 @@ def run_on_ray(
     """
     if cpus < 1 or retries < 0:
         raise ValueError(f"cpus is {cpus} and retries {retries}; expected at least 1 and 0")
-    try:
-        import ray as imported
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "a cluster needs the package ray: pip install 'celo[cluster]'", name=error.name
-        ) from error
-    ray: Any = imported  # its annotations are stricter than its behaviour
-    # Before JAX has threads: starting a cluster forks, which threads do not survive.
-    try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError) as error:
-        raise ConnectionError(f"there is no Ray cluster at {address}: {error}") from error
-    try:
+    with ray_session(address) as ray:
         return _run(ray, request, observer or Observer(), stopped, cpus, retries)
-    finally:
-        ray.shutdown()
 
 
 def jobs(request: Request, log: Callable[[str], None] = lambda line: None) -> list[tuple[str, str]]:
@@ -94,14 +80,7 @@ def _run(
 ) -> Outcome:
     asked = sweep(request)
     rows, waiting = begin(asked, observer)
-    variables = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    options: dict[str, Any] = {
-        "num_cpus": cpus,
-        "num_gpus": 1 if ray.cluster_resources().get("GPU", 0) else 0,
-        "max_retries": retries,
-        "runtime_env": {"env_vars": variables | {"NPROC": str(cpus)}},
-    }
-    remote = ray.remote(**options)(train_pair)
+    remote = ray.remote(max_retries=retries, **worker_options(ray, cpus))(train_pair)
     running = {}
     for task, label in dict.fromkeys((one.task, one.optimizer) for one in waiting):
         spec = asked.optimizers[label].spec

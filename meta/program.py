@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
@@ -15,7 +17,7 @@ from celo.learned.base import LearnedOptimizer
 from celo.meta.compile import jit, jit_once
 from celo.meta.estimators import EstimatorState, Report, Summary, partition, sharding
 from celo.meta.estimators.antithetic import families
-from celo.meta.estimators.summary import meta_loss
+from celo.meta.estimators.summary import meta_loss, metrics_row
 from celo.meta.outer import outer_optimizer
 from celo.meta.recipe import Stage
 from celo.meta.tasks import stack_tasks
@@ -124,7 +126,9 @@ class StageProgram:
         number = jax.ShapeDtypeStruct((), jnp.int32)
         outer, number = sharding.shapes((outer, number), sharding.REPLICATED, self.mesh)
         estimator = sharding.shapes(begin.out_info, sharding.BY_PROBLEM, self.mesh)
-        state = MetaState(theta, outer, estimator, number, self._no_average(parts, jax.ShapeDtypeStruct))
+        state = MetaState(
+            theta, outer, estimator, number, no_average(self._stage, parts, jax.ShapeDtypeStruct)
+        )
         state = state._replace(average=sharding.shapes(state.average, sharding.REPLICATED, self.mesh))
         pool = ThreadPoolExecutor(2)
         self._begin = pool.submit(begin.compile)
@@ -141,7 +145,7 @@ class StageProgram:
         outer = self._outer.init(ravel_pytree(parts.trained)[0])
         outer, iteration = sharding.replicate((outer, jnp.zeros((), jnp.int32)), self.mesh)
         estimator = _wait(self._begin)(parts, self._tasks, self._first_key)
-        average = sharding.replicate(self._no_average(parts, jnp.zeros), self.mesh)
+        average = sharding.replicate(no_average(self._stage, parts, jnp.zeros), self.mesh)
         return MetaState(theta, outer, estimator, iteration, average)
 
     def run(self, state: MetaState, iterations: int) -> tuple[MetaState, Measures]:
@@ -157,10 +161,10 @@ class StageProgram:
         state, measures = _wait(self._run)(self._tasks, self._key, state, count)
         return state, jax.tree.map(lambda x: x[:iterations], jax.device_get(measures))
 
-    def _no_average(self, parts: partition.Parts, make: Any) -> Any:
-        """The state's average before the first meta-iteration, made of a shape and a type."""
-        size = sum(leaf.size for leaf in jax.tree.leaves(parts.trained))
-        return make((size,), jnp.float32) if self._stage.average else None
+    def metrics(self, measures: Measures) -> dict[str, Any]:
+        """The row of metrics of one call."""
+        row = metrics_row(measures.report, self.names)
+        return {"gradient_norm": float(np.mean(measures.gradient_norm)), **row}
 
     def _split(self, theta: PyTree) -> partition.Parts:
         return partition.split(theta, self._stage.trainable(self.learned, theta))
@@ -201,18 +205,39 @@ class StageProgram:
         gradient, estimator, report = self._estimator.estimate(
             parts, tasks, state.estimator, key, state.iteration
         )
-        flat, unravel = ravel_pytree(parts.trained)
         seen = {"value": meta_loss(report)} if self._stage.outer else {}
-        updates, outer = self._outer.update(gradient, state.outer, flat, **seen)
-        flat = flat + jnp.asarray(updates)
-        theta = partition.merge(unravel(flat), parts.frozen)
-        average = state.average
-        if average is not None:
-            # The n-th of them moves the mean by 1/n of the way; before the first it is theta itself.
-            number = jnp.maximum(state.iteration - self._stage.averaged_from() + 1, 1)
-            average = average + (flat - average) / number.astype(jnp.float32)
-        measures = Measures(jnp.linalg.norm(gradient), report)
-        return MetaState(theta, outer, estimator, state.iteration + 1, average), measures
+        after = outer_step(self._stage, self._outer, state, parts, gradient, **seen)
+        return after._replace(estimator=estimator), Measures(jnp.linalg.norm(gradient), report)
+
+
+def no_average(stage: Stage, parts: partition.Parts, make: Any) -> Any:
+    """The average of a state before the first meta-iteration, made of a shape and a type."""
+    size = sum(leaf.size for leaf in jax.tree.leaves(parts.trained))
+    return make((size,), jnp.float32) if stage.average else None
+
+
+def outer_step(
+    stage: Stage,
+    outer: optax.GradientTransformationExtraArgs,
+    state: MetaState,
+    parts: partition.Parts,
+    gradient: Array,
+    **seen: Array,
+) -> MetaState:
+    """The state after one step of the outer optimizer on theta, whose parts are given; (size,) gradient.
+
+    ``seen`` is what a learned outer optimizer reads: the meta-loss as ``value``.
+    """
+    flat, unravel = ravel_pytree(parts.trained)
+    updates, outer_state = outer.update(gradient, state.outer, flat, **seen)
+    flat = flat + jnp.asarray(updates)
+    theta = partition.merge(unravel(flat), parts.frozen)
+    average = state.average
+    if average is not None:
+        # The n-th of them moves the mean by 1/n of the way; before the first it is theta itself.
+        number = jnp.maximum(state.iteration - stage.averaged_from() + 1, 1)
+        average = average + (flat - average) / number.astype(jnp.float32)
+    return MetaState(theta, outer_state, state.estimator, state.iteration + 1, average)
 
 
 def result_theta(stage: Stage, learned: LearnedOptimizer, state: MetaState) -> PyTree:

@@ -19,9 +19,10 @@ from celo._core import names
 from celo._core.checks import check_fields, whole
 from celo.learned import LEARNED
 from celo.learned.base import LearnedOptimizer
-from celo.meta.estimators.summary import metrics_row
+from celo.meta.cluster import Cluster
 from celo.meta.first_stage import theta_after_first_stage
 from celo.meta.initial_theta import CONFIG_KEY, check_recipe, initial_theta, stage_name, starting_points
+from celo.meta.learner import Learner
 from celo.meta.outer import OUTER_KEY, outer_digests
 from celo.meta.program import MetaState, StageProgram, result_theta
 from celo.meta.recipe import Recipe
@@ -94,7 +95,12 @@ class Result(NamedTuple):
     best: tuple[int, float] | None = None
 
 
-def meta_train(recipe: Recipe, run_dir: str | os.PathLike[str], settings: Settings | None = None) -> Result:
+def meta_train(
+    recipe: Recipe,
+    run_dir: str | os.PathLike[str],
+    settings: Settings | None = None,
+    cluster: Cluster | None = None,
+) -> Result:
     """Meta-train a learned optimizer, or resume a run that was interrupted.
 
     The run folder gets config.json, metrics.jsonl, checkpoints/, the best theta of each stage by
@@ -106,6 +112,7 @@ def meta_train(recipe: Recipe, run_dir: str | os.PathLike[str], settings: Settin
         recipe: what to do.
         run_dir: the run folder.
         settings: how to do it.
+        cluster: workers that unroll the inner problems, see `celo.meta.cluster`; None = this process does.
 
     Returns:
         The optimizer, its meta-parameters and where they are.
@@ -131,14 +138,14 @@ def meta_train(recipe: Recipe, run_dir: str | os.PathLike[str], settings: Settin
     data = {name: make(name, settings.data_dir) for name in recipe.task_names()}
     # Names and paths stay the same when the files behind them change; digests do not.
     digests = {"data": {name: arrays_fingerprint(task) for name, task in data.items()}, CONFIG_KEY: starts}
-    config = recipe.config() | digests | outers
+    config = recipe.config() | digests | outers | ({} if cluster is None else cluster.config())
     theta = None
     if settings.first_stage is not None and not saved_steps(run_dir):
         theta = theta_after_first_stage(recipe, config, Path(settings.first_stage) / THETA_FILE)
     with RunFolder.open(run_dir, config, keep=settings.keep) as run:
         options = (settings.tracker_mode, settings.project, settings.group, "meta-train", dashboard_name)
         with make_tracker(settings.tracker, run, *options) as tracker, stop_on_signals() as stop:
-            return _Training(recipe, settings, data, run, tracker, stop).go(theta)
+            return _Training(recipe, settings, data, run, tracker, stop, cluster).go(theta)
 
 
 # Number of the random key of meta-validation; 0 draws theta, 1 and up are the stages.
@@ -156,7 +163,9 @@ class _Training:
         run: RunFolder,
         tracker: Tracker,
         stop: StopRequest,
+        cluster: Cluster | None,
     ):
+        self.cluster = cluster
         self.recipe, self.settings, self.run = recipe, settings, run
         self.tracker, self.stop, self.stages = tracker, stop, recipe.stages
         self.ends = recipe.ends()
@@ -165,7 +174,7 @@ class _Training:
         self.data = data
         validated = [data[name] for name in recipe.validation_tasks or recipe.tasks]
         self.validation = Validation(validated, recipe.validation_steps, recipe.validation_seeds)
-        self._programs: dict[int, StageProgram] = {}
+        self._programs: dict[int, StageProgram | Learner] = {}
         self.bar: tqdm = tqdm(disable=True)
 
     def go(self, first_stage: PyTree | None = None) -> Result:
@@ -224,14 +233,19 @@ class _Training:
         """The learned optimizer of a stage."""
         return self.recipe.learned(self.stages[number])
 
-    def program(self, number: int) -> StageProgram:
+    def program(self, number: int) -> StageProgram | Learner:
         """The compiled programs of a stage; those of the stage before are dropped."""
         if number not in self._programs:
             key = jax.random.fold_in(self.key, number + 1)
-            tasks = [self.data[name] for name in self.recipe.families(number)]
-            outer = self.run.config.get(OUTER_KEY, {}).get(stage_name(number))
-            size = self.recipe.iterations_per_call
-            made = StageProgram(self.stages[number], self.optimizer(number), tasks, key, size, outer)
+            tasks = {name: self.data[name] for name in self.recipe.families(number)}
+            stage, learned = self.stages[number], self.optimizer(number)
+            if self.cluster is None:
+                most = self.recipe.iterations_per_call
+                outer = self.run.config.get(OUTER_KEY, {}).get(stage_name(number))
+                made = StageProgram(stage, learned, list(tasks.values()), key, most, outer)
+            else:
+                digests, data_dir = self.run.config["data"], self.settings.data_dir
+                made = self.cluster.program(stage, learned, tasks, digests, data_dir, key)
             self._programs = {number: made}
         return self._programs[number]
 
@@ -256,12 +270,12 @@ class _Training:
         size = self.recipe.iterations_per_call
         # Calls end at multiples of their size, wherever a run resumed, so that rows of metrics are the same.
         done = min((step // size + 1) * size, self.ends[number])
+        program: Any = self.program(number)  # each kind has measures of its own, for its metrics
         start = time.perf_counter()
-        state, measures = self.program(number).run(state, done - step)
+        state, measures = program.run(state, done - step)
         seconds = (time.perf_counter() - start) / (done - step)
         row = {"stage": number + 1, "seconds_per_meta_iteration": seconds}
-        row |= {"gradient_norm": float(np.mean(measures.gradient_norm))}
-        row |= metrics_row(measures.report, self.program(number).names)
+        row |= program.metrics(measures)
         ended = done == self.ends[number]
         if self.due(self.recipe.validate_every, step, done) or (ended and self.recipe.validate_every):
             self.say(number, "validating")

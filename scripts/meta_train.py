@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 from celo.learned import LEARNED
+from celo.meta.cluster import ClusterSettings
 from celo.meta.data.source import DATA_VARIABLE
 from celo.meta.presets import preset
 from celo.meta.recipe import Recipe, Stage
@@ -33,6 +34,7 @@ PROGRAM = "celo meta-train"
 Command = TypeVar("Command")
 _MOST_STAGES = 99
 _STAGES = "the stages, in order; each starts from the theta that the one before ends with."
+_NO_CLUSTER = ClusterSettings()
 _STAGES_OPTION = "number of stages to run, from the first."
 
 
@@ -45,12 +47,22 @@ class MetaTrain:
         devices: where.
         preset: the recipe to start from.
         run_dir: the run folder; default runs/PRESET.
+        cluster: the workers, if any.
     """
 
     settings: Annotated[Settings, tyro.conf.arg(name="")]
     devices: Annotated[Devices, tyro.conf.arg(name="")]
     preset: Literal["quick", "cpu", "wide", "paper"] = "quick"
     run_dir: str | None = None
+    cluster: Annotated[ClusterSettings, tyro.conf.arg(name="")] = _NO_CLUSTER
+
+    def check(self) -> None:
+        """Checks that the run has either workers or processes."""
+        if self.cluster.cluster != "none" and self.devices.num_processes > 1:
+            raise ValueError(
+                f"cluster is {self.cluster.cluster!r} and num_processes {self.devices.num_processes}; a "
+                "learner is one process"
+            )
 
 
 def parse(
@@ -136,7 +148,9 @@ def arguments(recipe: Recipe, command: MetaTrain) -> list[str]:
     words += _differences(recipe, plain, "", ("optimizer", "stages"))
     for number, (stage, default) in enumerate(zip(recipe.stages, _stages(plain, count), strict=True), 1):
         words += _differences(stage, default, f"stage{number}.")
-    return [*words, *_differences(command.settings, Settings()), *_differences(command.devices, Devices())]
+    for found in (command.settings, command.devices, command.cluster):
+        words += _differences(found, type(found)())
+    return words
 
 
 def _differences(found: Any, default: Any, prefix: str = "", without: tuple[str, ...] = ()) -> list[str]:
@@ -178,7 +192,9 @@ def main(argv: list[str] | None = None) -> int:
         recipe, command = parse(argv)
         set_up(command.devices)
         run_dir = Path(command.run_dir or f"runs/{command.preset}")
-        result = meta_train(recipe, run_dir, command.settings)
+        command.check()
+        with command.cluster.connected(recipe) as cluster:
+            result = meta_train(recipe, run_dir, command.settings, cluster)
     print(conclusion(result, time.perf_counter() - start))
     return 0
 

@@ -132,7 +132,7 @@ class Antithetic(abc.ABC):
 
         return EstimatorState(
             tuple(
-                self._over_problems(begin, task, self._keys(key, group, task))
+                self.over_problems(begin, task, self._keys(key, group, task))
                 for group, task in enumerate(tasks)
             )
         )
@@ -154,7 +154,7 @@ class Antithetic(abc.ABC):
         workers, groups, records = [], [], []
         for group, task in enumerate(tasks):
             keys = self._keys(key, group, task)
-            worker, vectors, steps, differences = self._over_problems(train, task, keys, state.workers[group])
+            worker, vectors, steps, differences = self.over_problems(train, task, keys, state.workers[group])
             if self.inner.expert is not None:
                 differences = self.inner.expert.differences(steps, iteration, self.axis)
             weights = jax.vmap(jax.vmap(self.weigh))(steps, differences)
@@ -170,15 +170,19 @@ class Antithetic(abc.ABC):
         self, parts: Parts, task: Any, worker: Worker, key: Array, iteration: Array
     ) -> tuple[Worker, Terms, Steps, Differences]:
         """One problem's share of an estimate: it is trained, and what follows from its losses alone."""
-        key_e, key_unroll = jax.random.split(key)
+        key_unroll = jax.random.split(key)[1]
         size = ravel_pytree(parts.trained)[0].size
         stored = None if worker.buffer is None else worker.buffer.memory
-        vectors = Terms(worker.memory, self.sigma * normal(key_e, size), stored)
+        vectors = Terms(worker.memory, self.perturbation(key, size), stored)
         problem, steps, differences = self.unroll(parts, task, worker, vectors, key_unroll, iteration)
         buffer = worker.buffer
         if buffer is not None:
             buffer = resume_buffer.push(buffer, worker.problem, worker.memory, steps)
         return Worker(problem, self.remember(vectors, steps), buffer), vectors, steps, differences
+
+    def perturbation(self, key: Array, size: int) -> Array:
+        """The (size,) perturbation that a problem draws with the key of an estimate."""
+        return self.sigma * normal(jax.random.split(key)[0], size)
 
     def unroll(
         self, parts: Parts, task: Any, worker: Worker, vectors: Terms, key: Array, iteration: Array
@@ -196,7 +200,7 @@ class Antithetic(abc.ABC):
         pairs = [jnp.stack([flat + e, flat - e]) for e in self.perturbations(vectors)]
         return Thetas(tuple(jax.vmap(unravel)(pair) for pair in pairs), parts.frozen)
 
-    def _over_problems(self, function: Any, task: Any, keys: Array, *state: PyTree) -> Any:
+    def over_problems(self, function: Any, task: Any, keys: Array, *state: PyTree) -> Any:
         """Applies ``function(task, key, *state)`` to all families and problems of a group."""
         over_problems = jax.vmap(function, in_axes=(None, *(0 for _ in (keys, *state))))
         return jax.vmap(over_problems)(task, keys, *state)
@@ -206,9 +210,8 @@ class Antithetic(abc.ABC):
         shards = 1 if self.axis is None else jax.lax.axis_size(self.axis)
         local = self.problems // shards
         first = 0 if self.axis is None else jax.lax.axis_index(self.axis) * local
-        number = jnp.arange(families(task))[:, None] * self.problems + first + jnp.arange(local)[None]
-        fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(None, 0))
-        return fold(key, number + group * _MOST_PROBLEMS)
+        family, problem = jnp.arange(families(task))[:, None], first + jnp.arange(local)[None]
+        return problem_keys(key, problem_number(group, family, problem, self.problems))
 
     def _normalized(self, weights: Terms, vectors: Terms) -> Terms:
         """The weights of a group, divided by the norm of the gradient that they give their family."""
@@ -246,6 +249,17 @@ class Antithetic(abc.ABC):
             gradient_snr(gradient, groups, count, self.axis),
             difference_snr(deltas, masks, self.axis),
         )
+
+
+def problem_number(group: int, family: Any, problem: Any, problems: int) -> Any:
+    """The number of a problem among those of all families, of which each has so many; arrays broadcast."""
+    return group * _MOST_PROBLEMS + family * problems + problem
+
+
+def problem_keys(key: Array, numbers: Array) -> Array:
+    """The keys of problems in one estimate, from its key and their (families, problems) numbers."""
+    fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(None, 0))
+    return fold(key, numbers)
 
 
 def normal(key: Array, size: int) -> Array:

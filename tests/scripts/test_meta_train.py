@@ -17,7 +17,8 @@ def called(monkeypatch):
     """Instead of training, record the arguments; `finished` is what training returns."""
     seen = {"finished": True}
 
-    def train(recipe, run_dir, settings):
+    def train(recipe, run_dir, settings, cluster):
+        assert cluster is None
         seen.update(recipe=recipe, run_dir=run_dir, settings=settings)
         result = Result(None, None, Path(run_dir), seen["finished"])  # type: ignore[arg-type]  # not used
         return result._replace(best=(1250, 0.41239))

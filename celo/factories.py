@@ -43,7 +43,7 @@ def _build(
     build: Any = learned.optimizer
     optimizer = build(theta, num_steps, **(options or {}))
     trees.check_finite(trees.known(theta), "theta")
-    return optimizer if state_dtype == "float32" else rounded_state(optimizer, state_dtype)
+    return optimizer if state_dtype == "float32" else rounded_state(optimizer)
 
 
 def celo(

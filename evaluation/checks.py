@@ -10,7 +10,7 @@ from celo.evaluation.curves import ENOUGH, STEPS
 from celo.evaluation.envelope import own_corpus, retokenized, substituted
 from celo.evaluation.results import Training
 from celo.evaluation.scores import NOISE, REFERENCE, ScoreTable, best_rows
-from celo.evaluation.spec import OPTLIST
+from celo.evaluation.spec import is_optlist
 from celo.evaluation.sweep import by_value
 
 FEW_EVALUATIONS = 100  # below, an envelope smoothed by 0.95 over evaluations is mostly its beginning
@@ -193,7 +193,7 @@ def _envelopes(table: ScoreTable) -> list[str]:
 def _listed(table: ScoreTable) -> list[str]:
     """That OptList was chosen on some of the tasks."""
     requested = table.requested.optimizers
-    labels = [one for one in table.labels if one in requested and OPTLIST in requested[one].spec]
+    labels = [one for one in table.labels if one in requested and is_optlist(requested[one].spec)]
     if not labels:
         return []
     return [
@@ -204,10 +204,9 @@ def _listed(table: ScoreTable) -> list[str]:
 
 def curve_words(table: ScoreTable) -> str:
     """Which curves the speedups read, in a sentence or two; "" where nothing is scored."""
-    runs = next((result.runs for own in table.results.values() for result in own.values()), None)
-    if runs is None or not table.kinds:
+    row = _first_row(table)
+    if row is None or not table.kinds:
         return ""
-    row = runs.rows[0]
     if table.curve == STEPS:
         said = "Speedups read the loss of every step's batch, smoothed by 0.9 from step to step."
     else:
@@ -219,10 +218,14 @@ def curve_words(table: ScoreTable) -> str:
     return f"{said} The final-loss score compares the last smoothed losses." if table.smoothed else said
 
 
+def _first_row(table: ScoreTable) -> Training | None:
+    return next((result.runs.rows[0] for own in table.results.values() for result in own.values()), None)
+
+
 def _coarse(table: ScoreTable) -> list[str]:
     """That too few evaluations were smoothed."""
-    runs = next((result.runs for own in table.results.values() for result in own.values()), None)
-    if runs is None or table.curve == STEPS or (count := len(runs.rows[0].evaluation_steps)) >= ENOUGH:
+    row = _first_row(table)
+    if row is None or table.curve == STEPS or (count := len(row.evaluation_steps)) >= ENOUGH:
         return []
     return [f"Speedups read {count} evaluations only: smoothing leaves mostly the beginning of the curves."]
 

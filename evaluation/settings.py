@@ -102,11 +102,7 @@ def configure(takes: Takes, given: Mapping[str, Sequence[Value]], grid: str) -> 
         >>> [dict(setting) for setting in configure(Takes("sgdm", ["momentum"]), given, "published").settings]
         [{'learning_rate': 0.1, 'momentum': 0.5}, {'learning_rate': 0.1, 'momentum': 0.9}]
     """
-    own, aliases = takes.options or (), {"lr": RATE}
-    named = [(name if name in own else aliases.get(name, name), values) for name, values in given.items()]
-    given = dict(named)
-    if len(given) < len(named):
-        raise ValueError(f"{takes.name} has both lr and {RATE}, which are one option; give one of them")
+    own, given = takes.options or (), _without_alias(takes, given)
     if not takes.rate and (given.keys() - set(own)) & {RATE, "schedule"}:
         raise ValueError(f"{takes.name} has no learning rate; its options: {_known(takes)}")
     schedule, scheduled = _schedule(takes, given)
@@ -137,6 +133,15 @@ def configure(takes: Takes, given: Mapping[str, Sequence[Value]], grid: str) -> 
     )
     fixed = {name: value[0] for name, value in values.items() if name not in varied}
     return Configuration(settings, fixed, schedule, scheduled, prompt)
+
+
+def _without_alias(takes: Takes, given: Mapping[str, Sequence[Value]]) -> Mapping[str, Sequence[Value]]:
+    """The options, with lr called `RATE` unless the optimizer has an option lr."""
+    if "lr" in (takes.options or ()) or "lr" not in given:
+        return given
+    if RATE in given:
+        raise ValueError(f"{takes.name} has both lr and {RATE}, which are one option; give one of them")
+    return {RATE if name == "lr" else name: values for name, values in given.items()}
 
 
 def _schedule(takes: Takes, given: Mapping[str, Sequence[Value]]) -> tuple[str, frozenset[str]]:

@@ -32,6 +32,16 @@ def split_label(text: str) -> tuple[str, str]:
     return head, tail
 
 
+def is_optlist(text: str) -> bool:
+    """Whether a text is ``[LABEL=]optlist:N``.
+
+    Example:
+        >>> is_optlist("mine=optlist:5"), is_optlist("mine=runs/optlist/theta.safetensors")
+        (True, False)
+    """
+    return split_label(text)[1].startswith(f"{OPTLIST}:")
+
+
 def label_and_place(spec: str) -> tuple[str, str]:
     """Label and checkpoint of LABEL:CHECKPOINT, or twice the CHECKPOINT alone."""
     label, colon, place = spec.partition(":")

@@ -9,7 +9,7 @@ import numpy as np
 
 from celo.evaluation.checks import setting_words
 from celo.evaluation.scores import NOISE, REFERENCE, VELO, ScoreTable
-from celo.evaluation.spec import OPTLIST
+from celo.evaluation.spec import is_optlist
 from celo.evaluation.speedup import velo_speedup
 
 MOST, MOST_INVERSE, PERCENTILES = 30.0, 10.0, (5, 10, 25, 50, 75)
@@ -121,7 +121,7 @@ def _single(table: ScoreTable, speedups: Mapping[str, np.ndarray]) -> Iterator[R
 def _best(table: ScoreTable, speedups: Mapping[str, np.ndarray]) -> Iterator[Row]:
     kinds = table.requested.optimizers
     for label, own in speedups.items():
-        if kinds[label].spec.rpartition("=")[2].startswith(f"{OPTLIST}:"):
+        if is_optlist(kinds[label].spec):
             for count in (one for one in FIRST if one < len(own)):
                 yield Row(f"{label}, first {count}", count, columns(own[:count].max(axis=0)))
         if len(own) > 1:

@@ -10,6 +10,7 @@ estimated hours. Rows with an equal first stage share it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import sys
 from collections.abc import Mapping, Sequence
@@ -170,7 +171,7 @@ class Ablate:
             sweep(self.request(long))  # now, so that bad data do not show up after hours
         data_dir = self.data_dir and str(self.data_dir)
         settings = Settings(data_dir=data_dir, tracker=self.tracker, group=self.out.absolute().name)
-        trained = run_trials(trials, self.out / "meta", settings, say=_say)
+        trained = run_trials(trials, self.out / "meta", settings, functools.partial(print, flush=True))
         if trained.stopped:
             print("stopped by a signal; the same command resumes")
             return 1
@@ -185,10 +186,6 @@ class Ablate:
                 return code
         report(self, dict(zip(kinds, requests, strict=True)), skipped)
         return code or int(len(thetas) < len(entries))
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 def thetas_of(
@@ -207,7 +204,7 @@ def thetas_of(
             except (FileNotFoundError, ConnectionError, ImportError) as error:
                 skipped.append(f"{entry.label} is skipped: no weights at {command.velo_4000} ({error}).")
     for sentence in skipped:
-        _say(sentence)
+        print(sentence, flush=True)
     return thetas, skipped
 
 

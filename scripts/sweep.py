@@ -12,6 +12,7 @@ trainings of fresh problems, on tasks that are neither meta-trained on nor in a 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -144,7 +145,7 @@ def main(argv: list[str] | None = None) -> int:
         if not (out / FILE).is_file():
             write(out, {"recipe": common(recipe)})
         trained = run_trials(
-            list(trials.values()), out, command.settings, lambda line: print(line, flush=True)
+            list(trials.values()), out, command.settings, functools.partial(print, flush=True)
         )
         if trained.stopped:
             print("stopped by a signal; the same command resumes")

@@ -60,9 +60,7 @@ def _hash(x: Array) -> Array:
     return x ^ (x >> 16)
 
 
-def rounded_state(
-    inner: optax.GradientTransformation, dtype: str = "bfloat16"
-) -> optax.GradientTransformationExtraArgs:
+def rounded_state(inner: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     """An optimizer whose averages are stored in bfloat16 between updates: half the memory of the state.
 
     Every float32 array of the state that has the shape of a parameter and at least 4,096 entries is stored
@@ -73,21 +71,15 @@ def rounded_state(
     Args:
         inner: the optimizer. Its arrays in the shape of parameters should be averages; those of Shampoo are
             not all.
-        dtype: "bfloat16".
 
     Returns:
         An optax transformation with state `RoundedState`; `celo.step_size` reads through it.
-
-    Raises:
-        ValueError: for another dtype.
 
     Example:
         >>> optimizer = rounded_state(optax.adam(1e-3))
         >>> optimizer.init(jnp.zeros((64, 64))).inner[0].mu.dtype
         dtype(bfloat16)
     """
-    if dtype != "bfloat16":
-        raise ValueError(f"dtype is {dtype!r}; expected 'bfloat16'")
     extended = optax.with_extra_args_support(inner)
 
     def store(state: PyTree, params: PyTree, count: Array) -> RoundedState:

@@ -1,4 +1,4 @@
-"""Going on from a trained network: tasks whose initial parameters Adam has trained on other data."""
+"""Fine-tuning: tasks whose initial parameters Adam has trained on other data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class FineTuned(Task):
     """A task that starts from parameters that Adam has trained on another one.
 
     ``init`` draws the parameters of the other task and trains them, so that seeds differ in their trained
-    networks too and no file is needed. VeLO's users report that it fails from such a start.
+    networks too and no file is needed.
 
     Attributes:
         task: the task, with parameters of the same shapes.

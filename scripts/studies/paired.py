@@ -16,6 +16,7 @@ numbers are in paired.json.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import shlex
 import sys
@@ -168,7 +169,7 @@ def main(argv: list[str] | None = None) -> int:
         set_up(command.devices)
         out = Path(command.out)
         everything = share_first_stages(trials)
-        trained = run_trials(everything, out, command.settings, lambda line: print(line, flush=True))
+        trained = run_trials(everything, out, command.settings, functools.partial(print, flush=True))
         if trained.stopped:
             print("stopped by a signal; the same command resumes")
             return 1

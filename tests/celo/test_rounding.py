@@ -138,10 +138,7 @@ def test_the_same_random_numbers_every_time_and_others_at_every_step():
     jax.tree.map(np.testing.assert_array_equal, first, again)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bf16", "float32"])
+@pytest.mark.parametrize("dtype", ["float16", "bf16"])
 def test_another_type_is_refused(dtype):
-    with pytest.raises(ValueError, match=f"dtype is '{dtype}'; expected 'bfloat16'"):
-        wrappers.rounded_state(optax.adam(1e-3), dtype)
-    if dtype != "float32":
-        with pytest.raises(ValueError, match=r"state_dtype is .* expected 'float32' or 'bfloat16'"):
-            build("celo", state_dtype=dtype)
+    with pytest.raises(ValueError, match=r"state_dtype is .* expected 'float32' or 'bfloat16'"):
+        build("celo", state_dtype=dtype)

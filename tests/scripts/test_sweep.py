@@ -16,7 +16,7 @@ from celo.meta.tasks import META_VALIDATION
 from celo.meta.trainer import BEST_FILE, THETA_FILE, Result, Settings
 from celo.scripts import meta_train, sweep
 
-EMBEDDED = ("ImageMLP_Digits8_Relu64x64x64_bs64", "RNNLM_pydocbytes_Patch32_GRU64_Embed32_bs16")
+EMBEDDED = ("ImageMLP_Digits8_Relu64x64x64_bs64", "ImageMLP_Digits8_Tanh32_bs64")
 GRID = ("--rates", "1e-4", "1e-3", "--meta-seeds", "0", "1", "--out", "swept")
 LOSSES = {"rate0.0001.0": 1.0, "rate0.0001.1": 3.0, "rate0.001.0": 0.5, "rate0.001.1": 2.6, "rate0.01.0": 0.1}
 

@@ -93,7 +93,7 @@ class RuntimePredictor:
 
 
 def features(configuration: Configuration) -> dict[str, float | str]:
-    """A configuration as numbers and words; of a tuple, its length and its logarithm of the sum."""
+    """A configuration as numbers and words; a tuple gives its length and ``ln(1 + its sum)``."""
     found: dict[str, float | str] = {}
     for name, value in configuration.items():
         if isinstance(value, tuple):

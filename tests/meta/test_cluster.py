@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import numpy as np
@@ -102,7 +103,8 @@ def test_one_meta_iteration_in_closed_form():
 def test_workers_do_what_one_process_does(workers):
     """Families of two shapes, also cut in halves; the last row of metrics has the same numbers."""
     one, many = StageProgram(STAGE, LEARNED, TASKS, KEY, 3), learner(STAGE, LEARNED, TASKS, workers)
-    (alone, measures), (state, work) = (made.run(made.begin(THETA), 3) for made in (one, many))
+    alone, measures = one.run(one.begin(THETA), 3)
+    state, work = many.run(many.begin(THETA), 3)
     assert_close((state.theta, state.outer), (alone.theta, alone.outer))
     assert state.theta["rule"]["log_rate"] != THETA["rule"]["log_rate"]
     expected, found = one.metrics(measures), many.metrics(work)
@@ -130,8 +132,8 @@ def test_shares_are_all_problems_once():
 
 
 def answer_to(seed, share):
-    weights = np.full(share.numbers.shape, 1.0 + seed.repeat, np.float32)
-    return Answer(seed, weights, Summary(*[weights] * 6), np.float32(0.8))
+    weights: Any = np.full(share.numbers.shape, 1.0 + seed.repeat, np.float32)
+    return Answer(seed, weights, Summary(*[weights] * 6), np.asarray(0.8))
 
 
 def test_stale_answers_are_found():

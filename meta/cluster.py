@@ -70,7 +70,7 @@ class ClusterSettings:
                 )
             if stage.outer:
                 raise ValueError(
-                    f"the outer optimizer of stage {number} is {stage.outer!r}; on a cluster expected '', AdamW"
+                    f"the outer optimizer of stage {number} is {stage.outer!r}; on a cluster expected ''"
                 )
             families = range(len(recipe.families(number - 1)))
             shares([families], stage.problems, self.workers)

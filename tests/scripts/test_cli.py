@@ -80,7 +80,7 @@ def test_other_import_errors_are_shown_in_full(program, module):
     [
         (["suites"], "quick "),
         (["tasks", "--contains", "digits8_relu16"], "ImageMLP_Digits8_Relu16_bs64  digits"),
-        (["optimizers", "--contains", "sgdm"], "sgdm  hand-designed"),
+        (["optimizers", "--contains", "muon"], "muon  hand-designed"),
         (["presets"], "quick  1,000 + 500 meta-iterations on ImageMLP_Digits8_Relu32_bs64"),
     ],
 )

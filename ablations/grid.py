@@ -87,7 +87,7 @@ def _pair(name: str) -> tuple[Row, Row]:
 
 
 def _horizon(steps: int) -> tuple[Row, Row]:
-    """Celo and VeLO-S, meta-trained with horizons of up to so many steps."""
+    """Celo and VeLO-S, one row for each bound of the horizons of meta-training, in steps."""
     longest: Changes = {"horizon_high": steps}
     words = f"meta-trained on up to {steps:,} steps"
     end, one = f"{steps // 1000}k", ({**BOTH, **longest}, None)

@@ -203,7 +203,7 @@ def _judged(state: GuardedState, loss: Array, factor: float | Array, patience: i
 
 
 def _accumulated(inner: Transformation, calls: int | Array) -> Transformation:
-    """One step of a transformation with the means of so many gradients and losses."""
+    """A transformation that takes one step every ``calls`` calls, on the mean gradient and the mean loss."""
 
     def init(params: PyTree) -> AccumulatedState:
         zero = jnp.zeros((), jnp.float32)

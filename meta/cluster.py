@@ -124,7 +124,7 @@ class Cluster:
         data_dir: str | None,
         key: Array,
     ) -> Learner:
-        """The learner of a stage, with workers of its own; those of the stage before end.
+        """The learner of a stage, with new workers; those of the stage before end.
 
         ``tasks`` and the ``digests`` of their data are by name. Each worker reads its data itself.
         """

@@ -172,8 +172,9 @@ class Learner:
         groups = tuple(jax.tree.map(lambda *x: np.stack(x)[:, None], *summaries[family]) for family in found)
         # Each answer counts by its number of families, as in a mean over families.
         sizes = [len(answer.weights) for _, answer, _ in work.used]
-        difference = np.average([answer.difference_snr for _, answer, _ in work.used], weights=sizes)
-        report = Report(groups, np.asarray(work.gradient_snr), difference)  # type: ignore[arg-type]
+        difference: Any = np.average([answer.difference_snr for _, answer, _ in work.used], weights=sizes)
+        snr: Any = np.asarray(work.gradient_snr)
+        report = Report(groups, snr, difference)
         return {
             "gradient_norm": float(np.mean(work.gradient_norm)),
             **metrics_row(report, [self.names[family] for family in found]),

@@ -13,7 +13,7 @@ from typing import Any
 from celo._core.names import unknown_name
 from celo.learned import LEARNED
 from celo.meta.recipe import Recipe, Stage
-from celo.meta.tasks import META_TRAINING, WIDER_META_TRAINING
+from celo.meta.tasks import META_TRAINING, META_VALIDATION, WIDER_META_TRAINING
 
 # SVHN is not among the local datasets of a small machine; these three are.
 LOCAL_FAMILIES = tuple(name for name in META_TRAINING if "Svhn" not in name)
@@ -21,14 +21,6 @@ LOCAL_FAMILIES = tuple(name for name in META_TRAINING if "Svhn" not in name)
 _QUICK = Stage("rule", iterations=1000, learning_rate=1e-3, schedule="cosine", horizon_high=500, problems=16)
 _CPU = Stage("rule", iterations=5000, learning_rate=1e-3, schedule="cosine")
 _WIDE = Stage("rule", iterations=20_000, schedule="cosine", problems=4, normalize=True, average=0.1)
-# Not meta-trained on: other depths, data and losses, and a byte-level language model. Two of them are in the
-# suite velodrome; see `celo.meta.tasks.META_VALIDATION` for tasks in no suite.
-_VALIDATION = (
-    "ImageMLP_Digits8_Relu64x64x64_bs64",
-    "ImageMLP_FashionMnist16_Relu32",
-    "ImageMLPAE_FashionMnist_128x32x128_bs128",
-    "RNNLM_tinyshakespearebytes_Patch32_GRU64_Embed32_bs16",
-)
 
 PRESETS: Mapping[str, Recipe] = MappingProxyType(
     {
@@ -47,7 +39,7 @@ PRESETS: Mapping[str, Recipe] = MappingProxyType(
             tasks=LOCAL_FAMILIES + WIDER_META_TRAINING,
             stages=(_WIDE, dataclasses.replace(_WIDE, trains="scheduler")),
             validate_every=1000,
-            validation_tasks=_VALIDATION,
+            validation_tasks=META_VALIDATION,
             validation_seeds=3,
         ),
         "paper": Recipe(),

@@ -137,7 +137,8 @@ class Unroller:
         return Answer(seed, *jax.device_get(measured))
 
     def _unrolled(self, tasks: Any, numbers: Array, flat: Array, key: Array, iteration: Array) -> tuple:
-        parts, nothing = self._parts(flat), Worker(None, None, None)  # type: ignore[arg-type]
+        none: Any = None  # whole trainings start from nothing and leave nothing
+        parts, nothing = self._parts(flat), Worker(none, none, none)
 
         def one(task: Any, key: Array) -> tuple:
             _, _, steps, differences = self._estimator.train(parts, task, nothing, key, iteration)

@@ -24,6 +24,7 @@ from flax import linen as nn
 import celo
 from celo._core.checks import whole
 from celo._core.files import write_atomically
+from celo._core.names import lookup
 from celo.baselines import hand_designed
 from celo.evaluation.report import style
 from celo.evaluation.report.table import Table
@@ -155,6 +156,16 @@ class Robustness:
     seeds: Annotated[int, whole(2, 100)] = 3
     seed: Annotated[int, whole(0, 2**32 - 1)] = 0
     data_dir: str | None = None
+
+    def check(self) -> None:
+        """Checks names and paths before anything is trained; ValueError or OSError."""
+        known = {axis for axis, _ in cases(None)}
+        for axis in self.axes:
+            lookup("axis", axis, dict.fromkeys(known))
+        if self.picture and Path(self.picture).suffix not in (".svg", ".png"):
+            raise ValueError(f"picture is {self.picture}; expected a name that ends in .svg or .png")
+        for path in (self.json, self.picture):
+            checks.output_file(path)
 
     def run(self) -> None:
         """Runs what the file lacks, prints the table, and draws the picture."""

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from matplotlib.ticker import NullFormatter
 
 import celo
 from celo._core.files import write_atomically
@@ -250,6 +251,7 @@ def picture(rows: list[dict[str, Any]]) -> Any:
     axis.set_ylim(len(rows) - 0.5, -0.5)
     ticks = (0.1, 0.2, 0.5, 0.8, 1.0, 1.25, 2.0)
     axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_xlabel("score; the line covers all seeds")
     return figure
 

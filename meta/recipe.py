@@ -52,14 +52,15 @@ class Stage:
         outer: checkpoint of a learned optimizer that moves theta in place of AdamW, a path or a name for
             `celo.load`: its loss is the meta-loss, its horizon the meta-iterations of the stage. Learning
             rate, weight decay, schedule and warmup are AdamW's and not read then. "" = AdamW.
-        estimator: "pes", "es_single", "truncated_es" or "full_es".
+        estimator: "pes", "es_single", "truncated_es", "full_es" or "backprop".
         objective: "mean" (of the losses over a training) or "final" (its last loss; for full_es, the loss
             after the last step).
         normalize: whether the meta-gradient of each family has norm 1 in the mean over families, so that
-            families whose losses differ in scale count alike.
+            families whose losses differ in scale count alike; for backprop, that of each problem.
         problems: inner problems per task family (N).
-        truncation: inner steps per meta-iteration (K); full_es unrolls whole trainings instead.
-        sigma: standard deviation of the perturbations of theta.
+        truncation: inner steps per meta-iteration (K). full_es and backprop unroll whole trainings instead;
+            backprop keeps the state before every K steps.
+        sigma: standard deviation of the perturbations of theta; backprop has none.
         horizon: "log_uniform" (horizon_low to horizon_high), "constant" (horizon_high) or "curriculum"
             (log-uniform to a bound that grows from 2 horizon_low to horizon_high, log-linearly over the first
             half of the stage), "linear" (the bound grows linearly over the first 1,000 meta-iterations) or
@@ -92,7 +93,7 @@ class Stage:
     warmup: Annotated[int, whole(0, 10**9)] = 0
     average: _Probability = 0.0
     outer: str = ""
-    estimator: Literal["pes", "es_single", "truncated_es", "full_es"] = "pes"
+    estimator: Literal["pes", "es_single", "truncated_es", "full_es", "backprop"] = "pes"
     objective: Literal["mean", "final"] = "mean"
     normalize: bool = False
     problems: Annotated[int, whole(1, 10**5)] = 8
@@ -121,11 +122,21 @@ class Stage:
                 f"expert is {self.expert!r} and objective {self.objective!r}; its meta-loss is a mean over "
                 "steps, so choose objective mean or expert none"
             )
-        if self.resume_buffer and self.estimator == "full_es":
+        if self.resume_buffer and self.whole_trainings:
             raise ValueError(
-                f"resume_buffer is {self.resume_buffer} and estimator 'full_es', which starts fresh problems "
-                "and resets none; choose another estimator or resume_buffer 0"
+                f"resume_buffer is {self.resume_buffer} and estimator {self.estimator!r}, which starts fresh "
+                "problems and resets none; choose another estimator or resume_buffer 0"
             )
+        if self.expert != "none" and self.estimator == "backprop":
+            raise ValueError(
+                f"expert is {self.expert!r} and estimator 'backprop', which imitates none; choose another "
+                "estimator or expert none"
+            )
+
+    @property
+    def whole_trainings(self) -> bool:
+        """Whether every meta-iteration trains fresh problems to their ends."""
+        return self.estimator in ("full_es", "backprop")
 
     def horizons(self) -> Horizon:
         """The distribution of horizons."""

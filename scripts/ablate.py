@@ -284,7 +284,7 @@ def estimated_hours(trial: Trial, folder: Path, cores: int) -> float:
     for number, stage in enumerate(recipe.stages):
         if number == 0 and trial.first_stage:
             continue
-        length = stage.horizon_high if stage.estimator == "full_es" else stage.truncation
+        length = stage.horizon_high if stage.whole_trainings else stage.truncation
         steps = 2 * stage.problems * length * len(recipe.families(number))
         each = sum(measured) / len(measured) if measured else CORE_SECONDS_PER_STEP * steps / cores
         seconds += each * stage.iterations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -147,10 +147,7 @@ class Antithetic(abc.ABC):
         ``iteration`` is the () int32 meta-iteration. Returned are the gradient, the state after, and the
         record.
         """
-
-        def train(task: Any, key: Array, worker: Worker) -> tuple:
-            return self.train(parts, task, worker, key, iteration)
-
+        train = self.trainer(parts, key, iteration)
         workers, groups, records = [], [], []
         for group, task in enumerate(tasks):
             keys = self._keys(key, group, task)
@@ -165,6 +162,10 @@ class Antithetic(abc.ABC):
             groups = [(self._normalized(*group), group[1]) for group in groups]
         gradient = self._mean(groups)
         return gradient, EstimatorState(tuple(workers)), self._report(gradient, groups, records)
+
+    def trainer(self, parts: Parts, key: Array, iteration: Array) -> Callable[..., tuple]:
+        """The function of ``(task, key, worker)`` that gives one problem's share, see `train`."""
+        return lambda task, key, worker: self.train(parts, task, worker, key, iteration)
 
     def train(
         self, parts: Parts, task: Any, worker: Worker, key: Array, iteration: Array

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 SETTINGS = [
     *({"estimator": name} for name in ESTIMATORS),
     *({"estimator": name, "objective": "final"} for name in ESTIMATORS),
-    *({"estimator": name, "resume_buffer": 0.5} for name in ESTIMATORS if name != "full_es"),
+    *({"estimator": name, "resume_buffer": 0.5} for name in ("pes", "es_single", "truncated_es")),
     {"expert": "muon", "horizon": "piecewise"},
 ]
 

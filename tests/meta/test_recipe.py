@@ -13,7 +13,7 @@ import pytest
 from celo._core.checks import Real, check_fields, whole
 from celo.learned.celo import Celo
 from celo.learned.learnable import LearnableAdam
-from celo.meta.estimators import ESTIMATORS, PES, ESSingle, FullES, TruncatedES
+from celo.meta.estimators import ESTIMATORS, PES, Backprop, ESSingle, FullES, TruncatedES
 from celo.meta.estimators.augmentation import LEVELS
 from celo.meta.estimators.expert import Expert
 from celo.meta.estimators.horizons import Horizon
@@ -127,7 +127,13 @@ def test_horizons(name, horizon):
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("pes", PES), ("es_single", ESSingle), ("truncated_es", TruncatedES), ("full_es", FullES)],
+    [
+        ("pes", PES),
+        ("es_single", ESSingle),
+        ("truncated_es", TruncatedES),
+        ("full_es", FullES),
+        ("backprop", Backprop),
+    ],
 )
 def test_gradient_estimator(name, kind):
     stage = Stage(estimator=name, problems=3, truncation=7, sigma=0.1, augmentation="mixed")
@@ -260,6 +266,8 @@ def wrong(**values: Any) -> Stage:
         (lambda: wrong(estimator="es_singel"), "Unknown estimator 'es_singel'. Did you mean"),
         (lambda: Stage(resume_buffer=1.5), r"resume_buffer is 1.5; expected a number in \[0, 1\]"),
         (lambda: Stage(resume_buffer=0.8, estimator="full_es"), "resume_buffer is 0.8 and estimator"),
+        (lambda: Stage(resume_buffer=0.8, estimator="backprop"), "resume_buffer is 0.8 and estimator"),
+        (lambda: Stage(expert="adam", estimator="backprop"), "expert is 'adam' and estimator 'backprop'"),
         (lambda: Stage(expert="adam", objective="final"), "expert is 'adam' and objective 'final'"),
         (lambda: Stage(warmup=9, iterations=9), "warmup is 9 and iterations 9; expected a shorter warm-up"),
         (lambda: Recipe("learnable_sgd", stages=(Stage(expert="adam"),)), "does not keep the running avera"),

@@ -1,6 +1,6 @@
 """Ready recipes: four presets, and what differs by optimizer.
 
-"quick", "cpu" and "wide" are this project's, "paper" is the Celo paper's (arXiv 2501.12670, section 5).
+"quick", "cpu" and "wide" are this project's, "paper" is the Celo paper's (arXiv 2501.12670).
 """
 
 from __future__ import annotations

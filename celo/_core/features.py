@@ -106,7 +106,7 @@ def celo_features(
     Returns:
         30 arrays broadcastable to the shape of ``g``.
 
-    Source: Celo, arXiv 2501.12670, section 3 and appendix.
+    Source: Celo, arXiv 2501.12670, appendix A.
     """
     r = jax.lax.rsqrt(v + epsilon)
     y, row, col, m_factored = adafactor_features(g, momenta, rows, cols)

@@ -52,15 +52,17 @@ class Stage:
         outer: checkpoint of a learned optimizer that moves theta in place of AdamW, a path or a name for
             `celo.load`: its loss is the meta-loss, its horizon the meta-iterations of the stage. Learning
             rate, weight decay, schedule and warmup are AdamW's and not read then. "" = AdamW.
-        estimator: "pes", "es_single", "truncated_es", "full_es" or "backprop".
-        objective: "mean" (of the losses over a training) or "final" (its last loss; for full_es, the loss
-            after the last step).
+        estimator: "pes", "es_single", "truncated_es", "full_es", "backprop" or "schedule_es".
+        objective: "mean" (of the losses over a training), "log" (of their logarithms) or "final" (its last
+            loss; for full_es, backprop and schedule_es, the loss after the last step).
         normalize: whether the meta-gradient of each family has norm 1 in the mean over families, so that
-            families whose losses differ in scale count alike; for backprop, that of each problem.
+            families whose losses differ in scale count alike; for backprop and schedule_es, that of each
+            problem.
         problems: inner problems per task family (N).
-        truncation: inner steps per meta-iteration (K). full_es and backprop unroll whole trainings instead;
-            backprop keeps the state before every K steps.
-        sigma: standard deviation of the perturbations of theta; backprop has none.
+        truncation: inner steps per meta-iteration (K). full_es, backprop and schedule_es unroll whole
+            trainings instead: backprop keeps the state before every K steps, schedule_es changes its shifts.
+        sigma: standard deviation of the perturbations of theta, or of the logarithm of step sizes for
+            schedule_es; backprop has none.
         horizon: "log_uniform" (horizon_low to horizon_high), "constant" (horizon_high) or "curriculum"
             (log-uniform to a bound that grows from 2 horizon_low to horizon_high, log-linearly over the first
             half of the stage), "linear" (the bound grows linearly over the first 1,000 meta-iterations) or
@@ -93,8 +95,8 @@ class Stage:
     warmup: Annotated[int, whole(0, 10**9)] = 0
     average: _Probability = 0.0
     outer: str = ""
-    estimator: Literal["pes", "es_single", "truncated_es", "full_es", "backprop"] = "pes"
-    objective: Literal["mean", "final"] = "mean"
+    estimator: Literal["pes", "es_single", "truncated_es", "full_es", "backprop", "schedule_es"] = "pes"
+    objective: Literal["mean", "log", "final"] = "mean"
     normalize: bool = False
     problems: Annotated[int, whole(1, 10**5)] = 8
     truncation: _Count = 50
@@ -127,16 +129,21 @@ class Stage:
                 f"resume_buffer is {self.resume_buffer} and estimator {self.estimator!r}, which starts fresh "
                 "problems and resets none; choose another estimator or resume_buffer 0"
             )
-        if self.expert != "none" and self.estimator == "backprop":
+        if self.expert != "none" and self.estimator in ("backprop", "schedule_es"):
             raise ValueError(
-                f"expert is {self.expert!r} and estimator 'backprop', which imitates none; choose another "
-                "estimator or expert none"
+                f"expert is {self.expert!r} and estimator {self.estimator!r}, which imitates none; choose "
+                "another estimator or expert none"
+            )
+        if self.estimator == "schedule_es" and self.trains != "scheduler":
+            raise ValueError(
+                f"trains is {self.trains!r} and estimator 'schedule_es', which trains schedulers; choose "
+                "trains scheduler or another estimator"
             )
 
     @property
     def whole_trainings(self) -> bool:
         """Whether every meta-iteration trains fresh problems to their ends."""
-        return self.estimator in ("full_es", "backprop")
+        return self.estimator in ("full_es", "backprop", "schedule_es")
 
     def horizons(self) -> Horizon:
         """The distribution of horizons."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +22,11 @@ from celo.meta.estimators.partition import Parts
 from celo.meta.estimators.problem import Problem, Steps, Thetas
 from celo.meta.estimators.resume_buffer import Buffer
 from celo.meta.estimators.summary import Report, difference_snr, gradient_snr, summarise
-from celo.meta.estimators.terms import Differences, Terms, mean_differences, telescoping_differences
+from celo.meta.estimators.terms import Differences, Terms, contributions
 from celo.meta.estimators.unroll import InnerTraining
 
 PyTree = Any
-Objective = Literal["mean", "final"]
+Objective = Literal["mean", "log", "final"]
 
 # Problems are numbered within a group of families; groups are this far apart.
 _MOST_PROBLEMS = 1 << 20
@@ -71,8 +71,8 @@ class Antithetic(abc.ABC):
         sigma: standard deviation of the perturbations.
         axis: name of the mesh axis the problems are sharded over when called inside `jax.shard_map`, else
             None.
-        objective: "mean" of the losses over the steps, or "final": the last loss of a training, for which a
-            truncation contributes what the loss gains in it.
+        objective: "mean" of the losses over the steps; "log": of their logarithms; or "final": the last loss
+            of a training, for which a truncation contributes what the loss gains in it.
         resume: probability that a reset resumes the stored training, see
             `celo.meta.estimators.resume_buffer`; 0 = nothing is stored.
         normalize: whether the gradient of each family has norm 1 in the mean over families, so that families
@@ -96,8 +96,8 @@ class Antithetic(abc.ABC):
             raise ValueError(f"sigma is {self.sigma}; expected a positive number")
         if not 0.0 <= self.resume <= 1.0:
             raise ValueError(f"resume is {self.resume}; expected a probability")
-        if self.objective not in ("mean", "final"):
-            raise ValueError(f"objective is {self.objective!r}; expected 'mean' or 'final'")
+        if self.objective not in get_args(Objective):
+            raise ValueError(f"objective is {self.objective!r}; expected 'mean', 'log' or 'final'")
 
     @abc.abstractmethod
     def weigh(self, steps: Steps, differences: Differences) -> Terms:
@@ -117,7 +117,7 @@ class Antithetic(abc.ABC):
 
     def differences(self, steps: Steps) -> Differences:
         """How the objective differs between the signs."""
-        return mean_differences(steps) if self.objective == "mean" else telescoping_differences(steps)
+        return contributions(steps, self.objective)
 
     def init(self, parts: Parts, tasks: Sequence[Any], key: Array) -> EstimatorState:
         """State before the first estimate; arguments as of `estimate`."""

@@ -133,7 +133,7 @@ class FullES(TruncatedES):
         problem = self.inner.begin(thetas, task, key_begin, iteration, offset=False)
         draws = self.inner.draw(task, key_unroll, self.inner.horizon.high, iteration)
         problem, steps = self.inner.unroll(thetas, task, problem, draws._replace(starts=None))
-        if self.objective == "mean":
+        if self.objective != "final":
             return problem, steps, self.differences(steps)
         loss = self.inner.final_loss(task, problem, jax.random.fold_in(key, _FINAL), self.final_batches)
         delta = jnp.where(steps.done, loss[0] - loss[1], 0.0)  # a training ends once

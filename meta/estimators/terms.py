@@ -9,6 +9,8 @@ from jax import Array
 
 from celo.meta.estimators.problem import Steps
 
+LOSS_FLOOR = 1e-3
+
 
 class Terms(NamedTuple):
     """One entry for each vector of perturbations that a gradient is a sum of.
@@ -50,10 +52,25 @@ def mean_differences(steps: Steps) -> Differences:
     return Differences(weights * (steps.loss[:, 0] - steps.loss[:, 1]), jnp.maximum(jnp.sum(weights), 1.0))
 
 
+def log_differences(steps: Steps) -> Differences:
+    """Differences ``w_t (log L+_t - log L-_t)`` of the mean logarithm of the loss; below 1e-3 it is constant.
+
+    Ratios of losses then count, not their sizes: the score of a training is a ratio too.
+    """
+    floored = jnp.log(jnp.maximum(steps.loss, LOSS_FLOOR))
+    return mean_differences(steps._replace(loss=floored))
+
+
 def telescoping_differences(steps: Steps) -> Differences:
     """Differences of ``L_t - L_(t-1)``, with ``L_(-1) = 0``: over a training they sum to its last loss."""
     weights, gain = steps.mask.astype(jnp.float32), steps.loss - steps.before
     return Differences(weights * (gain[:, 0] - gain[:, 1]), jnp.ones((), jnp.float32))
+
+
+def contributions(steps: Steps, objective: str) -> Differences:
+    """The differences of an objective by its name: "mean", "log" or "final"."""
+    kinds = {"mean": mean_differences, "log": log_differences, "final": telescoping_differences}
+    return kinds[objective](steps)
 
 
 def in_life(averaged: Array, life: Array, number: int) -> Array:

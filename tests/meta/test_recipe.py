@@ -268,6 +268,7 @@ def wrong(**values: Any) -> Stage:
         (lambda: Stage(resume_buffer=0.8, estimator="full_es"), "resume_buffer is 0.8 and estimator"),
         (lambda: Stage(resume_buffer=0.8, estimator="backprop"), "resume_buffer is 0.8 and estimator"),
         (lambda: Stage(expert="adam", estimator="backprop"), "expert is 'adam' and estimator 'backprop'"),
+        (lambda: Stage(estimator="schedule_es"), "trains is 'rule' and estimator 'schedule_es'"),
         (lambda: Stage(expert="adam", objective="final"), "expert is 'adam' and objective 'final'"),
         (lambda: Stage(warmup=9, iterations=9), "warmup is 9 and iterations 9; expected a shorter warm-up"),
         (lambda: Recipe("learnable_sgd", stages=(Stage(expert="adam"),)), "does not keep the running avera"),

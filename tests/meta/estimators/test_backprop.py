@@ -62,6 +62,15 @@ def test_objective_final_is_the_loss_after_the_last_step():
     np.testing.assert_allclose(gradient, slope_of_loss(6, 6) * scale, rtol=1e-5)
 
 
+def test_objective_log_does_not_depend_on_the_size_of_the_loss():
+    """``log L_t = constant + 2 t log(1 - a c)``, whatever the initial parameters."""
+    large = (stack_tasks([Quadratic.of([CURVATURE], noise=0.0)]),)
+    gradient, summary = estimate(Backprop(inner(Horizon(6, 6)), problems=1, length=4, objective="log"), large)
+    assert summary.loss > 0.1, "losses below the floor do not count"
+    slope = -RATE * CURVATURE / (1 - RATE * CURVATURE)
+    np.testing.assert_allclose(gradient, np.mean([2 * t * slope for t in range(6)]), rtol=1e-5)
+
+
 def test_normalized_gradients_of_problems_count_alike():
     """With a curvature that makes the rate too large, the gradient points the other way."""
     good, bad = Quadratic.of([CURVATURE]), Quadratic.of([1.9 / RATE])

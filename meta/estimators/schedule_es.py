@@ -100,7 +100,7 @@ class ScheduleES(WholeTrainings):
 
             @jax.checkpoint
             def body(state: Any, seen: tuple) -> tuple[Any, Array]:
-                nothing = jnp.zeros(())
+                nothing = jnp.zeros((), jnp.float32)
                 return jax.lax.cond(seen[0][0] < horizon, piece, lambda s, _: (s, nothing), state, seen)
 
             at = jnp.arange(len(losses), dtype=jnp.int32)

@@ -62,7 +62,7 @@ class WholeTrainings(Antithetic):
             del worker
             gradient, steps = self.gradient(parts, task, key, iteration, horizon)
             gradient = jnp.where(jnp.all(jnp.isfinite(gradient)), gradient, 0.0)
-            nothing = Differences(jnp.zeros(steps.mask.shape), jnp.ones(()))
+            nothing = Differences(jnp.zeros(steps.mask.shape, jnp.float32), jnp.ones((), jnp.float32))
             return NOTHING, Terms(None, gradient), steps, nothing
 
         return train
@@ -94,7 +94,9 @@ class WholeTrainings(Antithetic):
         def skip(problem: Problem, number: Array) -> tuple[Problem, Steps]:
             _, steps = jax.eval_shape(piece, problem, number)
             masked = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), steps)
-            eta = jnp.broadcast_to(jax.vmap(step_size)(problem.members.opt_state), steps.eta.shape)
+            eta = jnp.broadcast_to(
+                jax.vmap(lambda member: step_size(member.opt_state))(problem.members), steps.eta.shape
+            )
             return problem, masked._replace(eta=eta, horizon=jnp.full_like(masked.horizon, horizon))
 
         @jax.checkpoint
@@ -102,7 +104,7 @@ class WholeTrainings(Antithetic):
             # The horizon is the same for all problems, so this is a branch also where problems are mapped.
             return jax.lax.cond(number * self.length < horizon, piece, skip, problem, number)
 
-        problem, steps = jax.lax.scan(body, problem, jnp.arange(self.pieces))
+        problem, steps = jax.lax.scan(body, problem, jnp.arange(self.pieces, dtype=jnp.int32))
         return problem, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps)
 
     @property
@@ -113,7 +115,7 @@ class WholeTrainings(Antithetic):
     def weigh(self, steps: Steps, differences: Differences) -> Terms:
         """Every gradient weighs the same."""
         del steps, differences
-        return Terms(None, jnp.ones(()))
+        return Terms(None, jnp.ones((), jnp.float32))
 
     def _normalized(self, weights: Terms, vectors: Terms) -> Terms:
         """The weights, divided by the norm of each problem's gradient."""

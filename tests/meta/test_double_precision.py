@@ -30,8 +30,10 @@ SETTINGS = [
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda x: "-".join(map(str, x.values())))
 def test_estimates_have_the_types_they_had(settings):
     """Nothing in the state of an estimator changes type, and theta's gradient is of theta's type."""
-    learned = celo.learned_optimizer("adafac_mlp" if "expert" in settings else "learnable_sgd")
-    stage = Stage(**settings, problems=2, truncation=3, horizon_low=2, horizon_high=4)
+    scheduled = settings.get("estimator") == "schedule_es"
+    name = "celo" if scheduled else "adafac_mlp" if "expert" in settings else "learnable_sgd"
+    learned, trains = celo.learned_optimizer(name), "scheduler" if scheduled else "rule"
+    stage = Stage(**settings, trains=trains, problems=2, truncation=3, horizon_low=2, horizon_high=4)
     with double_by_default(True):
         made = stage.gradient_estimator(learned, None)
         theta = learned.init(jax.random.key(0))

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
+from celo._core.scheduler import SharedScheduler
 from celo.learned import LEARNED
+from celo.learned.celo import scheduled
 from celo.meta.compile import jit
 from celo.meta.estimators import Backprop, ScheduleES, partition
 from celo.meta.estimators.augmentation import Augmentation
@@ -18,9 +20,23 @@ from celo.meta.estimators.schedule_es import KNOTS, hats
 from celo.meta.estimators.unroll import InnerTraining
 from celo.meta.tasks import Quadratic
 from tests.meta.estimators.closed_forms import ZERO
+from tests.meta.learnable_sgd import LearnableSGD
 
-CELO = LEARNED["celo"]()
-INNER = InnerTraining(CELO, Augmentation("none"), Horizon(12, 12))
+
+class ScheduledSGD(LearnableSGD):
+    """SGD whose rate Celo's scheduler sets."""
+
+    scheduler = SharedScheduler()
+
+    def optimizer(self, theta, num_steps):
+        def rule(p, g, statistics):
+            return g, statistics
+
+        return scheduled(rule, self.scheduler, theta["scheduler"], jnp.asarray(num_steps))
+
+
+LEARNED_SGD = ScheduledSGD()
+INNER = InnerTraining(LEARNED_SGD, Augmentation("none"), Horizon(12, 12))
 
 
 def test_hats_interpolate():
@@ -36,8 +52,8 @@ def test_the_mean_is_the_exact_gradient(objective):
     A change of the head's bias is in the span of the hats: its derivative is right within the error of the
     mean. Other changes are projected: their direction is right nearly.
     """
-    theta = CELO.init(jax.random.key(0))
-    both = partition.split(theta, CELO.trainable(theta, 2))
+    theta = {"rule": jnp.zeros(()), "scheduler": LEARNED_SGD.scheduler.init(jax.random.key(0))}
+    both = partition.split(theta, jax.tree.map(lambda _: True, theta) | {"rule": False})
     _, unravel = ravel_pytree(both.trained)
     task = Quadratic.of([0.5, 1.0, 2.0])
     kinds = (

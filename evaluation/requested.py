@@ -62,6 +62,20 @@ class Requested:
         """Digest of the task by task and label."""
         return {pair[:2]: pair.task_digest for pair in self.pairs}
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks, each once."""
+        return tuple(dict.fromkeys(pair.task for pair in self.pairs))
+
+    def mixed(self) -> dict[str, str]:
+        """Tasks whose digest differs among the optimizers, with the optimizers in groups of equal digests."""
+        groups: dict[str, dict[str, list[str]]] = {}
+        for pair in self.pairs:
+            if pair.task_digest:
+                groups.setdefault(pair.task, {}).setdefault(pair.task_digest, []).append(pair.optimizer)
+        words = {task: " than for ".join(map(", ".join, own.values())) for task, own in groups.items()}
+        return {task: own for task, own in words.items() if len(groups[task]) > 1}
+
     def rows_of(self, rows: Iterable[Training]) -> dict[tuple[str, str], list[Training]]:
         """The rows of every requested pair by task and label: settings in order, seeds in order within each.
 

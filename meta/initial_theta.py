@@ -12,10 +12,11 @@ import celo
 from celo.learned.base import theta_shapes
 from celo.meta.compile import jit_once
 from celo.meta.estimators import partition, sharding
-from celo.meta.recipe import Recipe, Stage
+from celo.meta.recipe import Recipe
 from celo.meta.runs import config_file
 from celo.meta.runs.fingerprint import arrays_fingerprint
 from celo.meta.runs.run import saved_steps
+from celo.meta.stage import Stage
 
 PyTree = Any
 # Key of a run's configuration: digests of what its stages start from.

@@ -17,10 +17,11 @@ from celo.checkpoint import Pretrained
 from celo.learned.base import LearnedOptimizer, theta_shapes
 from celo.meta.estimators import partition
 from celo.meta.initial_theta import stage_name
-from celo.meta.recipe import Recipe, Stage
+from celo.meta.recipe import Recipe
 from celo.meta.runs import config_file
 from celo.meta.runs.fingerprint import arrays_fingerprint
 from celo.meta.runs.run import saved_steps
+from celo.meta.stage import Stage
 
 PyTree = Any
 # Key of a run's configuration: digests of the outer optimizers of its stages.

@@ -25,7 +25,8 @@ from celo.learned import LEARNED
 from celo.meta.cluster import ClusterSettings
 from celo.meta.data.source import DATA_VARIABLE
 from celo.meta.presets import preset
-from celo.meta.recipe import Recipe, Stage
+from celo.meta.recipe import Recipe
+from celo.meta.stage import Stage
 from celo.meta.trainer import BEST_FILE, THETA_FILE, Result, Settings, meta_train
 from celo.scripts import checks
 from celo.scripts.devices import Devices, set_up

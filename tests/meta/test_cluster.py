@@ -16,8 +16,9 @@ from celo.meta.estimators import Summary
 from celo.meta.estimators.antithetic import normal
 from celo.meta.learner import Learner, without_stale
 from celo.meta.program import StageProgram, group_tasks
-from celo.meta.recipe import Recipe, Stage
+from celo.meta.recipe import Recipe
 from celo.meta.runs.metrics import read_metrics
+from celo.meta.stage import Stage
 from celo.meta.tasks import Quadratic
 from celo.meta.worker import Answer, Job, Seed, Unroller, UnrollWorker, shares
 from tests.meta.learnable_sgd import LearnableSGD

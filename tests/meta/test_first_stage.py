@@ -9,9 +9,10 @@ import pytest
 import celo
 from celo.meta import trainer
 from celo.meta.presets import preset
-from celo.meta.recipe import Recipe, Stage
+from celo.meta.recipe import Recipe
 from celo.meta.runs.fingerprint import arrays_fingerprint
 from celo.meta.runs.metrics import read_metrics
+from celo.meta.stage import Stage
 from celo.meta.trainer import THETA_FILE, Settings, meta_train
 
 STAGE = Stage(iterations=2, problems=2, truncation=2, horizon_low=4, horizon_high=8)

@@ -16,10 +16,10 @@ from celo.meta.estimators.summary import metrics_row
 from celo.meta.outer import OUTER_KEY, load_outer, outer_digests
 from celo.meta.presets import preset
 from celo.meta.program import StageProgram
-from celo.meta.recipe import Stage
 from celo.meta.runs.checkpoints import Checkpoints
 from celo.meta.runs.config_file import read_config
 from celo.meta.runs.fingerprint import arrays_fingerprint
+from celo.meta.stage import Stage
 from celo.meta.tasks import Quadratic
 from celo.meta.trainer import Settings, meta_train
 from tests.meta.learnable_sgd import LearnableSGD

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from celo.learned.celo import Celo
 from celo.meta.estimators import sharding
 from celo.meta.program import StageProgram, group_tasks, result_theta
-from celo.meta.recipe import Stage
+from celo.meta.stage import Stage
 from celo.meta.tasks import Quadratic, Task, pytree, static
 from tests.meta.learnable_sgd import LearnableSGD
 

@@ -18,7 +18,8 @@ from celo.meta.estimators.augmentation import LEVELS
 from celo.meta.estimators.expert import Expert
 from celo.meta.estimators.horizons import Horizon
 from celo.meta.presets import PRESETS, preset
-from celo.meta.recipe import Recipe, Stage
+from celo.meta.recipe import Recipe
+from celo.meta.stage import Stage
 from celo.meta.tasks import META_TRAINING
 from celo.meta.trainer import Settings
 from celo.scripts.devices import Devices

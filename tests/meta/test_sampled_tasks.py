@@ -14,7 +14,8 @@ from celo.learned import learned_optimizer
 from celo.meta.compile import jit
 from celo.meta.data.text import load_text
 from celo.meta.program import StageProgram, group_tasks
-from celo.meta.recipe import Recipe, Stage
+from celo.meta.recipe import Recipe
+from celo.meta.stage import Stage
 from celo.meta.tasks import make, parameter_shapes, stack_tasks
 from celo.meta.tasks.sampled import FAMILIES
 from celo.meta.tasks.sampled.deep_images import ResNetFamily, ViTFamily

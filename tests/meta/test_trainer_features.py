@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from celo.meta.presets import preset
-from celo.meta.recipe import Stage
 from celo.meta.runs.fingerprint import arrays_fingerprint
 from celo.meta.runs.metrics import read_metrics
+from celo.meta.stage import Stage
 from celo.meta.trainer import Settings, _Training, meta_train
 
 pytestmark = pytest.mark.lenient(reason="optax raises a Python float to the power of an int32 count")

@@ -11,9 +11,9 @@ from celo._core import safetensors_file
 from celo.meta import trainer
 from celo.meta.data import DatasetNotFoundError
 from celo.meta.presets import preset
-from celo.meta.recipe import Stage
 from celo.meta.runs.config_file import NAME
 from celo.meta.runs.run import RunFolder
+from celo.meta.stage import Stage
 from celo.meta.trainer import Settings, meta_train
 from tests.celo.checkpoint_contents import FLAT, HEADER, NOT_A_NUMBER, THETA, replaced
 

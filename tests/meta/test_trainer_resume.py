@@ -14,11 +14,11 @@ import celo
 from celo.meta import trainer
 from celo.meta.initial_theta import initial_theta, starting_points
 from celo.meta.presets import preset
-from celo.meta.recipe import Stage
 from celo.meta.runs.checkpoints import Checkpoints
 from celo.meta.runs.config_file import read_config
 from celo.meta.runs.fingerprint import arrays_fingerprint
 from celo.meta.runs.metrics import read_metrics
+from celo.meta.stage import Stage
 from celo.meta.tasks import make
 from celo.meta.trainer import BEST_FILE, THETA_FILE, Settings, meta_train
 

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from celo._core.files import write_atomically
 from celo.evaluation.results import PROTOCOL, ROWS, Training, latest
 from celo.evaluation.sharing import LOCKS, lock
-from celo.meta.runs.files import foreign, json_bytes, json_ready
+from celo.meta.runs.files import foreign, write_json
 
 REQUEST_FILE = "evaluation.json"
 
@@ -245,5 +244,5 @@ def declare(folder: Path, asked: Requested, *, new_labels: bool = False) -> Requ
                 "requested": [pair._asdict() for pair in merged.pairs],
                 "provenance": merged.provenance,
             }
-            write_atomically(folder / REQUEST_FILE, json_bytes(json_ready(content)))
+            write_json(folder / REQUEST_FILE, content)
     return merged

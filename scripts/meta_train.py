@@ -135,9 +135,7 @@ def command_for(recipe: Recipe, command: MetaTrain) -> str:
         command.settings, data_dir=data_dir and str(Path(data_dir).expanduser().absolute())
     )
     words = arguments(recipe, dataclasses.replace(command, settings=settings))
-    # -P: a package named celo in the working folder is not imported instead.
-    python = [sys.executable, "-P", "-m", "celo.scripts.meta_train", *words]
-    return f"{checks.command_line(['cd', os.getcwd()])} && {checks.command_line(python)}"
+    return checks.shell_command("meta_train", words)
 
 
 def arguments(recipe: Recipe, command: MetaTrain) -> list[str]:
@@ -146,25 +144,11 @@ def arguments(recipe: Recipe, command: MetaTrain) -> list[str]:
     count = len(recipe.stages)
     words = ["--preset", command.preset, "--optimizer", recipe.optimizer, "--stages", str(count)]
     words += ["--run-dir", str(command.run_dir)] if command.run_dir else []
-    words += _differences(recipe, plain, "", ("optimizer", "stages"))
+    words += checks.options(recipe, plain, "", ("optimizer", "stages"))
     for number, (stage, default) in enumerate(zip(recipe.stages, _stages(plain, count), strict=True), 1):
-        words += _differences(stage, default, f"stage{number}.")
+        words += checks.options(stage, default, f"stage{number}.")
     for found in (command.settings, command.devices, command.cluster):
-        words += _differences(found, type(found)())
-    return words
-
-
-def _differences(found: Any, default: Any, prefix: str = "", without: tuple[str, ...] = ()) -> list[str]:
-    """The options that turn one dataclass into another."""
-    words = []
-    for field in dataclasses.fields(found):
-        value, name = getattr(found, field.name), field.name.replace("_", "-")
-        if field.name in without or value == getattr(default, field.name):
-            continue
-        if isinstance(value, bool):
-            words.append(f"--{prefix}{name}" if value else f"--{prefix}no-{name}")
-        else:
-            words += [f"--{prefix}{name}", *map(str, value if isinstance(value, tuple) else [value])]
+        words += checks.options(found)
     return words
 
 

@@ -25,7 +25,7 @@ import tyro
 from celo._core.files import write_atomically
 from celo.meta.presets import preset
 from celo.meta.recipe import Recipe
-from celo.meta.runs.files import check_folder, foreign, json_ready
+from celo.meta.runs.files import check_folder, foreign, json_ready, write_json
 from celo.meta.tasks import META_VALIDATION
 from celo.meta.trainer import THETA_FILE, Settings
 from celo.scripts import checks, meta_train
@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
         set_up(command.devices)
         out.mkdir(parents=True, exist_ok=True)
         if not (out / FILE).is_file():
-            write(out, {"recipe": common(recipe)})
+            write_json(out / FILE, {"recipe": common(recipe)})
         trained = run_trials(
             list(trials.values()), out, command.settings, functools.partial(print, flush=True)
         )
@@ -184,8 +184,8 @@ def conclude(
         | {"behind": one.behind and one.behind._asdict()}
         for one in choice.rates
     ]
-    write(
-        out,
+    write_json(
+        out / FILE,
         {
             "recipe": common(recipe),
             "validation": {"tasks": selection.tasks, "steps": selection.steps, "seeds": selection.seeds},
@@ -195,11 +195,6 @@ def conclude(
         },
     )
     print(f"\n{table(choice).text()}\n\nchosen: rate {choice.rate:g}, seed {choice.seed}: {out / THETA_FILE}")
-
-
-def write(out: Path, content: dict[str, Any]) -> None:
-    """Writes sweep.json."""
-    write_atomically(out / FILE, json.dumps(json_ready(content, FILE), indent=1).encode())
 
 
 def table(choice: Choice) -> Table:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,12 +25,11 @@ from typing import Annotated, Literal, NamedTuple
 
 import tyro
 
-from celo._core.files import write_atomically
 from celo.evaluation.report.table import Table
 from celo.meta.intervals import Interval, mean_interval
 from celo.meta.presets import preset
 from celo.meta.recipe import Recipe
-from celo.meta.runs.files import check_folder, json_ready
+from celo.meta.runs.files import check_folder, write_json
 from celo.meta.selection import Selected, Selection, check_validation
 from celo.meta.trainer import Settings
 from celo.meta.trials import Trial, check_settings, run_trials, share_first_stages
@@ -205,7 +203,7 @@ def write(
         "validation": {"tasks": selection.tasks, "steps": selection.steps, "seeds": selection.seeds},
         "variants": rows,
     }
-    write_atomically(out / FILE, json.dumps(json_ready(content, FILE), indent=1).encode())
+    write_json(out / FILE, content)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from celo.meta.runs.metrics import read_metrics
 from celo.meta.stage import Stage
 from celo.meta.tasks import Quadratic
 from celo.meta.worker import Answer, Job, Seed, Unroller, UnrollWorker, shares
-from tests.meta.learnable_sgd import LearnableSGD
+from tests.meta.learnable_sgd import TASKS, LearnableSGD
 from tests.meta.trainer_child import command, held, options, rows, theta_bytes, wait_for_rows
 
 pytestmark = pytest.mark.lenient(reason="optax raises a Python float to the power of an int32 count")
@@ -37,11 +37,6 @@ STAGE = Stage(
     horizon_high=9,
     augmentation_low=0.5,
     augmentation_high=2.0,
-)
-TASKS = (
-    Quadratic.of([0.5, 2.0], target=1.0, noise=0.1, name="first pair"),
-    Quadratic.of([0.5, 1.0, 2.0], noise=0.1, name="triple"),
-    Quadratic.of([3.0, 0.1], target=2.0, noise=0.1, name="second pair"),
 )
 LEARNED = LearnableSGD(2)
 THETA = LEARNED.init(jax.random.key(3))

@@ -19,12 +19,13 @@ from celo.meta.estimators.problem import Draws
 from celo.meta.estimators.summary import summarise
 from celo.meta.estimators.terms import Terms
 from celo.meta.estimators.unroll import InnerTraining
-from celo.meta.tasks.base import Batch, Loss, ModelState, Params, Task, inner_label, pytree, static
+from celo.meta.tasks.base import Batch, Loss, ModelState, Params, Task, pytree, static
 from celo.meta.tasks.convnet import CONV_TASKS
 from celo.meta.tasks.entry import CompositeEntry, Entry
 from celo.meta.tasks.es_wrapped import ESWrapped, with_gradient
 from celo.meta.tasks.image_mlp import IMAGE_MLP_TASKS
 from celo.meta.tasks.layers import check_positive
+from celo.meta.tasks.wrapped import inner_label
 
 
 @pytree

@@ -32,7 +32,7 @@ from celo.scripts import checks
 from celo.scripts.devices import Devices, set_up
 
 PROGRAM = "celo meta-train"
-Command = TypeVar("Command")
+Command = TypeVar("Command", bound="OfRecipe")
 _MOST_STAGES = 99
 _STAGES = "the stages, in order; each starts from the theta that the one before ends with."
 _NO_CLUSTER = ClusterSettings()
@@ -40,20 +40,29 @@ _STAGES_OPTION = "number of stages to run, from the first."
 
 
 @dataclasses.dataclass(frozen=True)
-class MetaTrain:
-    """The options that are not fields of a recipe.
+class OfRecipe:
+    """The options of every command on a recipe that are not fields of the recipe.
 
     Attributes:
         settings: how to carry the recipe out.
         devices: where.
         preset: the recipe to start from.
-        run_dir: the run folder; default runs/PRESET.
-        cluster: the workers, if any.
     """
 
     settings: Annotated[Settings, tyro.conf.arg(name="")]
     devices: Annotated[Devices, tyro.conf.arg(name="")]
     preset: Literal["quick", "cpu", "wide", "paper"] = "quick"
+
+
+@dataclasses.dataclass(frozen=True)
+class MetaTrain(OfRecipe):
+    """The options that are not fields of a recipe.
+
+    Attributes:
+        run_dir: the run folder; default runs/PRESET.
+        cluster: the workers, if any.
+    """
+
     run_dir: str | None = None
     cluster: Annotated[ClusterSettings, tyro.conf.arg(name="")] = _NO_CLUSTER
 
@@ -79,8 +88,7 @@ def parse(
 
     Args:
         argv: arguments; None = those of the process.
-        kind: dataclass of the options that are not fields of a recipe, ``preset``, ``settings`` and
-            ``devices`` among them.
+        kind: dataclass of the options that are not fields of a recipe.
         program: name for the help.
         description: text for the help.
         without: fields of a recipe that are no options.
@@ -119,7 +127,7 @@ def _options(recipe: Recipe, kind: type, preset_name: str, without: tuple[str, .
     values |= {"preset": preset_name, "settings": Settings(), "devices": Devices()}
     about = f"{Recipe.__doc__}".partition("    Raises:")[0].replace(_STAGES, _STAGES_OPTION)
     about += "".join(f"        {name}: stage {name[5:]}.\n" for name in numbered)
-    about += f"{kind.__doc__}".partition("Attributes:\n")[2]
+    about += "".join(f"{one.__doc__}".partition("Attributes:\n")[2].rstrip(" ") for one in (OfRecipe, kind))
     fields = [
         (name, hint, dataclasses.field(default=values[name]))
         for name, hint in hints.items()

@@ -21,9 +21,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
-
-import tyro
+from typing import NamedTuple
 
 from celo.evaluation.report.table import Table
 from celo.meta.intervals import Interval, mean_interval
@@ -44,21 +42,15 @@ FILE = "paired.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Paired:
+class Paired(meta_train.OfRecipe):
     """The options that are not fields of a recipe.
 
     Attributes:
-        settings: how to carry the recipe out.
-        devices: where.
-        preset: the recipe to start from.
         out: folder of the runs.
         variants: each "NAME: OPTIONS", with options of `celo meta-train` that change the recipe.
         meta_seeds: seeds of meta-training, at least 3.
     """
 
-    settings: Annotated[Settings, tyro.conf.arg(name="")]
-    devices: Annotated[Devices, tyro.conf.arg(name="")]
-    preset: Literal["quick", "cpu", "wide", "paper"] = "quick"
     out: str = "paired"
     variants: tuple[str, ...] = ()
     meta_seeds: tuple[int, ...] = (0, 1, 2)

@@ -48,8 +48,7 @@ class LearnedOptimizerTraining(Task):
         >>> from celo.meta.tasks import Quadratic
         >>> inner = Quadratic.of([1.0, 2.0])
         >>> task = LearnedOptimizerTraining.of(inner, learned_optimizer("learnable_adam"), steps=5)
-        >>> theta, _ = task.init(jax.random.key(0))
-        >>> len(theta)
+        >>> len(task.init(jax.random.key(0))[0])
         4
     """
 

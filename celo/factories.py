@@ -93,13 +93,7 @@ def celo(
 def celo_adam(num_steps: Steps, theta: Any = None, *, state_dtype: str = "float32") -> Optimizer:
     """Celo-Adam (arXiv 2501.12670): Adam whose learning rate Celo's scheduler sets at every step.
 
-    Args:
-        num_steps: number of steps of the training ahead, as for `celo.celo`.
-        theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
-        state_dtype: "float32" or "bfloat16", as for `celo.celo`.
-
-    Returns:
-        An optax transformation; its ``update`` needs the parameters and the loss as ``value=``.
+    Arguments are as for `celo.celo`; ``update`` needs the parameters and the loss as ``value=``.
     """
     return _build("celo_adam", num_steps, theta, {}, state_dtype=state_dtype)
 
@@ -150,13 +144,7 @@ def velo_s(
 def adafac_mlp(num_steps: Steps, theta: Any = None, *, state_dtype: str = "float32") -> Optimizer:
     """The small MLP with Adafactor features (arXiv 2203.11860), without a scheduler.
 
-    Args:
-        num_steps: number of steps of the training ahead, as for `celo.celo`.
-        theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
-        state_dtype: "float32" or "bfloat16", as for `celo.celo`.
-
-    Returns:
-        An optax transformation; its ``update`` needs the parameters, and ignores ``value=``.
+    Arguments are as for `celo.celo`; ``update`` needs the parameters, and ignores ``value=``.
     """
     return _build("adafac_mlp", num_steps, theta, {}, state_dtype=state_dtype)
 
@@ -164,13 +152,7 @@ def adafac_mlp(num_steps: Steps, theta: Any = None, *, state_dtype: str = "float
 def mlp_lopt(num_steps: Steps, theta: Any = None, *, state_dtype: str = "float32") -> Optimizer:
     """The MLP over momenta of Metz et al. 2019 (arXiv 1810.10180).
 
-    Args:
-        num_steps: number of steps of the training ahead, as for `celo.celo`.
-        theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
-        state_dtype: "float32" or "bfloat16", as for `celo.celo`.
-
-    Returns:
-        An optax transformation; its ``update`` needs the parameters, and ignores ``value=``.
+    Arguments are as for `celo.celo`; ``update`` needs the parameters, and ignores ``value=``.
     """
     return _build("mlp_lopt", num_steps, theta, {}, state_dtype=state_dtype)
 
@@ -178,13 +160,7 @@ def mlp_lopt(num_steps: Steps, theta: Any = None, *, state_dtype: str = "float32
 def nn_adam(num_steps: Steps, theta: Any = None, *, state_dtype: str = "float32") -> Optimizer:
     """NN-Adam (arXiv 2203.11860): an LSTM moves Adam's hyperparameters, tensor by tensor.
 
-    Args:
-        num_steps: number of steps of the training ahead, as for `celo.celo`.
-        theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
-        state_dtype: "float32" or "bfloat16", as for `celo.celo`.
-
-    Returns:
-        An optax transformation; its ``update`` needs the parameters, and ignores ``value=``.
+    Arguments are as for `celo.celo`; ``update`` needs the parameters, and ignores ``value=``.
     """
     return _build("nn_adam", num_steps, theta, {}, state_dtype=state_dtype)
 
@@ -192,12 +168,7 @@ def nn_adam(num_steps: Steps, theta: Any = None, *, state_dtype: str = "float32"
 def rnn_mlp(num_steps: Steps, theta: Any = None) -> Optimizer:
     """RNN-MLP (arXiv 2009.11243): an LSTM per tensor and an MLP per parameter exchange messages.
 
-    Args:
-        num_steps: number of steps of the training ahead, as for `celo.celo`.
-        theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
-
-    Returns:
-        An optax transformation; its ``update`` needs the parameters and the loss as ``value=``.
+    Arguments are as for `celo.celo`; ``update`` needs the parameters and the loss as ``value=``.
     """
     return _build("rnn_mlp", num_steps, theta, {})
 
@@ -231,12 +202,7 @@ def star(
 def learnable_adam(num_steps: Steps, theta: Any = None) -> Optimizer:
     """Adam with a meta-learned learning rate, decays and epsilon.
 
-    Args:
-        num_steps: number of steps of the training ahead, as for `celo.celo`.
-        theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
-
-    Returns:
-        An optax transformation; it ignores ``value=``.
+    Arguments are as for `celo.celo`; ``update`` ignores ``value=``.
     """
     return _build("learnable_adam", num_steps, theta, {})
 
@@ -244,12 +210,7 @@ def learnable_adam(num_steps: Steps, theta: Any = None) -> Optimizer:
 def learnable_sgd(num_steps: Steps, theta: Any = None) -> Optimizer:
     """Gradient descent with a meta-learned learning rate.
 
-    Args:
-        num_steps: number of steps of the training ahead, as for `celo.celo`.
-        theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
-
-    Returns:
-        An optax transformation; it ignores ``value=``.
+    Arguments are as for `celo.celo`; ``update`` ignores ``value=``.
     """
     return _build("learnable_sgd", num_steps, theta, {})
 
@@ -257,12 +218,7 @@ def learnable_sgd(num_steps: Steps, theta: Any = None) -> Optimizer:
 def learnable_sgdm(num_steps: Steps, theta: Any = None) -> Optimizer:
     """SGD with a meta-learned learning rate and momentum.
 
-    Args:
-        num_steps: number of steps of the training ahead, as for `celo.celo`.
-        theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
-
-    Returns:
-        An optax transformation; it ignores ``value=``.
+    Arguments are as for `celo.celo`; ``update`` ignores ``value=``.
     """
     return _build("learnable_sgdm", num_steps, theta, {})
 

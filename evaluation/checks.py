@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from celo.evaluation.choice import best_rows
 from celo.evaluation.curves import ENOUGH, STEPS
 from celo.evaluation.envelope import own_corpus, retokenized, substituted
 from celo.evaluation.results import Training
-from celo.evaluation.scores import NOISE, REFERENCE, ScoreTable, best_rows
+from celo.evaluation.scores import NOISE, REFERENCE, ScoreTable
 from celo.evaluation.spec import is_optlist
 from celo.evaluation.sweep import by_value
 

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from celo._core.files import write_atomically
 from celo.evaluation.results import PROTOCOL, ROWS, Training, latest
 from celo.evaluation.sharing import LOCKS, lock
-from celo.meta.runs.files import foreign, json_bytes, json_ready
+from celo.meta.runs.files import foreign, write_json
 
 REQUEST_FILE = "evaluation.json"
 
@@ -61,6 +60,20 @@ class Requested:
     def digests(self) -> dict[tuple[str, str], str]:
         """Digest of the task by task and label."""
         return {pair[:2]: pair.task_digest for pair in self.pairs}
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks, each once."""
+        return tuple(dict.fromkeys(pair.task for pair in self.pairs))
+
+    def mixed(self) -> dict[str, str]:
+        """Tasks whose digest differs among the optimizers, with the optimizers in groups of equal digests."""
+        groups: dict[str, dict[str, list[str]]] = {}
+        for pair in self.pairs:
+            if pair.task_digest:
+                groups.setdefault(pair.task, {}).setdefault(pair.task_digest, []).append(pair.optimizer)
+        words = {task: " than for ".join(map(", ".join, own.values())) for task, own in groups.items()}
+        return {task: own for task, own in words.items() if len(groups[task]) > 1}
 
     def rows_of(self, rows: Iterable[Training]) -> dict[tuple[str, str], list[Training]]:
         """The rows of every requested pair by task and label: settings in order, seeds in order within each.
@@ -231,5 +244,5 @@ def declare(folder: Path, asked: Requested, *, new_labels: bool = False) -> Requ
                 "requested": [pair._asdict() for pair in merged.pairs],
                 "provenance": merged.provenance,
             }
-            write_atomically(folder / REQUEST_FILE, json_bytes(json_ready(content)))
+            write_json(folder / REQUEST_FILE, content)
     return merged

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from celo.evaluation.choice import Result, best_rows, choose_all
 from celo.evaluation.curves import STEPS, curve, kind_for
 from celo.evaluation.envelope import Envelope, without_envelope
 from celo.evaluation.requested import Requested, requested_by
@@ -24,61 +25,6 @@ REFERENCE = "adam"
 NOISE = "Adam* (noise reference)"
 VELO = "velo_speedup"
 _TINY = float(np.finfo(np.float32).tiny)
-
-
-class Result(NamedTuple):
-    """The trainings of one optimizer on one task at all its settings, and the position of the best one."""
-
-    settings: tuple[Runs, ...]
-    best: int
-
-    @property
-    def runs(self) -> Runs:
-        """The trainings at the best setting."""
-        return self.settings[self.best]
-
-    @property
-    def edge(self) -> tuple[str, float] | None:
-        """The first hyperparameter that the best setting has at an end of its grid, and its value.
-
-        A better value may lie outside the grid. None for a random search, and for fewer than three values.
-        """
-        names = {name for runs in self.settings for name in runs.setting}
-        tried = {name: {runs.setting.get(name) for runs in self.settings} for name in names}
-        varied = {name: values for name, values in tried.items() if len(values) > 1}
-        if math.prod(map(len, varied.values())) != len(self.settings):
-            return None  # no grid
-        for name, values in varied.items():
-            found = sorted(value for value in values if value is not None)
-            value = self.runs.setting.get(name)
-            if len(found) >= max(3, len(values)) and value in (found[0], found[-1]):
-                return name, float(value)
-        return None
-
-
-def best_rows(results: Mapping[str, Mapping[str, Result]], task: str) -> list[Training]:
-    """The trainings of every optimizer on a task at its best setting, those of Adam first."""
-    return [row for own in results.values() if task in own for row in own[task].runs.rows]
-
-
-def choose(rows: Sequence[Training]) -> Result:
-    """Choose the setting that diverged on the fewest seeds, then with the lowest mean over the others.
-
-    ``rows`` are all trainings of an optimizer on a task, settings in order, each with the same seeds. Ties go
-    to the first setting.
-
-    Source: the tuning of baselines in Moudgil et al. 2025 (arXiv 2501.12670), section 4.
-    """
-    by_setting: dict[tuple[tuple[str, float], ...], list[Training]] = {}
-    for row in rows:
-        by_setting.setdefault(tuple(sorted(row.setting.items())), []).append(row)
-    settings = tuple(Runs(tuple(sorted(own, key=lambda row: row.seed))) for own in by_setting.values())
-
-    def rank(i: int) -> tuple[int, float]:
-        finite = settings[i].final_loss[~settings[i].diverged].astype(np.float64)
-        return int(settings[i].diverged.sum()), float(finite.mean()) if finite.size else math.inf
-
-    return Result(settings, min(range(len(settings)), key=rank))
 
 
 class Reference(NamedTuple):
@@ -214,7 +160,7 @@ class ScoreTable:
     @property
     def all_tasks(self) -> tuple[str, ...]:
         """All requested tasks, scored or not."""
-        return tuple(dict.fromkeys(pair.task for pair in self.requested.pairs))
+        return self.requested.tasks
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -292,14 +238,8 @@ def score_table(
     if not found:
         asked = "; ".join(pair.words for pair in requested.pairs)
         raise ValueError(f"there is no finished training to report on; requested: {asked or 'nothing'}")
-    tasks = tuple(dict.fromkeys(pair.task for pair in requested.pairs))
-    results: dict[str, dict[str, Result]] = {NOISE: {}}
-    for pair in requested.pairs:
-        own = results.setdefault(NOISE if pair.optimizer == REFERENCE else pair.optimizer, {})
-        finished_rows = found.get(pair[:2], [])
-        if len(finished_rows) == requested.count(pair.optimizer):
-            own[pair.task] = choose(finished_rows)
-    mixed = mixed_tasks(requested)
+    tasks, mixed, chosen = requested.tasks, requested.mixed(), choose_all(requested, found)
+    results = {NOISE: chosen.pop(REFERENCE, {}), **chosen}
     finished = [t for t in tasks if t not in mixed and all(t in own for own in results.values())]
     reasons = {task: _unscorable(task, results) for task in tasks}
     kind = kind_for((row for own in found.values() for row in own), kind)
@@ -335,14 +275,3 @@ def _unscorable(task: str, results: Mapping[str, Mapping[str, Result]]) -> str |
         if task in own and (lowest := _lowest(own[task].runs)) < 0:
             return f"{label} has the negative final loss {lowest:.3g}, and a ratio of losses means nothing"
     return None
-
-
-def mixed_tasks(requested: Requested) -> dict[str, str]:
-    """Tasks whose digest differs among the optimizers, with the optimizers in groups of equal digests."""
-    groups: dict[str, dict[str, list[str]]] = {}
-    for pair in requested.pairs:
-        if pair.task_digest:
-            groups.setdefault(pair.task, {}).setdefault(pair.task_digest, []).append(pair.optimizer)
-    return {
-        task: " than for ".join(map(", ".join, own.values())) for task, own in groups.items() if len(own) > 1
-    }

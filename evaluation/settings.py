@@ -119,20 +119,26 @@ def configure(takes: Takes, given: Mapping[str, Sequence[Value]], grid: str) -> 
     for name in scheduled & values.keys():
         if not all(map(_is_number, values[name])):
             raise ValueError(f"{name} of schedule={schedule} is {values[name][0]!r}; expected a number")
-    varied = {name: value for name, value in values.items() if len(value) > 1 or name == RATE}
-    for name, value in varied.items():
+    settings, fixed = _settings(takes.name, values)
+    return Configuration(settings, fixed, schedule, scheduled, prompt)
+
+
+def _settings(
+    name: str, values: Mapping[str, tuple[Any, ...]]
+) -> tuple[tuple[dict[str, float], ...], dict[str, Any]]:
+    """The points of the grid of options of several values, and the values of the others."""
+    varied = {option: value for option, value in values.items() if len(value) > 1 or option == RATE}
+    for option, value in varied.items():
         if not all(map(_is_number, value)):
             raise ValueError(
-                f"{takes.name}: a grid of {name} holds numbers, got {'|'.join(map(str, value))}; give every "
+                f"{name}: a grid of {option} holds numbers, got {'|'.join(map(str, value))}; give every "
                 "other value an optimizer and a label"
             )
     if (count := math.prod(map(len, varied.values()))) > MOST_SETTINGS:
-        raise ValueError(f"{takes.name} has {count:,} settings; expected at most {MOST_SETTINGS:,}")
-    settings = tuple(
-        dict(zip(varied, map(float, point), strict=True)) for point in itertools.product(*varied.values())
-    )
-    fixed = {name: value[0] for name, value in values.items() if name not in varied}
-    return Configuration(settings, fixed, schedule, scheduled, prompt)
+        raise ValueError(f"{name} has {count:,} settings; expected at most {MOST_SETTINGS:,}")
+    points = itertools.product(*varied.values())
+    settings = tuple(dict(zip(varied, map(float, point), strict=True)) for point in points)
+    return settings, {option: value[0] for option, value in values.items() if option not in varied}
 
 
 def _without_alias(takes: Takes, given: Mapping[str, Sequence[Value]]) -> Mapping[str, Sequence[Value]]:

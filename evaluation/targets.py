@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from celo.evaluation.choice import Result, choose_all
 from celo.evaluation.profiles import R_MAX, benchmark_score, ratios
 from celo.evaluation.requested import Requested
 from celo.evaluation.results import Training
-from celo.evaluation.scores import Result, choose, mixed_tasks
 
 FRACTION, FEWEST_TRIALS = 0.75, 3
 SPLITS: Mapping[str, str] = {"train": "train_loss", "validation": "outer_valid_loss"}
@@ -155,7 +155,7 @@ def target_table(
 ) -> TargetTable:
     """Targets and times to them, on every task that all optimizers have finished on the same data.
 
-    An optimizer is scored at its best setting on the task, see `celo.evaluation.scores.choose`; its seeds
+    An optimizer is scored at its best setting on the task, see `celo.evaluation.choice.choose`; its seeds
     are the trials.
 
     Args:
@@ -178,14 +178,9 @@ def target_table(
             f"train again with --seeds {FEWEST_TRIALS} in another folder, and --reuse this one"
         )
     missing = requested.missing(rows)
-    results: dict[str, dict[str, Result]] = {label: {} for label in requested.optimizers}
-    for (task, label), own in requested.rows_of(rows).items():
-        if (task, label) not in missing:
-            results[label][task] = choose(own)
+    results = {label: {} for label in requested.optimizers} | choose_all(requested, requested.rows_of(rows))
     left_out = _left_out(requested, results, missing)
-    finished = tuple(
-        task for task in dict.fromkeys(pair.task for pair in requested.pairs) if task not in left_out
-    )
+    finished = tuple(task for task in requested.tasks if task not in left_out)
     if not finished:
         reasons = "; ".join(f"{task}: {why}" for task, why in left_out.items())
         raise ValueError(f"there is no task that every optimizer has finished on the same data: {reasons}")
@@ -201,8 +196,8 @@ def _left_out(
     missing: Mapping[tuple[str, str], int],
 ) -> dict[str, str]:
     """Why a task has no targets: other data for some optimizers, or trainings that are missing."""
-    reasons = {task: f"it has other data for {groups}" for task, groups in mixed_tasks(requested).items()}
-    for task in dict.fromkeys(pair.task for pair in requested.pairs):
+    reasons = {task: f"it has other data for {groups}" for task, groups in requested.mixed().items()}
+    for task in requested.tasks:
         lacking = [
             f"{label} ({missing[task, label]} trainings)" if (task, label) in missing else f"{label} (all)"
             for label, own in results.items()

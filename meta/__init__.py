@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from celo.meta.presets import PRESETS, preset
-    from celo.meta.recipe import Recipe, Stage
-    from celo.meta.trainer import Result, Settings, meta_train
+    from celo.meta.recipe import Recipe, Settings
+    from celo.meta.stage import Stage
+    from celo.meta.trainer import Result, meta_train
 
 __all__ = ["PRESETS", "Recipe", "Result", "Settings", "Stage", "meta_train", "preset"]
 
-_HOMES = {"PRESETS": "presets", "preset": "presets", "Recipe": "recipe", "Stage": "recipe"}
+_PLACES = {"PRESETS": "presets", "preset": "presets", "Result": "trainer", "meta_train": "trainer"}
 
 
 def __getattr__(name: str) -> Any:
     """Import the module of a name when it is first used; the rooms of this package need no trainer."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'trainer')}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_PLACES.get(name, 'recipe')}"), name)

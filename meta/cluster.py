@@ -20,7 +20,8 @@ from celo._core.checks import check_fields, whole
 from celo.learned.base import LearnedOptimizer
 from celo.meta.learner import Learner
 from celo.meta.program import group_tasks
-from celo.meta.recipe import Recipe, Stage
+from celo.meta.recipe import Recipe
+from celo.meta.stage import Stage
 from celo.meta.worker import Answer, Job, Seed, UnrollWorker, shares
 
 _PASSED_ON = ("JAX_COMPILATION_CACHE_DIR", "CELO_DATA", "CELO_CACHE", "HF_HOME", "HF_HUB_OFFLINE")

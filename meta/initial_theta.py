@@ -12,10 +12,11 @@ import celo
 from celo.learned.base import theta_shapes
 from celo.meta.compile import jit_once
 from celo.meta.estimators import partition, sharding
-from celo.meta.recipe import Recipe, Stage
+from celo.meta.recipe import Recipe
 from celo.meta.runs import config_file
 from celo.meta.runs.fingerprint import arrays_fingerprint
 from celo.meta.runs.run import saved_steps
+from celo.meta.stage import Stage
 
 PyTree = Any
 # Key of a run's configuration: digests of what its stages start from.
@@ -38,12 +39,26 @@ def initial_theta(recipe: Recipe, number: int = 0, digest: str | None = None) ->
     # A theta is the same whether its scheduler is in use or not.
     if loaded not in (recipe.learned(Stage("rule")), recipe.learned(Stage("scheduler"))):
         raise ValueError(f"{checkpoint} holds meta-parameters of {loaded}, not of {learned}")
+    check_digest(checkpoint, theta, digest)
+    return theta
+
+
+def check_digest(checkpoint: str, theta: PyTree, digest: str | None) -> None:
+    """ValueError unless the meta-parameters of a checkpoint have the digest that a run recorded, if any."""
     if digest is not None and (found := arrays_fingerprint(theta)) != digest:
         raise ValueError(
             f"{checkpoint} has changed since the run started: the digest of its meta-parameters is {found}, "
             f"expected {digest}"
         )
-    return theta
+
+
+def recorded(run_dir: str | os.PathLike[str], key: str) -> tuple[list[int], dict[str, str]]:
+    """Steps of a run's checkpoints, and what its configuration records under a key; nothing for a new run."""
+    steps = saved_steps(run_dir)
+    # Without a configuration it is not a run, which `RunFolder.open` reports.
+    if not steps or not (Path(run_dir) / config_file.NAME).exists():
+        return [], {}
+    return steps, config_file.read_config(run_dir)["config"].get(key, {})
 
 
 def starting_points(recipe: Recipe, run_dir: str | os.PathLike[str]) -> dict[str, str]:
@@ -59,18 +74,15 @@ def starting_points(recipe: Recipe, run_dir: str | os.PathLike[str]) -> dict[str
         ValueError: as `initial_theta`, or the run's ``config.json`` is not readable.
         FileNotFoundError: a checkpoint that is still needed does not exist.
     """
-    steps = saved_steps(run_dir)
-    # Without a configuration it is not a run, which `RunFolder.open` reports.
-    known = bool(steps) and (Path(run_dir) / config_file.NAME).exists()
-    started = recipe.stage_at(steps[-1]) + 1 if known else 0
-    recorded = config_file.read_config(run_dir)["config"].get(CONFIG_KEY, {}) if known else {}
+    steps, known = recorded(run_dir, CONFIG_KEY)
+    started = recipe.stage_at(steps[-1]) + 1 if steps else 0
     digests = {}
     for number in range(len(recipe.stages)):
         stage, checkpoint = stage_name(number), recipe.checkpoint(number)
         if checkpoint and (number >= started or Path(checkpoint).is_file()):
             digests[stage] = arrays_fingerprint(initial_theta(recipe, number))
-        elif checkpoint and stage in recorded:
-            digests[stage] = recorded[stage]
+        elif checkpoint and stage in known:
+            digests[stage] = known[stage]
     return digests
 
 

@@ -22,7 +22,7 @@ from celo.meta.estimators.antithetic import problem_keys
 from celo.meta.estimators.summary import metrics_row
 from celo.meta.outer import outer_optimizer
 from celo.meta.program import MetaState, group_tasks, no_average, outer_step
-from celo.meta.recipe import Stage
+from celo.meta.stage import Stage
 from celo.meta.worker import Answer, Seed, Share
 
 PyTree = Any

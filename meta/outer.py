@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,11 +15,10 @@ import celo
 from celo.checkpoint import Pretrained
 from celo.learned.base import LearnedOptimizer, theta_shapes
 from celo.meta.estimators import partition
-from celo.meta.initial_theta import stage_name
-from celo.meta.recipe import Recipe, Stage
-from celo.meta.runs import config_file
+from celo.meta.initial_theta import check_digest, recorded, stage_name
+from celo.meta.recipe import Recipe
 from celo.meta.runs.fingerprint import arrays_fingerprint
-from celo.meta.runs.run import saved_steps
+from celo.meta.stage import Stage
 
 PyTree = Any
 # Key of a run's configuration: digests of the outer optimizers of its stages.
@@ -41,11 +39,7 @@ def load_outer(checkpoint: str, digest: str | None = None) -> Pretrained:
             f"outer is {checkpoint!r}, which holds {found[0]}; expected an optimizer that needs no learning "
             "rate"
         )
-    if digest is not None and (own := arrays_fingerprint(found[1])) != digest:
-        raise ValueError(
-            f"{checkpoint} has changed since the run started: the digest of its meta-parameters is {own}, "
-            f"expected {digest}"
-        )
+    check_digest(checkpoint, found[1], digest)
     return Pretrained(*found)
 
 
@@ -61,15 +55,12 @@ def outer_digests(recipe: Recipe, run_dir: str | os.PathLike[str]) -> dict[str, 
         ValueError: as `load_outer`.
         FileNotFoundError: as `load_outer`.
     """
-    steps = saved_steps(run_dir)
-    recorded: dict[str, str] = {}
-    if steps and (Path(run_dir) / config_file.NAME).exists():
-        recorded = config_file.read_config(run_dir)["config"].get(OUTER_KEY, {})
+    steps, known = recorded(run_dir, OUTER_KEY)
     digests = {}
     for number, (stage, end) in enumerate(zip(recipe.stages, recipe.ends(), strict=True)):
         name = stage_name(number)
-        if stage.outer and name in recorded and steps[-1] >= end:
-            digests[name] = recorded[name]
+        if stage.outer and name in known and steps[-1] >= end:
+            digests[name] = known[name]
         elif stage.outer:
             digests[name] = arrays_fingerprint(load_outer(stage.outer).theta)
     return {OUTER_KEY: digests} if digests else {}

@@ -12,7 +12,8 @@ from typing import Any
 
 from celo._core.names import unknown_name
 from celo.learned import LEARNED
-from celo.meta.recipe import Recipe, Stage
+from celo.meta.recipe import Recipe
+from celo.meta.stage import Stage
 from celo.meta.tasks import META_TRAINING, META_VALIDATION, WIDER_META_TRAINING
 
 # SVHN is not among the local datasets of a small machine; these three are.

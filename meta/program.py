@@ -19,7 +19,7 @@ from celo.meta.estimators import EstimatorState, Report, Summary, partition, sha
 from celo.meta.estimators.antithetic import families
 from celo.meta.estimators.summary import meta_loss, metrics_row
 from celo.meta.outer import outer_optimizer
-from celo.meta.recipe import Stage
+from celo.meta.stage import Stage
 from celo.meta.tasks import stack_tasks
 
 PyTree = Any

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,7 +15,6 @@ from tqdm import tqdm
 import celo
 from celo import checkpoint
 from celo._core import names
-from celo._core.checks import check_fields, whole
 from celo.learned import LEARNED
 from celo.learned.base import LearnedOptimizer
 from celo.meta.cluster import Cluster
@@ -25,53 +23,18 @@ from celo.meta.initial_theta import CONFIG_KEY, check_recipe, initial_theta, sta
 from celo.meta.learner import Learner
 from celo.meta.outer import OUTER_KEY, outer_digests
 from celo.meta.program import MetaState, StageProgram, result_theta
-from celo.meta.recipe import Recipe
+from celo.meta.recipe import Recipe, Settings
 from celo.meta.runs.files import number_from_json
 from celo.meta.runs.fingerprint import arrays_fingerprint
 from celo.meta.runs.run import RunFolder, check_run_folder, saved_steps
 from celo.meta.runs.signals import StopRequest, stop_on_signals
 from celo.meta.runs.trackers import Tracker, make_tracker
-from celo.meta.runs.wandb_tracker import mode_of
 from celo.meta.tasks import make
 from celo.meta.validation import Validation, dashboard_name
 
 PyTree = Any
 THETA_FILE = "theta.safetensors"
 BEST_FILE = "theta_best.safetensors"
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How a run is carried out; nothing here changes the result.
-
-    Attributes:
-        data_dir: folder of datasets, see `celo.meta.data`; None = $CELO_DATA, then the hub.
-        tracker: "wandb", or "jsonl" for metrics.jsonl alone, which every run writes; "none" is another name
-            for "jsonl".
-        tracker_mode: of wandb: online, offline or disabled; default the variable WANDB_MODE, then online.
-        project: wandb project.
-        group: wandb group.
-        checkpoint_every: meta-iterations between checkpoints; they are written between compiled calls.
-        keep: checkpoints kept.
-        progress: whether to show a progress bar.
-        first_stage: run folder of a finished run of the recipe's first stage alone
-            (`celo.meta.Recipe.first_stage`), to take its theta from instead of training that stage again.
-    """
-
-    data_dir: str | None = None
-    tracker: Literal["jsonl", "wandb", "none"] = "jsonl"
-    tracker_mode: Literal["online", "offline", "disabled"] | None = None
-    project: str = "celo"
-    group: str | None = None
-    checkpoint_every: Annotated[int, whole(1, 10**9)] = 200
-    keep: Annotated[int, whole(1, 10**6)] = 3
-    progress: bool = True
-    first_stage: str | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if self.tracker == "wandb":
-            mode_of(self.tracker_mode)
 
 
 class Result(NamedTuple):

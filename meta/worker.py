@@ -23,8 +23,8 @@ from celo.meta.estimators import Summary, partition
 from celo.meta.estimators.antithetic import Worker, problem_keys, problem_number
 from celo.meta.estimators.summary import difference_snr, summarise
 from celo.meta.program import group_tasks
-from celo.meta.recipe import Stage
 from celo.meta.runs.fingerprint import arrays_fingerprint
+from celo.meta.stage import Stage
 from celo.meta.tasks import make, stack_tasks
 
 _REPEAT = 1 << 31  # beyond the numbers of meta-iterations and of problems

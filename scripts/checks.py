@@ -171,6 +171,28 @@ def command_line(words: Sequence[str]) -> str:
     return shlex.join(map(one_line, words))
 
 
+def options(found: Any, default: Any = None, prefix: str = "", without: Collection[str] = ()) -> list[str]:
+    """The options that turn a dataclass ``default``, None = that of its fields' defaults, into ``found``."""
+    words = []
+    for field in dataclasses.fields(found):
+        value, name = getattr(found, field.name), field.name.replace("_", "-")
+        plain = field.default if default is None else getattr(default, field.name)
+        if field.name in without or value == plain:
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{prefix}{name}" if value else f"--{prefix}no-{name}")
+        else:
+            words += [f"--{prefix}{name}", *map(str, value if isinstance(value, tuple) else [value])]
+    return words
+
+
+def shell_command(program: str, words: Sequence[str]) -> str:
+    """A line for a shell in any folder, which runs a program of this package in the working folder of now."""
+    # -P: a package named celo in the working folder is not imported instead.
+    python = [sys.executable, "-P", "-m", f"celo.scripts.{program}", *words]
+    return f"{command_line(['cd', os.getcwd()])} && {command_line(python)}"
+
+
 def numbers(command: Any) -> None:
     """Checks every number of a dataclass against `RANGES`; ValueError with the field and its value."""
     for field in dataclasses.fields(command):

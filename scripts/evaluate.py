@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -164,28 +163,11 @@ class Evaluate:
         data_dir = self.data_dir or os.environ.get(DATA_VARIABLE)
         pair: dict[str, Any] = {"suite": None, "tasks": (task,), "optimizers": (optimizer,)}
         pair |= {"data_dir": Path(data_dir) if data_dir else None, "cluster": "none", "print_commands": False}
-        words = _arguments(dataclasses.replace(self, **pair))
-        # -P: a package named celo in the working folder is not imported instead.
-        python = [sys.executable, "-P", "-m", "celo.scripts.evaluate", *words]
-        return f"{checks.command_line(['cd', os.getcwd()])} && {checks.command_line(python)}"
+        return checks.shell_command("evaluate", checks.options(dataclasses.replace(self, **pair)))
 
 
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
-
-
-def _arguments(command: Evaluate) -> Iterator[str]:
-    """The arguments whose value is not the default."""
-    for field in dataclasses.fields(command):
-        value: Any = getattr(command, field.name)
-        if value == field.default:
-            continue
-        flag = "--" + field.name.replace("_", "-")
-        if isinstance(value, bool):
-            yield flag if value else flag.replace("--", "--no-", 1)
-        else:
-            yield flag
-            yield from map(str, value if isinstance(value, tuple) else [value])
 
 
 main = checks.program(Evaluate, "celo evaluate", __doc__, gone=GONE)

@@ -25,13 +25,14 @@ from celo.learned import LEARNED
 from celo.meta.cluster import ClusterSettings
 from celo.meta.data.source import DATA_VARIABLE
 from celo.meta.presets import preset
-from celo.meta.recipe import Recipe, Stage
+from celo.meta.recipe import Recipe
+from celo.meta.stage import Stage
 from celo.meta.trainer import BEST_FILE, THETA_FILE, Result, Settings, meta_train
 from celo.scripts import checks
 from celo.scripts.devices import Devices, set_up
 
 PROGRAM = "celo meta-train"
-Command = TypeVar("Command")
+Command = TypeVar("Command", bound="OfRecipe")
 _MOST_STAGES = 99
 _STAGES = "the stages, in order; each starts from the theta that the one before ends with."
 _NO_CLUSTER = ClusterSettings()
@@ -39,20 +40,29 @@ _STAGES_OPTION = "number of stages to run, from the first."
 
 
 @dataclasses.dataclass(frozen=True)
-class MetaTrain:
-    """The options that are not fields of a recipe.
+class OfRecipe:
+    """The options of every command on a recipe that are not fields of the recipe.
 
     Attributes:
         settings: how to carry the recipe out.
         devices: where.
         preset: the recipe to start from.
-        run_dir: the run folder; default runs/PRESET.
-        cluster: the workers, if any.
     """
 
     settings: Annotated[Settings, tyro.conf.arg(name="")]
     devices: Annotated[Devices, tyro.conf.arg(name="")]
     preset: Literal["quick", "cpu", "wide", "paper"] = "quick"
+
+
+@dataclasses.dataclass(frozen=True)
+class MetaTrain(OfRecipe):
+    """The options that are not fields of a recipe.
+
+    Attributes:
+        run_dir: the run folder; default runs/PRESET.
+        cluster: the workers, if any.
+    """
+
     run_dir: str | None = None
     cluster: Annotated[ClusterSettings, tyro.conf.arg(name="")] = _NO_CLUSTER
 
@@ -78,8 +88,7 @@ def parse(
 
     Args:
         argv: arguments; None = those of the process.
-        kind: dataclass of the options that are not fields of a recipe, ``preset``, ``settings`` and
-            ``devices`` among them.
+        kind: dataclass of the options that are not fields of a recipe.
         program: name for the help.
         description: text for the help.
         without: fields of a recipe that are no options.
@@ -118,7 +127,7 @@ def _options(recipe: Recipe, kind: type, preset_name: str, without: tuple[str, .
     values |= {"preset": preset_name, "settings": Settings(), "devices": Devices()}
     about = f"{Recipe.__doc__}".partition("    Raises:")[0].replace(_STAGES, _STAGES_OPTION)
     about += "".join(f"        {name}: stage {name[5:]}.\n" for name in numbered)
-    about += f"{kind.__doc__}".partition("Attributes:\n")[2]
+    about += "".join(f"{one.__doc__}".partition("Attributes:\n")[2].rstrip(" ") for one in (OfRecipe, kind))
     fields = [
         (name, hint, dataclasses.field(default=values[name]))
         for name, hint in hints.items()
@@ -134,9 +143,7 @@ def command_for(recipe: Recipe, command: MetaTrain) -> str:
         command.settings, data_dir=data_dir and str(Path(data_dir).expanduser().absolute())
     )
     words = arguments(recipe, dataclasses.replace(command, settings=settings))
-    # -P: a package named celo in the working folder is not imported instead.
-    python = [sys.executable, "-P", "-m", "celo.scripts.meta_train", *words]
-    return f"{checks.command_line(['cd', os.getcwd()])} && {checks.command_line(python)}"
+    return checks.shell_command("meta_train", words)
 
 
 def arguments(recipe: Recipe, command: MetaTrain) -> list[str]:
@@ -145,25 +152,11 @@ def arguments(recipe: Recipe, command: MetaTrain) -> list[str]:
     count = len(recipe.stages)
     words = ["--preset", command.preset, "--optimizer", recipe.optimizer, "--stages", str(count)]
     words += ["--run-dir", str(command.run_dir)] if command.run_dir else []
-    words += _differences(recipe, plain, "", ("optimizer", "stages"))
+    words += checks.options(recipe, plain, "", ("optimizer", "stages"))
     for number, (stage, default) in enumerate(zip(recipe.stages, _stages(plain, count), strict=True), 1):
-        words += _differences(stage, default, f"stage{number}.")
+        words += checks.options(stage, default, f"stage{number}.")
     for found in (command.settings, command.devices, command.cluster):
-        words += _differences(found, type(found)())
-    return words
-
-
-def _differences(found: Any, default: Any, prefix: str = "", without: tuple[str, ...] = ()) -> list[str]:
-    """The options that turn one dataclass into another."""
-    words = []
-    for field in dataclasses.fields(found):
-        value, name = getattr(found, field.name), field.name.replace("_", "-")
-        if field.name in without or value == getattr(default, field.name):
-            continue
-        if isinstance(value, bool):
-            words.append(f"--{prefix}{name}" if value else f"--{prefix}no-{name}")
-        else:
-            words += [f"--{prefix}{name}", *map(str, value if isinstance(value, tuple) else [value])]
+        words += checks.options(found)
     return words
 
 

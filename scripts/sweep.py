@@ -18,18 +18,16 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-import tyro
+from typing import TYPE_CHECKING, Any
 
 from celo._core.files import write_atomically
 from celo.meta.presets import preset
 from celo.meta.recipe import Recipe
-from celo.meta.runs.files import check_folder, foreign, json_ready
+from celo.meta.runs.files import check_folder, foreign, json_ready, write_json
 from celo.meta.tasks import META_VALIDATION
-from celo.meta.trainer import THETA_FILE, Settings
+from celo.meta.trainer import THETA_FILE
 from celo.scripts import checks, meta_train
-from celo.scripts.devices import Devices, set_up
+from celo.scripts.devices import set_up
 
 if TYPE_CHECKING:
     from celo.evaluation.report.table import Table
@@ -41,13 +39,10 @@ FILE = "sweep.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Sweep:
+class Sweep(meta_train.OfRecipe):
     """The options that are not fields of a recipe.
 
     Attributes:
-        settings: how to carry the recipe out.
-        devices: where.
-        preset: the recipe to start from.
         out: folder of the sweep; default sweeps/PRESET.
         rates: outer learning rates; default the paper's five, for an optimizer with a published rate five
             around it.
@@ -56,9 +51,6 @@ class Sweep:
             the sweep itself to choose.
     """
 
-    settings: Annotated[Settings, tyro.conf.arg(name="")]
-    devices: Annotated[Devices, tyro.conf.arg(name="")]
-    preset: Literal["quick", "cpu", "wide", "paper"] = "quick"
     out: str | None = None
     rates: tuple[float, ...] = ()
     meta_seeds: tuple[int, ...] = (0, 1, 2)
@@ -143,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
         set_up(command.devices)
         out.mkdir(parents=True, exist_ok=True)
         if not (out / FILE).is_file():
-            write(out, {"recipe": common(recipe)})
+            write_json(out / FILE, {"recipe": common(recipe)})
         trained = run_trials(
             list(trials.values()), out, command.settings, functools.partial(print, flush=True)
         )
@@ -184,8 +176,8 @@ def conclude(
         | {"behind": one.behind and one.behind._asdict()}
         for one in choice.rates
     ]
-    write(
-        out,
+    write_json(
+        out / FILE,
         {
             "recipe": common(recipe),
             "validation": {"tasks": selection.tasks, "steps": selection.steps, "seeds": selection.seeds},
@@ -195,11 +187,6 @@ def conclude(
         },
     )
     print(f"\n{table(choice).text()}\n\nchosen: rate {choice.rate:g}, seed {choice.seed}: {out / THETA_FILE}")
-
-
-def write(out: Path, content: dict[str, Any]) -> None:
-    """Writes sweep.json."""
-    write_atomically(out / FILE, json.dumps(json_ready(content, FILE), indent=1).encode())
 
 
 def table(choice: Choice) -> Table:

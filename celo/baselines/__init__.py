@@ -15,22 +15,22 @@ from typing import Any
 import optax
 
 from celo._core import names
-from celo.baselines import adam_family, diagonal, matrix, momentum, rate_free
+from celo.baselines import diagonal, momentum, rate_free
 from celo.baselines.contract import Factory
 from celo.baselines.evaluation_iterate import eval_params
-from celo.baselines.shampoo import GRAFTS
+from celo.baselines.shampoo import GRAFTS, shampoo
 
 __all__ = ["HAND_DESIGNED", "eval_params", "hand_designed"]
 
 HAND_DESIGNED: Mapping[str, Factory] = MappingProxyType(
     {
-        "adam": adam_family.adam,
-        "adamw": adam_family.adamw,
-        "nadamw": adam_family.nadamw,
-        "radam": adam_family.radam,
-        "yogi": adam_family.yogi,
-        "adabelief": adam_family.adabelief,
-        "lamb": adam_family.lamb,
+        "adam": diagonal.adam,
+        "adamw": diagonal.adamw,
+        "nadamw": diagonal.nadamw,
+        "radam": diagonal.radam,
+        "yogi": diagonal.yogi,
+        "adabelief": diagonal.adabelief,
+        "lamb": diagonal.lamb,
         "lars": momentum.lars,
         "rmsprop": diagonal.rmsprop,
         "rmsprop_momentum": diagonal.rmsprop_momentum,
@@ -41,17 +41,17 @@ HAND_DESIGNED: Mapping[str, Factory] = MappingProxyType(
         "sgdm": momentum.sgdm,
         "nesterov": momentum.nesterov,
         "fromage": momentum.fromage,
-        **{f"shampoo_{graft}": functools.partial(matrix.shampoo, graft=graft) for graft in GRAFTS},
+        **{f"shampoo_{graft}": functools.partial(shampoo, graft=graft) for graft in GRAFTS},
         "schedule_free_adamw": rate_free.schedule_free_adamw,
-        "muon": matrix.muon,
-        "nadam": adam_family.nadam,
-        "adamax": adam_family.adamax,
-        "amsgrad": adam_family.amsgrad,
-        "adan": adam_family.adan,
-        "adopt": adam_family.adopt,
-        "acprop": adam_family.acprop,
-        "ademamix": adam_family.ademamix,
-        "novograd": adam_family.novograd,
+        "muon": momentum.muon,
+        "nadam": diagonal.nadam,
+        "adamax": diagonal.adamax,
+        "amsgrad": diagonal.amsgrad,
+        "adan": diagonal.adan,
+        "adopt": diagonal.adopt,
+        "acprop": diagonal.acprop,
+        "ademamix": diagonal.ademamix,
+        "novograd": diagonal.novograd,
         "adadelta": diagonal.adadelta,
         "sign_sgd": momentum.sign_sgd,
         "lion": momentum.lion,

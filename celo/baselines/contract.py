@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -12,11 +14,19 @@ import numpy as np
 import optax
 
 from celo._core import checks, parameters
+from celo._core.checks import Decay, Flag, NonNegative, Number
 
 Rate = optax.ScalarOrSchedule
 Transformation = optax.GradientTransformation
 Build = Callable[..., Transformation]
 Factory = Callable[..., optax.GradientTransformationExtraArgs]
+
+# What an option may be, by optax's names.
+KINDS: Mapping[str, Any] = MappingProxyType(
+    dict.fromkeys(("b1", "b2", "b3", "beta", "decay", "rho", "momentum", "adam_b1", "adam_b2"), Decay)
+    | dict.fromkeys(("eps", "eps_root", "weight_decay", "adam_weight_decay", "weight_lr_power"), NonNegative)
+    | {"nesterov": Flag, "adapt_lower_bound": Flag, "lower_bound": Number}
+)
 
 
 def _widen(x: Any) -> Any:
@@ -102,23 +112,33 @@ def in_auto_mode(inner: Transformation) -> Transformation:
     return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
-def baseline(build: Build) -> Factory:
-    """Turns a constructor of an optax transformation into one of a hand-designed optimizer.
+def from_optax(make: Build, kinds: Mapping[str, Any] = KINDS, **defaults: Any) -> Factory:
+    """Turns a constructor of optax, whose names its options keep, into one of a hand-designed optimizer.
 
     Args:
-        build: takes the learning rate and keyword options.
+        make: takes the learning rate and options by name.
+        kinds: annotations of options that are not in `KINDS`, or differ there, see `celo._core.checks`.
+        **defaults: the options there are, with their defaults; one whose default is None takes None.
 
     Returns:
-        A function of the same signature, which checks its arguments as annotated (see `celo._core.checks`),
+        A function of the learning rate and keyword options, as its signature shows. It checks its arguments,
         accepts half-precision ones and returns the transformation `in_float32`.
     """
 
-    @functools.wraps(build)
-    def factory(
-        learning_rate: optax.ScalarOrSchedule, **options: Any
-    ) -> optax.GradientTransformationExtraArgs:
+    def factory(learning_rate: Rate, **options: Any) -> optax.GradientTransformationExtraArgs:
+        signature.bind(learning_rate, **options)  # optax's constructors take more
         checks.check_learning_rate(learning_rate)
-        checks.check_options(build, options)
-        return in_float32(build(_option(learning_rate), **{name: _option(x) for name, x in options.items()}))
+        checks.check_options(factory, options)
+        given = {name: _option(x) for name, x in options.items()}
+        return in_float32(make(_option(learning_rate), **defaults | given))
 
+    hints = {name: {**KINDS, **kinds}[name] for name in defaults}
+    hints = {name: hint | None if defaults[name] is None else hint for name, hint in hints.items()}
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hint)
+        for name, hint in hints.items()
+    ]
+    rate = inspect.Parameter("learning_rate", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Rate)
+    factory.__annotations__ = hints
+    vars(factory)["__signature__"] = signature = inspect.Signature([rate, *options])
     return factory

@@ -1,4 +1,4 @@
-"""Methods that divide every entry, row or column by the size of its gradients.
+"""Adam, the methods made from it, and others that divide entries, rows or columns by their gradients' size.
 
 Defaults are those of the runs published with VeLO (Metz et al. 2022, arXiv 2211.09760) where there are any; a
 docstring says where optax's own differ. Options have optax's names.
@@ -12,85 +12,150 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from celo._core.checks import Count, Decay, DecayOrSum, Flag, NonNegative, WholeNumber
-from celo.baselines.contract import Rate, Transformation, baseline
+from celo._core.checks import Count, DecayOrSum, Flag, NonNegative, Number, TracedFlag, WholeNumber
+from celo.baselines import nadamw as nadamw_rule
+from celo.baselines.contract import Rate, Transformation, from_optax
+
+adam = from_optax(optax.adam, b1=0.9, b2=0.999, eps=1e-8, eps_root=1e-8)
+"""Adam (Kingma and Ba 2014, arXiv 1412.6980), ``p <- p - lr mhat / (sqrt(vhat + eps_root) + eps)``.
+
+optax's ``eps_root`` is 0; 1e-8 inside the root bounds the step of gradients below about 1e-4.
+"""
+
+adamw = from_optax(optax.adamw, b1=0.9, b2=0.999, eps=1e-8, eps_root=0.0, weight_decay=1e-4)
+"""Adam with decoupled weight decay (Loshchilov and Hutter 2017, arXiv 1711.05101). optax's defaults."""
+
+nadamw = from_optax(
+    nadamw_rule.nadamw,
+    {"adamw_weight_decay": NonNegative, "l2_weight_decay": Number, "nesterov": TracedFlag},
+    b1=0.9,
+    b2=0.999,
+    eps=1e-8,
+    adamw_weight_decay=0.0,
+    l2_weight_decay=0.0,
+    nesterov=True,
+)
+"""NAdamW (Metz et al. 2020, arXiv 2002.11887); not `optax.nadamw`, see `celo.baselines.nadamw`."""
+
+radam = from_optax(
+    optax.radam, {"threshold": NonNegative}, b1=0.9, b2=0.999, eps=1e-8, eps_root=0.0, threshold=5.0
+)
+"""Rectified Adam (Liu et al. 2019, arXiv 1908.03265). optax's defaults."""
+
+yogi = from_optax(optax.yogi, b1=0.9, b2=0.999, eps=1e-3)
+"""Yogi (Zaheer et al. 2018). optax's defaults, which start both moments at 1e-6."""
+
+adabelief = from_optax(optax.adabelief, b1=0.9, b2=0.999, eps=1e-16, eps_root=1e-16)
+"""AdaBelief (Zhuang et al. 2020, arXiv 2010.07468). optax's defaults."""
+
+lamb = from_optax(optax.lamb, b1=0.9, b2=0.999, eps=1e-6, eps_root=0.0, weight_decay=0.0)
+"""LAMB (You et al. 2019, arXiv 1904.00962). optax's defaults."""
+
+nadam = from_optax(optax.nadam, b1=0.9, b2=0.999, eps=1e-8, eps_root=0.0)
+"""Adam with Nesterov momentum (Dozat 2016). optax's defaults."""
+
+adamax = from_optax(optax.adamax, b1=0.9, b2=0.999, eps=1e-8)
+"""AdaMax (Kingma and Ba 2014, arXiv 1412.6980, section 7): Adam with the infinity norm. optax's defaults."""
+
+amsgrad = from_optax(optax.amsgrad, b1=0.9, b2=0.999, eps=1e-8, eps_root=0.0)
+"""AMSGrad (Reddi, Kale and Kumar 2018, arXiv 1904.09237): Adam over its largest second moment so far.
+
+optax's defaults.
+"""
+
+adan = from_optax(optax.adan, b1=0.98, b2=0.92, b3=0.99, eps=1e-8, eps_root=1e-8, weight_decay=0.0)
+"""Adan (Xie et al. 2022, arXiv 2208.06677): moments of the gradient and of its change. optax's defaults."""
+
+adopt = from_optax(
+    optax.contrib.adopt,
+    {"use_clipping": Flag},
+    b1=0.9,
+    b2=0.9999,
+    eps=1e-6,
+    nesterov=False,
+    use_clipping=True,
+)
+"""ADOPT (Taniguchi et al. 2024, arXiv 2411.02853): each gradient over the moment before it.
+
+optax's defaults; the first update is 0.
+"""
+
+acprop = from_optax(optax.contrib.acprop, b1=0.9, b2=0.999, eps=1e-16, eps_root=1e-16, weight_decay=0.0)
+"""ACProp (Zhuang et al. 2021, arXiv 2110.05454): AdaBelief over the moment before. optax's defaults."""
+
+ademamix = from_optax(
+    optax.contrib.ademamix,
+    {"alpha": NonNegative},
+    b1=0.9,
+    b2=0.999,
+    b3=0.9999,
+    alpha=5.0,
+    eps=1e-8,
+    eps_root=0.0,
+    weight_decay=0.0,
+)
+"""AdEMAMix (Pagliardini et al. 2024, arXiv 2409.03137): Adam with a second, slower momentum.
+
+optax's defaults, without the schedules of ``b3`` and ``alpha`` that long trainings need.
+"""
 
 
-@baseline
-def rmsprop(
-    learning_rate: Rate,
-    *,
-    decay: Decay = 0.9,
-    eps: NonNegative = 1e-8,
-    momentum: Decay | None = None,
-    nesterov: Flag = False,
-) -> Transformation:
-    """RMSProp (Tieleman and Hinton 2012), eps inside the root, no bias correction. optax's defaults.
+def _novograd(learning_rate: Rate, **options: Any) -> Transformation:
+    inner = optax.novograd(learning_rate, **options)
 
-    The published runs name momentum 0; None is the same update without its idle buffer.
-    """
-    return optax.rmsprop(learning_rate, decay, eps, momentum=momentum, nesterov=nesterov)
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        if params is None:
+            raise ValueError("novograd decays weights: its update needs params=")
+        return inner.update(updates, state, params)
+
+    return optax.GradientTransformation(inner.init, update)
 
 
-@baseline
-def rmsprop_momentum(
-    learning_rate: Rate,
-    *,
-    decay: Decay = 0.9,
-    eps: NonNegative = 1e-8,
-    momentum: Decay = 0.9,
-    nesterov: Flag = False,
-) -> Transformation:
-    """RMSProp with momentum 0.9, applied after the learning rate. optax's default is no momentum."""
-    return optax.rmsprop(learning_rate, decay, eps, momentum=momentum, nesterov=nesterov)
+novograd = from_optax(_novograd, b1=0.9, b2=0.25, eps=1e-6, eps_root=0.0, weight_decay=0.0)
+"""NovoGrad (Ginsburg et al. 2019, arXiv 1905.11286): one second moment per tensor. optax's defaults."""
 
+rmsprop = from_optax(optax.rmsprop, decay=0.9, eps=1e-8, momentum=None, nesterov=False)
+"""RMSProp (Tieleman and Hinton 2012), eps inside the root, no bias correction. optax's defaults.
 
-@baseline
-def adagrad(
-    learning_rate: Rate, *, initial_accumulator_value: NonNegative = 0.1, eps: NonNegative = 1e-7
-) -> Transformation:
-    """AdaGrad (Duchi, Hazan and Singer 2011), ``p <- p - lr g / sqrt(0.1 + sum g^2 + 1e-7)``.
+The published runs name momentum 0; None is the same update without its idle buffer.
+"""
 
-    optax's defaults.
-    """
-    return optax.adagrad(learning_rate, initial_accumulator_value, eps)
+rmsprop_momentum = from_optax(optax.rmsprop, decay=0.9, eps=1e-8, momentum=0.9, nesterov=False)
+"""RMSProp with momentum 0.9, applied after the learning rate. optax's default is no momentum."""
 
+adagrad = from_optax(
+    optax.adagrad, {"initial_accumulator_value": NonNegative}, initial_accumulator_value=0.1, eps=1e-7
+)
+"""AdaGrad (Duchi, Hazan and Singer 2011), ``p <- p - lr g / sqrt(0.1 + sum g^2 + 1e-7)``.
 
-@baseline
-def adadelta(
-    learning_rate: Rate, *, rho: Decay = 0.9, eps: NonNegative = 1e-6, weight_decay: NonNegative = 0.0
-) -> Transformation:
-    """AdaDelta (Zeiler 2012, arXiv 1212.5701); its own rate is 1. optax's defaults."""
-    return optax.adadelta(learning_rate, rho, eps, weight_decay)
+optax's defaults.
+"""
 
+adadelta = from_optax(optax.adadelta, rho=0.9, eps=1e-6, weight_decay=0.0)
+"""AdaDelta (Zeiler 2012, arXiv 1212.5701); its own rate is 1. optax's defaults."""
 
-@baseline
-def adafactor(
-    learning_rate: Rate,
-    *,
-    min_dim_size_to_factor: WholeNumber = 128,
-    decay_rate: NonNegative = 0.8,
-    decay_offset: Count = 0,
-    multiply_by_parameter_scale: Flag = True,
-    clipping_threshold: NonNegative | None = 1.0,
-    momentum: Decay | None = None,
-    weight_decay_rate: NonNegative | None = None,
-    eps: NonNegative = 1e-30,
-    factored: Flag = True,
-) -> Transformation:
-    """Adafactor (Shazeer and Stern 2018, arXiv 1804.04235). optax's defaults; factored from 128 x 128 on."""
-    return optax.adafactor(
-        learning_rate,
-        min_dim_size_to_factor=min_dim_size_to_factor,
-        decay_rate=decay_rate,
-        decay_offset=decay_offset,
-        multiply_by_parameter_scale=multiply_by_parameter_scale,
-        clipping_threshold=clipping_threshold,
-        momentum=momentum,
-        weight_decay_rate=weight_decay_rate,
-        eps=eps,
-        factored=factored,
-    )
+adafactor = from_optax(
+    optax.adafactor,
+    {
+        "min_dim_size_to_factor": WholeNumber,
+        "decay_rate": NonNegative,
+        "decay_offset": Count,
+        "multiply_by_parameter_scale": Flag,
+        "clipping_threshold": NonNegative | None,
+        "weight_decay_rate": NonNegative,
+        "factored": Flag,
+    },
+    min_dim_size_to_factor=128,
+    decay_rate=0.8,
+    decay_offset=0,
+    multiply_by_parameter_scale=True,
+    clipping_threshold=1.0,
+    momentum=None,
+    weight_decay_rate=None,
+    eps=1e-30,
+    factored=True,
+)
+"""Adafactor (Shazeer and Stern 2018, arXiv 1804.04235). optax's defaults; factored from 128 x 128 on."""
 
 
 def _scalars_as_vectors(inner: Transformation) -> Transformation:
@@ -113,15 +178,13 @@ def _scalars_as_vectors(inner: Transformation) -> Transformation:
     return optax.GradientTransformation(lambda params: inner.init(reshaped(params)), update)
 
 
-@baseline
-def sm3(
-    learning_rate: Rate, *, momentum: Decay = 0.9, b2: DecayOrSum = 1.0, eps: NonNegative = 1e-8
-) -> Transformation:
-    """SM3 (Anil et al. 2019, arXiv 1901.11150): one accumulator per row and column, momentum as an average.
+def _sm3(learning_rate: Rate, *, momentum: Any, b2: Any, eps: Any) -> Transformation:
+    direction = _scalars_as_vectors(optax.scale_by_sm3(momentum, b2, eps))
+    return optax.chain(direction, optax.scale_by_learning_rate(learning_rate))
 
-    optax's defaults; unlike `optax.sm3` it takes scalars, as vectors of one entry, schedules and ``b2``.
-    """
-    return optax.chain(
-        _scalars_as_vectors(optax.scale_by_sm3(momentum, b2, eps)),
-        optax.scale_by_learning_rate(learning_rate),
-    )
+
+sm3 = from_optax(_sm3, {"b2": DecayOrSum}, momentum=0.9, b2=1.0, eps=1e-8)
+"""SM3 (Anil et al. 2019, arXiv 1901.11150): one accumulator per row and column, momentum as an average.
+
+optax's defaults; unlike `optax.sm3` it takes scalars, as vectors of one entry, schedules and ``b2``.
+"""

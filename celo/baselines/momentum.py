@@ -6,6 +6,7 @@ docstring says where optax's own differ. Options have optax's names.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -13,74 +14,66 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo._core.checks import Decay, DecayOrSum, Flag, NonNegative, Size
-from celo.baselines.contract import Rate, Transformation, baseline
+from celo._core.checks import DecayOrSum, NonNegative, Size
+from celo.baselines.contract import Rate, Transformation, from_optax, in_auto_mode
+
+sgd = from_optax(optax.sgd)
+"""Stochastic gradient descent, ``p <- p - lr g``."""
+
+sgdm = from_optax(optax.sgd, momentum=0.9)
+"""SGD with momentum, ``m <- 0.9 m + g``, ``p <- p - lr m``. optax's default is no momentum."""
+
+nesterov = from_optax(functools.partial(optax.sgd, nesterov=True), momentum=0.9)
+"""SGD with Nesterov momentum, ``m <- 0.9 m + g``, ``p <- p - lr (g + 0.9 m)``."""
+
+lars = from_optax(
+    optax.lars,
+    {"trust_coefficient": NonNegative},
+    weight_decay=0.0,
+    trust_coefficient=0.001,
+    eps=0.0,
+    momentum=0.9,
+    nesterov=False,
+)
+"""LARS (You, Gitman and Ginsburg 2017, arXiv 1708.03888). optax's defaults."""
+
+fromage = from_optax(optax.fromage, {"min_norm": NonNegative}, min_norm=1e-6)
+"""Fromage (Bernstein et al. 2020, arXiv 2002.03432). optax's defaults."""
+
+sign_sgd = from_optax(optax.sign_sgd)
+"""Sign descent (Bernstein et al. 2018, arXiv 1802.04434), ``p <- p - lr sign(g)``."""
+
+lion = from_optax(optax.lion, b1=0.9, b2=0.99, weight_decay=1e-3)
+"""Lion (Chen et al. 2023, arXiv 2302.06675): the sign of a momentum. optax's defaults."""
+
+muon = from_optax(
+    lambda learning_rate, **options: in_auto_mode(optax.contrib.muon(learning_rate, **options)),
+    {"ns_steps": Size},
+    ns_steps=5,
+    beta=0.95,
+    eps=1e-8,
+    weight_decay=0.0,
+    nesterov=True,
+    adam_b1=0.9,
+    adam_b2=0.999,
+    adam_weight_decay=0.0,
+)
+"""Muon (Jordan 2024): momentum orthogonalised by Newton-Schulz iterations. optax's defaults.
+
+Leaves of rank 2, and only these, are orthogonalised; scalars, vectors and tensors of rank 3 and more take
+AdamW at the same learning rate, with Nesterov momentum if ``nesterov`` and weight decay
+``adam_weight_decay``.
+"""
 
 
-@baseline
-def sgd(learning_rate: Rate) -> Transformation:
-    """Stochastic gradient descent, ``p <- p - lr g``."""
-    return optax.sgd(learning_rate)
-
-
-@baseline
-def sgdm(learning_rate: Rate, *, momentum: Decay = 0.9) -> Transformation:
-    """SGD with momentum, ``m <- 0.9 m + g``, ``p <- p - lr m``. optax's default is no momentum."""
-    return optax.sgd(learning_rate, momentum)
-
-
-@baseline
-def nesterov(learning_rate: Rate, *, momentum: Decay = 0.9) -> Transformation:
-    """SGD with Nesterov momentum, ``m <- 0.9 m + g``, ``p <- p - lr (g + 0.9 m)``."""
-    return optax.sgd(learning_rate, momentum, nesterov=True)
-
-
-@baseline
-def lars(
-    learning_rate: Rate,
-    *,
-    weight_decay: NonNegative = 0.0,
-    trust_coefficient: NonNegative = 0.001,
-    eps: NonNegative = 0.0,
-    momentum: Decay = 0.9,
-    nesterov: Flag = False,
+def _lookahead(
+    make: Any, learning_rate: Rate, *, sync_period: int, slow_step_size: float | Array, **options: Any
 ) -> Transformation:
-    """LARS (You, Gitman and Ginsburg 2017, arXiv 1708.03888). optax's defaults."""
-    return optax.lars(
-        learning_rate,
-        weight_decay,
-        trust_coefficient=trust_coefficient,
-        eps=eps,
-        momentum=momentum,
-        nesterov=nesterov,
-    )
-
-
-@baseline
-def fromage(learning_rate: Rate, *, min_norm: NonNegative = 1e-6) -> Transformation:
-    """Fromage (Bernstein et al. 2020, arXiv 2002.03432). optax's defaults."""
-    return optax.fromage(learning_rate, min_norm)
-
-
-@baseline
-def sign_sgd(learning_rate: Rate) -> Transformation:
-    """Sign descent (Bernstein et al. 2018, arXiv 1802.04434), ``p <- p - lr sign(g)``."""
-    return optax.sign_sgd(learning_rate)
-
-
-@baseline
-def lion(
-    learning_rate: Rate, *, b1: Decay = 0.9, b2: Decay = 0.99, weight_decay: NonNegative = 1e-3
-) -> Transformation:
-    """Lion (Chen et al. 2023, arXiv 2302.06675): the sign of a momentum. optax's defaults."""
-    return optax.lion(learning_rate, b1, b2, weight_decay=weight_decay)
-
-
-def _lookahead(inner: Transformation, sync_period: int, slow_step_size: float | Array) -> Transformation:
     """Every ``sync_period`` steps moves back to ``slow + slow_step_size (fast - slow)``, the new slow ones.
 
     The state holds ``fast - slow`` in place of the slow weights, so that it starts from shapes alone.
     """
+    inner = make(learning_rate, **options)
 
     def init(params: Any) -> Any:
         return jnp.zeros([], jnp.int32), optax.tree.zeros_like(params), inner.init(params)
@@ -97,26 +90,23 @@ def _lookahead(inner: Transformation, sync_period: int, slow_step_size: float | 
     return optax.GradientTransformation(init, update)
 
 
-@baseline
-def lookahead_sgdm(
-    learning_rate: Rate, *, momentum: Decay = 0.9, sync_period: Size = 5, slow_step_size: DecayOrSum = 0.5
-) -> Transformation:
-    """Lookahead (Zhang et al. 2019, arXiv 1907.08610) around SGD with momentum, with its k 5 and alpha 0.5.
+_LOOKAHEAD = {"sync_period": Size, "slow_step_size": DecayOrSum}
 
-    It trains and evaluates the fast weights, which are the slow ones after every ``sync_period`` steps.
-    """
-    return _lookahead(optax.sgd(learning_rate, momentum), sync_period, slow_step_size)
+lookahead_sgdm = from_optax(
+    functools.partial(_lookahead, optax.sgd), _LOOKAHEAD, momentum=0.9, sync_period=5, slow_step_size=0.5
+)
+"""Lookahead (Zhang et al. 2019, arXiv 1907.08610) around SGD with momentum, with its k 5 and alpha 0.5.
 
+It trains and evaluates the fast weights, which are the slow ones after every ``sync_period`` steps.
+"""
 
-@baseline
-def lookahead_radam(
-    learning_rate: Rate,
-    *,
-    b1: Decay = 0.9,
-    b2: Decay = 0.999,
-    eps: NonNegative = 1e-8,
-    sync_period: Size = 5,
-    slow_step_size: DecayOrSum = 0.5,
-) -> Transformation:
-    """Lookahead around Rectified Adam, known as Ranger; see `lookahead_sgdm`."""
-    return _lookahead(optax.radam(learning_rate, b1, b2, eps), sync_period, slow_step_size)
+lookahead_radam = from_optax(
+    functools.partial(_lookahead, optax.radam),
+    _LOOKAHEAD,
+    b1=0.9,
+    b2=0.999,
+    eps=1e-8,
+    sync_period=5,
+    slow_step_size=0.5,
+)
+"""Lookahead around Rectified Adam, known as Ranger; see `lookahead_sgdm`."""

@@ -6,14 +6,15 @@ docstring says where optax's own differ. Options have optax's names.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from celo._core.checks import Decay, Flag, NonNegative, Number, Positive, WholeNumber, check_value
-from celo.baselines.contract import Rate, Transformation, baseline, in_auto_mode
+from celo._core.checks import Flag, NonNegative, Number, Positive, WholeNumber, check_value
+from celo.baselines.contract import Rate, Transformation, from_optax, in_auto_mode
 
 
 def _from_values(name: str, inner: Transformation) -> Transformation:
@@ -26,13 +27,6 @@ def _from_values(name: str, inner: Transformation) -> Transformation:
         return jax.tree.map(lambda x: jnp.array(x, copy=True), inner.init(params))
 
     return optax.GradientTransformationExtraArgs(init, inner.update)
-
-
-def _check_warmup(warmup_steps: Any, learning_rate: Rate) -> None:
-    if warmup_steps is not None and callable(learning_rate):
-        raise ValueError(
-            "warmup_steps needs a constant learning_rate; got a schedule, which may hold its own warm-up"
-        )
 
 
 def _from_shapes(inner: Transformation) -> Transformation:
@@ -87,190 +81,150 @@ def _stands_still(inner: Transformation) -> Transformation:
     return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
-@baseline
-def schedule_free_adamw(
-    learning_rate: Rate,
-    *,
-    warmup_steps: WholeNumber | None = None,
-    b1: Decay = 0.9,
-    b2: Decay = 0.999,
-    eps: NonNegative = 1e-8,
-    weight_decay: NonNegative = 0.0,
-    weight_lr_power: NonNegative = 2.0,
-) -> Transformation:
-    """Schedule-free AdamW (Defazio et al. 2024, arXiv 2405.15682). optax's defaults.
-
-    Evaluate and save ``celo.eval_params(state, params)``, not the parameters being trained.
-    """
-    _check_warmup(warmup_steps, learning_rate)
-    return _from_values(
-        "schedule_free_adamw",
-        optax.contrib.schedule_free_adamw(
-            learning_rate,  # pyright: ignore[reportArgumentType]  # optax takes schedules, its annotation forgets them
-            warmup_steps,
-            b1,
-            b2,
-            eps,
-            weight_decay,
-            weight_lr_power,
-        ),
-    )
+def _schedule_free(name: str, learning_rate: Rate, *, warmup_steps: Any, **options: Any) -> Transformation:
+    if warmup_steps is not None and callable(learning_rate):
+        raise ValueError(
+            "warmup_steps needs a constant learning_rate; got a schedule, which may hold its own warm-up"
+        )
+    return _from_values(name, getattr(optax.contrib, name)(learning_rate, warmup_steps, **options))
 
 
-@baseline
-def schedule_free_sgd(
-    learning_rate: Rate,
-    *,
-    warmup_steps: WholeNumber | None = None,
-    b1: Decay = 0.9,
-    weight_decay: NonNegative = 0.0,
-    weight_lr_power: NonNegative = 2.0,
-) -> Transformation:
-    """Schedule-free SGD; see `schedule_free_adamw`. optax's defaults."""
-    _check_warmup(warmup_steps, learning_rate)
-    return _from_values(
-        "schedule_free_sgd",
-        optax.contrib.schedule_free_sgd(
-            learning_rate,  # pyright: ignore[reportArgumentType]
-            warmup_steps,
-            b1,
-            weight_decay,
-            weight_lr_power,
-        ),
-    )
+schedule_free_adamw = from_optax(
+    functools.partial(_schedule_free, "schedule_free_adamw"),
+    {"warmup_steps": WholeNumber},
+    warmup_steps=None,
+    b1=0.9,
+    b2=0.999,
+    eps=1e-8,
+    weight_decay=0.0,
+    weight_lr_power=2.0,
+)
+"""Schedule-free AdamW (Defazio et al. 2024, arXiv 2405.15682). optax's defaults.
+
+Evaluate and save ``celo.eval_params(state, params)``, not the parameters being trained.
+"""
+
+schedule_free_sgd = from_optax(
+    functools.partial(_schedule_free, "schedule_free_sgd"),
+    {"warmup_steps": WholeNumber},
+    warmup_steps=None,
+    b1=0.9,
+    weight_decay=0.0,
+    weight_lr_power=2.0,
+)
+"""Schedule-free SGD; see `schedule_free_adamw`. optax's defaults."""
 
 
-@baseline
-def prodigy(
-    learning_rate: Rate,
-    *,
-    b1: Decay = 0.9,
-    b2: Decay = 0.999,
-    eps: NonNegative = 1e-8,
-    estim_lr0: Positive = 1e-6,
-    estim_lr_coef: NonNegative = 1.0,
-    weight_decay: NonNegative = 0.0,
-    safeguard_warmup: Flag = False,
-) -> Transformation:
-    """Prodigy (Mishchenko and Defazio 2023, arXiv 2306.06101): Adam that estimates its rate.
-
-    optax's defaults. ``learning_rate`` is a factor of the estimate, 1 in the paper.
-    """
-    inner = optax.contrib.prodigy(
-        learning_rate,
-        (b1, b2),
-        eps=eps,
-        estim_lr0=estim_lr0,
-        estim_lr_coef=estim_lr_coef,
-        weight_decay=weight_decay,
-        safeguard_warmup=safeguard_warmup,
-    )
+def _prodigy(learning_rate: Rate, *, b1: Any, b2: Any, **options: Any) -> Transformation:
+    inner = optax.contrib.prodigy(learning_rate, (b1, b2), **options)
     return _from_values("prodigy", in_auto_mode(_stands_still(inner)))
 
 
-@baseline
-def dadapt_adamw(
-    learning_rate: Rate,
-    *,
-    b1: Decay = 0.9,
-    b2: Decay = 0.999,
-    eps: NonNegative = 1e-8,
-    estim_lr0: Positive = 1e-6,
-    weight_decay: NonNegative = 0.0,
-) -> Transformation:
-    """D-Adapted AdamW (Defazio and Mishchenko 2023, arXiv 2301.07733): AdamW that estimates its rate.
+prodigy = from_optax(
+    _prodigy,
+    {"estim_lr0": Positive, "estim_lr_coef": NonNegative, "safeguard_warmup": Flag},
+    b1=0.9,
+    b2=0.999,
+    eps=1e-8,
+    estim_lr0=1e-6,
+    estim_lr_coef=1.0,
+    weight_decay=0.0,
+    safeguard_warmup=False,
+)
+"""Prodigy (Mishchenko and Defazio 2023, arXiv 2306.06101): Adam that estimates its rate.
 
-    optax's defaults. ``learning_rate`` is a factor of the estimate, 1 in the paper.
-    """
-    inner = optax.contrib.dadapt_adamw(learning_rate, (b1, b2), eps, estim_lr0, weight_decay)
+optax's defaults. ``learning_rate`` is a factor of the estimate, 1 in the paper.
+"""
+
+
+def _dadapt_adamw(learning_rate: Rate, *, b1: Any, b2: Any, **options: Any) -> Transformation:
+    inner = optax.contrib.dadapt_adamw(learning_rate, (b1, b2), **options)
     return _from_shapes(in_auto_mode(_stands_still(inner)))
 
 
-@baseline
-def dog(
-    learning_rate: Rate,
-    *,
-    init_step: Positive = 1e-6,
-    eps: NonNegative = 1e-8,
-    weight_decay: NonNegative = 0.0,
-) -> Transformation:
-    """DoG (Ivgi et al. 2023, arXiv 2302.12022): rate ``r / sqrt(sum |g|^2)``, r the distance from the start.
+dadapt_adamw = from_optax(
+    _dadapt_adamw, {"estim_lr0": Positive}, b1=0.9, b2=0.999, eps=1e-8, estim_lr0=1e-6, weight_decay=0.0
+)
+"""D-Adapted AdamW (Defazio and Mishchenko 2023, arXiv 2301.07733): AdamW that estimates its rate.
 
-    optax's defaults: ``init_step (1 + |p_0|)`` is the first distance. ``learning_rate`` is a factor, 1 in the
-    paper, which also averages the parameters.
-    """
-    return _from_values("dog", optax.contrib.dog(learning_rate, ("heuristic", init_step), eps, weight_decay))
+optax's defaults. ``learning_rate`` is a factor of the estimate, 1 in the paper.
+"""
 
 
-@baseline
-def dowg(learning_rate: Rate, *, eps: Positive = 1e-4, weight_decay: NonNegative = 0.0) -> Transformation:
-    """DoWG (Khaled, Mishchenko and Jin 2023, arXiv 2305.16284): DoG with gradients weighted by distance.
-
-    optax's defaults. ``learning_rate`` is a factor, 1 in the paper.
-    """
-    return _from_values("dowg", optax.contrib.dowg(learning_rate, eps=eps, weight_decay=weight_decay))
+def _dog(learning_rate: Rate, *, init_step: Any, **options: Any) -> Transformation:
+    return _from_values("dog", optax.contrib.dog(learning_rate, ("heuristic", init_step), **options))
 
 
-@baseline
-def cocob(
-    learning_rate: Rate,
-    *,
-    alpha: NonNegative = 100.0,
-    eps: Positive = 1e-8,
-    weight_decay: NonNegative = 0.0,
-) -> Transformation:
-    """COCOB-Backprop (Orabona and Tommasi 2017, arXiv 1705.07795): coin betting in place of a rate.
+dog = from_optax(_dog, {"init_step": Positive}, init_step=1e-6, eps=1e-8, weight_decay=0.0)
+"""DoG (Ivgi et al. 2023, arXiv 2302.12022): rate ``r / sqrt(sum |g|^2)``, r the distance from the start.
 
-    optax's defaults. ``learning_rate`` is a factor of every step, 1 in the paper.
-    """
-    return _from_values("cocob", _stands_still(optax.contrib.cocob(learning_rate, alpha, eps, weight_decay)))
+optax's defaults: ``init_step (1 + |p_0|)`` is the first distance. ``learning_rate`` is a factor, 1 in the
+paper, which also averages the parameters.
+"""
 
+dowg = from_optax(
+    lambda learning_rate, **options: _from_values("dowg", optax.contrib.dowg(learning_rate, **options)),
+    {"eps": Positive},
+    eps=1e-4,
+    weight_decay=0.0,
+)
+"""DoWG (Khaled, Mishchenko and Jin 2023, arXiv 2305.16284): DoG with gradients weighted by distance.
 
-@baseline
-def momo(
-    learning_rate: Rate,
-    *,
-    beta: Decay = 0.9,
-    lower_bound: Number = 0.0,
-    weight_decay: NonNegative = 0.0,
-    adapt_lower_bound: Flag = False,
-) -> Transformation:
-    """MoMo (Schaipp et al. 2023, arXiv 2305.07583): momentum with a Polyak step of at most the rate.
-
-    optax's defaults. Its `update` needs the loss as ``value=``; ``lower_bound`` is the least loss.
-    """
-    inner = optax.contrib.momo(learning_rate, beta, lower_bound, weight_decay, adapt_lower_bound)
-    return _reads_loss(_from_shapes(in_auto_mode(_stands_still(inner))))
+optax's defaults. ``learning_rate`` is a factor, 1 in the paper.
+"""
 
 
-@baseline
-def momo_adam(
-    learning_rate: Rate,
-    *,
-    b1: Decay = 0.9,
-    b2: Decay = 0.999,
-    eps: NonNegative = 1e-8,
-    lower_bound: Number = 0.0,
-    weight_decay: NonNegative = 0.0,
-    adapt_lower_bound: Flag = False,
-) -> Transformation:
-    """MoMo-Adam: Adam with a Polyak step of at most the rate; see `momo`. optax's defaults."""
-    inner = optax.contrib.momo_adam(learning_rate, b1, b2, eps, lower_bound, weight_decay, adapt_lower_bound)
-    return _reads_loss(_from_shapes(in_auto_mode(_stands_still(inner))))
+def _cocob(learning_rate: Rate, **options: Any) -> Transformation:
+    return _from_values("cocob", _stands_still(optax.contrib.cocob(learning_rate, **options)))
 
 
-@baseline
-def polyak_sgd(
-    learning_rate: Rate,
-    *,
-    max_learning_rate: NonNegative = 1.0,
-    f_min: Number = 0.0,
-    eps: NonNegative = 0.0,
-) -> Transformation:
-    """SGD with Polyak's step (Loizou et al. 2020, arXiv 2002.10542), ``min((loss - f_min) / |g|^2, max)``.
+cocob = from_optax(_cocob, {"alpha": NonNegative, "eps": Positive}, alpha=100.0, eps=1e-8, weight_decay=0.0)
+"""COCOB-Backprop (Orabona and Tommasi 2017, arXiv 1705.07795): coin betting in place of a rate.
 
-    optax's defaults. ``learning_rate`` is a factor of that step. Its `update` needs the loss as ``value=``.
-    """
-    return _reads_loss(
-        _stands_still(optax.polyak_sgd(max_learning_rate, scaling=learning_rate, f_min=f_min, eps=eps))
-    )
+optax's defaults. ``learning_rate`` is a factor of every step, 1 in the paper.
+"""
+
+
+def _momo(make: Any, learning_rate: Rate, **options: Any) -> Transformation:
+    return _reads_loss(_from_shapes(in_auto_mode(_stands_still(make(learning_rate, **options)))))
+
+
+momo = from_optax(
+    functools.partial(_momo, optax.contrib.momo),
+    beta=0.9,
+    lower_bound=0.0,
+    weight_decay=0.0,
+    adapt_lower_bound=False,
+)
+"""MoMo (Schaipp et al. 2023, arXiv 2305.07583): momentum with a Polyak step of at most the rate.
+
+optax's defaults. Its `update` needs the loss as ``value=``; ``lower_bound`` is the least loss.
+"""
+
+momo_adam = from_optax(
+    functools.partial(_momo, optax.contrib.momo_adam),
+    b1=0.9,
+    b2=0.999,
+    eps=1e-8,
+    lower_bound=0.0,
+    weight_decay=0.0,
+    adapt_lower_bound=False,
+)
+"""MoMo-Adam: Adam with a Polyak step of at most the rate; see `momo`. optax's defaults."""
+
+
+def _polyak_sgd(learning_rate: Rate, **options: Any) -> Transformation:
+    return _reads_loss(_stands_still(optax.polyak_sgd(scaling=learning_rate, **options)))
+
+
+polyak_sgd = from_optax(
+    _polyak_sgd,
+    {"max_learning_rate": NonNegative, "f_min": Number},
+    max_learning_rate=1.0,
+    f_min=0.0,
+    eps=0.0,
+)
+"""SGD with Polyak's step (Loizou et al. 2020, arXiv 2002.10542), ``min((loss - f_min) / |g|^2, max)``.
+
+optax's defaults. ``learning_rate`` is a factor of that step. Its `update` needs the loss as ``value=``.
+"""

@@ -9,6 +9,7 @@ baselines; the one numerical difference is named in `inverse_root`.
 from __future__ import annotations
 
 import dataclasses
+import typing
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from jax import Array
 
 from celo._core import checks
 from celo._core.checks import Count, Decay, DecayOrSum, Flag, NonNegative, OneOf, Size, WholeNumber
+from celo.baselines.contract import Rate, Transformation, from_optax, in_auto_mode
 from celo.baselines.preconditioner import Matrices, Preconditioner, merged_shape
 
 GRAFTS = ("sgd", "adagrad", "adagrad_normalized", "rmsprop", "rmsprop_normalized", "sqrt_n")
@@ -186,3 +188,16 @@ class Shampoo:
     def transformation(self) -> optax.GradientTransformation:
         """The optax transformation; its updates still await the factor ``-learning_rate``."""
         return optax.GradientTransformation(self.init, self.update)
+
+
+def _shampoo(learning_rate: Rate, **options: Any) -> Transformation:
+    direction = Shampoo(**options).transformation()
+    return in_auto_mode(optax.chain(direction, optax.scale_by_learning_rate(learning_rate)))
+
+
+shampoo = from_optax(
+    _shampoo,
+    typing.get_type_hints(Shampoo, include_extras=True),
+    **{field.name: field.default for field in dataclasses.fields(Shampoo)},
+)
+"""`Shampoo` with a learning rate. optax has none."""

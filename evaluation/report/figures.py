@@ -10,12 +10,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from celo.evaluation.choice import Result
 from celo.evaluation.curves import STEPS, Curve, curve
 from celo.evaluation.report import style
 from celo.evaluation.report.escape import figure_text
 from celo.evaluation.report.style import Look
 from celo.evaluation.report.tables import TITLES
-from celo.evaluation.scores import NOISE, Reference, Result
+from celo.evaluation.scores import NOISE, Reference
 from celo.evaluation.statistics import Summary
 
 FEW_POINTS = 100  # of curves in the background

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from celo.evaluation.choice import Result
 from celo.evaluation.curves import curve
 from celo.evaluation.report.escape import csv_text
 from celo.evaluation.results import Runs
-from celo.evaluation.scores import NOISE, Result, ScoreTable
+from celo.evaluation.scores import NOISE, ScoreTable
 from celo.evaluation.statistics import Summary
 from celo.evaluation.velo import PERCENTILES
 from celo.evaluation.velo import rows as velo_rows

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from celo.evaluation.checks import setting_words
+from celo.evaluation.choice import Result
 from celo.evaluation.report.table import DASH, Cell, Table, estimate, number
 from celo.evaluation.results import Runs
-from celo.evaluation.scores import NOISE, Result, ScoreTable
+from celo.evaluation.scores import NOISE, ScoreTable
 from celo.evaluation.statistics import Summary
 from celo.evaluation.velo import PERCENTILES
 from celo.evaluation.velo import rows as velo_rows

@@ -19,7 +19,7 @@ from celo.evaluation.report.escape import markdown_text
 from celo.evaluation.report.table import Cell, Table, number
 from celo.evaluation.scores import REFERENCE
 from celo.evaluation.targets import Comparison, TargetTable
-from celo.meta.runs.files import json_bytes, json_ready
+from celo.meta.runs.files import write_json
 
 FORMS = {"steps": "{:,.0f}", "seconds": "{:.3g} s"}
 
@@ -32,7 +32,7 @@ def write(folder: Path, table: TargetTable) -> Path:
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     style.save(profiles(table), folder / "figures" / "profiles")
     write_atomically(folder / "targets.csv", records.csv_bytes(frame(table)))
-    write_atomically(folder / "targets.json", json_bytes(json_ready(contents(table))))
+    write_json(folder / "targets.json", contents(table))
     picture = "![Performance profiles of the times to target](figures/profiles.png)"
     path = folder / "targets.md"
     write_atomically(path, f"# Time to target\n\n{markdown(table)}\n\n{picture}\n".encode())

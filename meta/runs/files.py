@@ -24,6 +24,7 @@ __all__ = [
     "parse_json",
     "sync_folder",
     "write_atomically",
+    "write_json",
 ]
 
 _LOGS = (".log", ".out", ".err")
@@ -134,6 +135,11 @@ def number_from_json(value: Any) -> float | int:
 def json_bytes(value: Any) -> bytes:
     """Serialize a value, made ready by `json_ready`, as an indented JSON file."""
     return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as `json_ready` makes it, the file whole."""
+    write_atomically(path, json_bytes(json_ready(value, path.name)))
 
 
 def _non_finite_name(value: float) -> str:

@@ -49,11 +49,6 @@ class Label:
         return hash(Label)
 
 
-def inner_label(task: "Task", name: str) -> Label:
-    """Label a task made of another one, whose text it reads."""
-    return Label(name, task.corpus, task.vocabulary)
-
-
 _Class = TypeVar("_Class")
 
 

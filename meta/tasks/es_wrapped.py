@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from celo.meta.tasks.base import Batch, Loss, ModelState, Params, Task, inner_label, pytree, static
+from celo.meta.tasks.base import Batch, Loss, ModelState, Params, Task, pytree, static
 from celo.meta.tasks.entry import CompositeEntry, Entry
 from celo.meta.tasks.image_mlp import IMAGE_MLP_TASKS
 from celo.meta.tasks.layers import check_positive
+from celo.meta.tasks.wrapped import Wrapped, inner_label
 
 
 @jax.custom_jvp
@@ -36,7 +37,7 @@ def _with_gradient_jvp(
 
 
 @pytree
-class ESWrapped(Task):
+class ESWrapped(Wrapped):
     """Another task, its gradient replaced by the antithetic estimate of evolution strategies.
 
     `g = 1/n sum_i e_i (L(p + e_i) - L(p - e_i)) / (2 sigma²)`, `e_i ~ N(0, sigma²)`. All evaluations have the
@@ -56,7 +57,6 @@ class ESWrapped(Task):
         'ESWrapped_8pair_Quadratic2'
     """
 
-    task: Any
     pairs: int = static(default=1)
     sigma: float = static(default=0.01)
 
@@ -69,28 +69,6 @@ class ESWrapped(Task):
     def of(cls, task: Task, pairs: int = 1, sigma: float = 0.01, name: str | None = None) -> "ESWrapped":
         """Wrap a task."""
         return cls(task, pairs, sigma, label=inner_label(task, name or f"ESWrapped_{pairs}pair_{task.name}"))
-
-    @property
-    def loss_unit(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Unit of the loss of the wrapped task."""
-        return self.task.loss_unit
-
-    @property
-    def examples_first(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether batches of the wrapped task are examples."""
-        return self.task.examples_first
-
-    def init(self, key: jax.Array) -> tuple[Params, ModelState]:
-        """Draw the parameters and the model state of the wrapped task."""
-        return self.task.init(key)
-
-    def sample(self, key: jax.Array, split: str) -> Any:
-        """Draw what decides a batch of the wrapped task."""
-        return self.task.sample(key, split)
-
-    def gather(self, split: str, sample: Any) -> Batch:
-        """Make a batch of the wrapped task."""
-        return self.task.gather(split, sample)
 
     def loss(self, params: Params, model_state: ModelState, key: jax.Array, batch: Batch) -> Loss:
         """Compute the loss of the wrapped task; its gradient is the estimate. The aux is that of the task."""
@@ -108,10 +86,6 @@ class ESWrapped(Task):
         estimates = jax.vmap(estimate)(jax.random.split(key_noise, self.pairs))
         loss, model_state, aux = self.task.loss(held, model_state, key_loss, batch)
         return with_gradient(loss, params, unravel(jnp.mean(estimates, axis=0))), model_state, aux
-
-    def normalizer(self, loss: jax.Array) -> jax.Array:
-        """Normalise as the wrapped task does."""
-        return self.task.normalizer(loss)
 
 
 _WRAPPED = (

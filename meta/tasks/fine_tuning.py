@@ -11,14 +11,15 @@ import optax
 from jax import Array
 
 from celo.baselines import hand_designed
-from celo.meta.tasks.base import Batch, Label, Loss, ModelState, Params, Task, pytree, static
+from celo.meta.tasks.base import ModelState, Params, Task, pytree, static
 from celo.meta.tasks.entry import Entry, Folders
 from celo.meta.tasks.image_mlp import IMAGE_MLP_TASKS
 from celo.meta.tasks.layers import check_positive
+from celo.meta.tasks.wrapped import Wrapped, inner_label
 
 
 @pytree
-class FineTuned(Task):
+class FineTuned(Wrapped):
     """A task that starts from parameters that Adam has trained on another one.
 
     ``init`` draws the parameters of the other task and trains them, so that seeds differ in their trained
@@ -31,7 +32,6 @@ class FineTuned(Task):
         rate: its constant learning rate.
     """
 
-    task: Any
     source: Any
     steps: int = static(default=1000)
     rate: float = static(default=1e-3)
@@ -47,13 +47,8 @@ class FineTuned(Task):
         shapes = [jax.eval_shape(t.init, jax.eval_shape(lambda: jax.random.key(0))) for t in (task, source)]
         if shapes[0] != shapes[1]:
             raise ValueError(f"{task.name} and {source.name} have different parameters: {shapes}")
-        label = Label(name or f"FineTuned_{task.name}_from_{source.name}", task.corpus, task.vocabulary)
+        label = inner_label(task, name or f"FineTuned_{task.name}_from_{source.name}")
         return cls(task, source, **config, label=label)
-
-    @property
-    def loss_unit(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Unit of the loss of the task."""
-        return self.task.loss_unit
 
     def init(self, key: Array) -> tuple[Params, ModelState]:
         """Draw the parameters and the model state of the source, and train them."""
@@ -75,22 +70,6 @@ class FineTuned(Task):
 
         start = self.source.init(key_init)
         return jax.lax.fori_loop(jnp.int32(0), jnp.int32(self.steps), step, (start, adam.init(start[0])))[0]
-
-    def sample(self, key: Array, split: str) -> Any:
-        """Draw what decides a batch of the task."""
-        return self.task.sample(key, split)
-
-    def gather(self, split: str, sample: Any) -> Batch:
-        """Make a batch of the task."""
-        return self.task.gather(split, sample)
-
-    def loss(self, params: Params, model_state: ModelState, key: Array, batch: Batch) -> Loss:
-        """Compute the loss of the task."""
-        return self.task.loss(params, model_state, key, batch)
-
-    def normalizer(self, loss: Array) -> Array:
-        """Normalise as the task does."""
-        return self.task.normalizer(loss)
 
 
 @dataclasses.dataclass(frozen=True)

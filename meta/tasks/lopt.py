@@ -1,6 +1,7 @@
 """Training learned optimizers as tasks: through the whole inner training, and by truncated PES."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,12 +19,13 @@ from celo.meta.estimators.problem import Draws
 from celo.meta.estimators.summary import summarise
 from celo.meta.estimators.terms import Terms
 from celo.meta.estimators.unroll import InnerTraining
-from celo.meta.tasks.base import Batch, Loss, ModelState, Params, Task, inner_label, pytree, static
+from celo.meta.tasks.base import Batch, Loss, ModelState, Params, Task, pytree, static
 from celo.meta.tasks.convnet import CONV_TASKS
 from celo.meta.tasks.entry import CompositeEntry, Entry
 from celo.meta.tasks.es_wrapped import ESWrapped, with_gradient
 from celo.meta.tasks.image_mlp import IMAGE_MLP_TASKS
 from celo.meta.tasks.layers import check_positive
+from celo.meta.tasks.wrapped import inner_label
 
 
 @pytree
@@ -46,8 +48,7 @@ class LearnedOptimizerTraining(Task):
         >>> from celo.meta.tasks import Quadratic
         >>> inner = Quadratic.of([1.0, 2.0])
         >>> task = LearnedOptimizerTraining.of(inner, learned_optimizer("learnable_adam"), steps=5)
-        >>> theta, _ = task.init(jax.random.key(0))
-        >>> len(theta)
+        >>> len(task.init(jax.random.key(0))[0])
         4
     """
 
@@ -148,9 +149,8 @@ class PESTraining(Task):
     examples_first = False
 
     def __post_init__(self):
-        check_positive("problems", self.problems)
-        check_positive("horizon", self.horizon)
-        check_positive("length", self.length)
+        for name in ("problems", "horizon", "length"):
+            check_positive(name, getattr(self, name))
 
     @classmethod
     def of(
@@ -175,8 +175,7 @@ class PESTraining(Task):
         """Draw the weights of the learned optimizer, and the inner problems."""
         key_theta, key_problems = jax.random.split(key)
         theta = self.learned.init(key_theta)
-        size = ravel_pytree(theta)[0].size
-        estimator = self._estimator
+        size, estimator = ravel_pytree(theta)[0].size, self._estimator
         zeros = jnp.zeros(size, jnp.float32)
         thetas = estimator.thetas(_all_trained(theta), Terms(zeros, zeros))
 
@@ -197,8 +196,7 @@ class PESTraining(Task):
 
     def loss(self, params: Params, model_state: ModelState, key: jax.Array, batch: Batch) -> Loss:
         """Train the inner problems for K more steps; aux is empty."""
-        theta = jax.lax.stop_gradient(params)
-        estimator = self._estimator
+        theta, estimator = jax.lax.stop_gradient(params), self._estimator
         inner = estimator.inner
 
         def one(problem: Any, xi: jax.Array, key: jax.Array, batches: Batch) -> tuple:
@@ -256,33 +254,31 @@ _FASHION, _CIFAR = "ImageMLP_FashionMnist8_Relu32", "ImageMLP_Cifar10BW8_Relu32"
 _CONV8, _CONV16 = "Conv_Cifar10_8_16x32", "Conv_Cifar10_16_32x64x64"
 
 
-def _unrolled(optimizer: str, inner: str, steps: int) -> CompositeEntry:
+def _composite(
+    build: Callable[..., Task], optimizer: str, inner: str, family: str = "lopt", **config: int
+) -> CompositeEntry:
     learned = learned_optimizer(optimizer)
-    build = LearnedOptimizerTraining.of
-    return CompositeEntry.on("lopt", inner, _INNER[inner], build, learned=learned, steps=steps)
+    return CompositeEntry.on(family, inner, _INNER[inner], build, learned=learned, **config)
 
 
 def _by_es(name: str) -> CompositeEntry:
     return CompositeEntry.on("lopt", name, _UNROLLED[name], ESWrapped.of, pairs=4)
 
 
-def _by_pes(inner: str, problems: int, horizon: int, length: int) -> CompositeEntry:
-    config = {"problems": problems, "horizon": horizon, "length": length}
-    learned = learned_optimizer("adafac_mlp")
-    return CompositeEntry.on("lopt_pes", inner, _INNER[inner], PESTraining.of, learned=learned, **config)
-
-
 _UNROLLED = {
-    "LOpt_MLPLOpt_FahionMnist_10": _unrolled("mlp_lopt", _FASHION, 10),
-    "LOpt_MLPLOpt_FahionMnist_50": _unrolled("mlp_lopt", _FASHION, 50),
-    "LOpt_MLPLOpt_FahionMnist_100": _unrolled("mlp_lopt", _FASHION, 100),
-    "LOpt_MLPLOpt_Cifar10_16_10": _unrolled("mlp_lopt", _CONV16, 10),
-    "LOpt_MLPLOpt_Cifar10_8_50": _unrolled("mlp_lopt", _CONV8, 50),
-    "LOpt_AdafacMLPLOpt_Cifar10_8_10": _unrolled("adafac_mlp", _CONV8, 10),
-    "LOpt_AdafacMLPLOpt_FashionMnist_20": _unrolled("adafac_mlp", _FASHION, 20),
-    "LOpt_AdafacMLPLOpt_FashionMnist_50": _unrolled("adafac_mlp", _FASHION, 50),
-    "LOpt_LearnableAdam_Cifar10_8_50": _unrolled("learnable_adam", _CONV8, 50),
-    "LOpt_LearnableAdam_Cifar10_8_200": _unrolled("learnable_adam", _CONV8, 200),
+    name: _composite(LearnedOptimizerTraining.of, optimizer, inner, steps=int(name.rpartition("_")[2]))
+    for name, optimizer, inner in (
+        ("LOpt_MLPLOpt_FahionMnist_10", "mlp_lopt", _FASHION),
+        ("LOpt_MLPLOpt_FahionMnist_50", "mlp_lopt", _FASHION),
+        ("LOpt_MLPLOpt_FahionMnist_100", "mlp_lopt", _FASHION),
+        ("LOpt_MLPLOpt_Cifar10_16_10", "mlp_lopt", _CONV16),
+        ("LOpt_MLPLOpt_Cifar10_8_50", "mlp_lopt", _CONV8),
+        ("LOpt_AdafacMLPLOpt_Cifar10_8_10", "adafac_mlp", _CONV8),
+        ("LOpt_AdafacMLPLOpt_FashionMnist_20", "adafac_mlp", _FASHION),
+        ("LOpt_AdafacMLPLOpt_FashionMnist_50", "adafac_mlp", _FASHION),
+        ("LOpt_LearnableAdam_Cifar10_8_50", "learnable_adam", _CONV8),
+        ("LOpt_LearnableAdam_Cifar10_8_200", "learnable_adam", _CONV8),
+    )
 }
 
 LOPT_TASKS: dict[str, Entry] = {
@@ -296,9 +292,9 @@ LOPT_TASKS: dict[str, Entry] = {
 _TRUNCATED = ((16, 50, 10), (16, 200, 10), (8, 50, 5), (4, 50, 10), (4, 50, 5))
 
 LOPT_PES_TASKS: dict[str, Entry] = {
-    f"LOptPES_Adafac_{data}_OuterBS{problems}_Length{horizon}_Trunc{length}": _by_pes(
-        inner, problems, horizon, length
+    f"LOptPES_Adafac_{data}_OuterBS{n}_Length{horizon}_Trunc{length}": _composite(
+        PESTraining.of, "adafac_mlp", inner, "lopt_pes", problems=n, horizon=horizon, length=length
     )
     for data, inner in (("Fashion", _FASHION), ("Cifar", _CIFAR))
-    for problems, horizon, length in _TRUNCATED
+    for n, horizon, length in _TRUNCATED
 }

@@ -14,7 +14,7 @@ from celo.learned.base import LearnedOptimizer, check_theta
 from celo.meta.compile import jit
 from celo.meta.estimators.problem import Steps, Thetas
 from celo.meta.estimators.unroll import InnerTraining
-from celo.meta.recipe import Stage
+from celo.meta.stage import Stage
 
 PyTree = Any
 

@@ -17,21 +17,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import NamedTuple
 
-import tyro
-
-from celo._core.files import write_atomically
 from celo.evaluation.report.table import Table
 from celo.meta.intervals import Interval, mean_interval
 from celo.meta.presets import preset
 from celo.meta.recipe import Recipe
-from celo.meta.runs.files import check_folder, json_ready
+from celo.meta.runs.files import check_folder, write_json
 from celo.meta.selection import Selected, Selection, check_validation
 from celo.meta.trainer import Settings
 from celo.meta.trials import Trial, check_settings, run_trials, share_first_stages
@@ -46,21 +42,15 @@ FILE = "paired.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Paired:
+class Paired(meta_train.OfRecipe):
     """The options that are not fields of a recipe.
 
     Attributes:
-        settings: how to carry the recipe out.
-        devices: where.
-        preset: the recipe to start from.
         out: folder of the runs.
         variants: each "NAME: OPTIONS", with options of `celo meta-train` that change the recipe.
         meta_seeds: seeds of meta-training, at least 3.
     """
 
-    settings: Annotated[Settings, tyro.conf.arg(name="")]
-    devices: Annotated[Devices, tyro.conf.arg(name="")]
-    preset: Literal["quick", "cpu", "wide", "paper"] = "quick"
     out: str = "paired"
     variants: tuple[str, ...] = ()
     meta_seeds: tuple[int, ...] = (0, 1, 2)
@@ -205,7 +195,7 @@ def write(
         "validation": {"tasks": selection.tasks, "steps": selection.steps, "seeds": selection.seeds},
         "variants": rows,
     }
-    write_atomically(out / FILE, json.dumps(json_ready(content, FILE), indent=1).encode())
+    write_json(out / FILE, content)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from celo.meta.full_training import evaluate_end, train
 from celo.meta.tasks import ImageClassifier, ImageMLP, Task, make, networks, pytree, static
 from celo.meta.tasks.base import Loss
 from celo.meta.tasks.convnet import ConvNet
+from celo.meta.tasks.wrapped import Wrapped
 from celo.scripts import checks
 from celo.scripts.benchmarks.picture import save
 
@@ -72,10 +73,9 @@ class Network(nn.Module):
 
 
 @pytree
-class Changed(Task):
+class Changed(Wrapped):
     """A task whose initial parameters are scaled, and stored in another type."""
 
-    task: Any
     scale: float = static(default=1.0)
     dtype: str = static(default="float32")
 
@@ -83,14 +83,6 @@ class Changed(Task):
         """Draw, scale and cast the parameters."""
         params, model_state = self.task.init(key)
         return jax.tree.map(lambda p: (self.scale * p).astype(self.dtype), params), model_state
-
-    def sample(self, key: jax.Array, split: str) -> Any:
-        """As the task."""
-        return self.task.sample(key, split)
-
-    def gather(self, split: str, sample: Any) -> Any:
-        """As the task."""
-        return self.task.gather(split, sample)
 
     def loss(self, params: Any, model_state: Any, key: jax.Array, batch: Any) -> Loss:
         """The loss in float32."""

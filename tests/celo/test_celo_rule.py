@@ -1,10 +1,7 @@
 """What Celo's rule promises, alone, under JAX's transformations and among those of optax."""
 
-from collections.abc import Callable
 from typing import Any
 
-import equinox
-import flax.core
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -121,31 +118,6 @@ def test_the_horizon_is_in_the_state():
     assert_same((updates, state), (expected, expected_state))
     extended = short.init(params())._replace(num_steps=jnp.float32(80.0))
     assert_same(steps(short, grads(), params(), extended)[1].num_steps, expected_state.num_steps)
-
-
-class Model(equinox.Module):
-    w: Array
-    b: Array
-    activation: Callable[[Array], Array]
-    nothing: None = None
-
-
-TREES: dict[str, Callable[[Array, Array], Tree]] = {
-    "tuple": lambda w, b: (None, (w,), [b]),
-    "frozen": lambda w, b: flax.core.freeze({"params": {"kernel": w, "bias": b}}),
-    "equinox": lambda w, b: equinox.filter(Model(w, b, jax.nn.relu), equinox.is_array),
-    "state": lambda w, b: optax.TraceState({"w": w, "b": b}),
-}
-
-
-@pytest.mark.parametrize("kind", TREES)
-def test_the_tree_does_not_matter(kind: str):
-    p, g = (TREES[kind](tree["w"], tree["b"]) for tree in (params(), grads()))
-    found, _ = steps(optimizer(), g, p)
-    for update, expected in zip(found, steps(optimizer(), grads(), params())[0], strict=True):
-        assert jax.tree.structure(update) == jax.tree.structure(p)
-        ours, plain = (sorted(jax.tree.leaves(tree), key=lambda x: -x.ndim) for tree in (update, expected))
-        assert_same(ours, plain)
 
 
 def test_injected_horizon_is_the_horizon_and_readable():

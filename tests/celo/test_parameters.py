@@ -3,7 +3,7 @@
 import functools
 import re
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import equinox as eqx
 import flax.core
@@ -178,13 +178,6 @@ WRAPPED: dict[str, Callable[[Build], optax.GradientTransformation]] = {
 @pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
 def test_wrappers_of_optax_are_taken(build: Build, wrap: Any):
     assert shapes(trace(wrap(build), PARAMS, PARAMS)) == shapes(PARAMS)
-
-
-def test_what_needs_no_parameters_is_still_called_without_them():
-    optimizer, grads = hand_designed("sgdm", 0.1), cast(Tree, {"w": None, "b": jnp.ones(3)})
-    updates: Tree = optimizer.update(grads, optimizer.init(grads))[0]
-    assert updates["w"] is None
-    np.testing.assert_allclose(updates["b"], np.full(3, -0.1), rtol=1e-6)
 
 
 def test_multi_steps_within_a_chain_drops_the_loss_and_the_error_says_where_it_goes():

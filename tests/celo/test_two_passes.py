@@ -33,25 +33,6 @@ def test_large_arrays_have_the_normalisers_of_the_plain_form(shape: tuple[int, .
     np.testing.assert_allclose(jax.jit(normalisers.inverse_rms)(xs), exact, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("shape", "joint"), [((128, 256), True), ((128, 129), True), ((20000,), True), ((4096, 3), False)]
-)
-def test_one_reduction_serves_large_arrays_unless_the_last_axis_is_short(shape: tuple[int, ...], joint: bool):
-    xs = arrays(shape)
-    sums = normalisers._square_sums(xs)
-    assert [x.shape for x in sums] == ([(3,)] if joint else [(1,)] * 3)
-    exact = [np.sum(np.square(np.asarray(x, np.float64))) for x in xs]
-    np.testing.assert_allclose(jnp.concatenate(sums), exact, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("length", "devices", "run"),
-    [(1024, 1, 128), (7, 1, 0), (131, 1, 0), (1024, 8, 128), (72, 8, 9), (129, 2, 43), (16, 8, 0)],
-)
-def test_a_run_lies_within_the_part_of_a_device(length: int, devices: int, run: int):
-    assert normalisers._run_length(length, devices) == run
-
-
 def test_joint_sums_of_integers_are_exact():
     xs = tuple(jnp.full((4, 8, 64), float(n), jnp.float32) for n in (1, 2, 3))
     np.testing.assert_array_equal(normalisers._joint_square_sums(xs), [2048.0, 8192.0, 18432.0])
@@ -84,26 +65,6 @@ def test_two_passes_give_the_features_and_their_normalisers():
     )
     np.testing.assert_allclose(found[1], x * y, rtol=1e-6)
     np.testing.assert_allclose(scales, plain((x, x * y)), rtol=1e-6)
-
-
-def test_stacked_tensors_are_alike_and_small():
-    small, other, large = jnp.ones((4, 3)), jnp.ones((3, 4)), jnp.ones((tensors.LARGEST_STACKED + 1,))
-    rows = [(small,), (large,), (other,), (small,), (large,), (small.astype(jnp.bfloat16),)]
-    assert tensors._alike(rows) == [[0, 3], [1], [2], [4], [5]]
-
-
-def test_a_mapped_function_sees_each_tensor_once():
-    params = {"a": jnp.ones((2, 2)), "b": 2.0 * jnp.ones((2, 2)), "c": jnp.ones((3,)), "none": None}
-    seen = []
-
-    def function(p: Array) -> tuple[Array, Array]:
-        seen.append(p.shape)
-        return 2.0 * p, jnp.sum(p)
-
-    doubled, sums = tensors.map_tensors(2, function, params)
-    assert seen == [(2, 2), (3,)]  # the mapped call of two tensors, and the one alone
-    np.testing.assert_array_equal(doubled["b"], 4.0)
-    assert (float(sums["a"]), float(sums["b"]), sums["none"]) == (4.0, 8.0, None)
 
 
 @over_rows("stacked", only=lambda row: row.learning_rate is None)

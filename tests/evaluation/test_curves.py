@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from celo.evaluation.checks import curve_words, notes
+from celo.evaluation.choice import choose
 from celo.evaluation.curves import ENOUGH, curve, kind_for
-from celo.evaluation.scores import NOISE, choose, score_table
+from celo.evaluation.scores import NOISE, score_table
 from celo.evaluation.speedup import first_crossing, sustained
 from celo.meta.full_training import smooth
 from tests.evaluation.rows import curves, rows

@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given
 
 from celo.evaluation import report
-from celo.evaluation.envelope import Envelope
 from celo.evaluation.report import style
 from celo.evaluation.report.escape import csv_text, file_name, markdown_text, plain
 from celo.evaluation.report.page import Section, html_page, markdown_page
@@ -90,15 +89,6 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(page):
     assert not re.search(r"@import|url\((?!#)|https?://(?!www\.w3\.org)", text.partition("<body>")[2])
     assert CELO in checker.text
     assert "<1>" not in text
-
-
-def test_the_page_tells_what_velos_speedup_needs_or_how_to_read_it(page, tmp_path):
-    assert "<code>celo report --envelope</code>" in page.read_text()
-    envelope = Envelope(np.array([0.0, 100.0]), np.array([2.0, 0.0]))
-    text = written(tmp_path, rows(), {"a": envelope}, envelopes="mine").read_text()
-    assert "--envelope" not in text
-    assert "speedup: mine." in Checker(text).text
-    assert "need not be 1 even without noise" in text
 
 
 def test_the_folder_holds_what_the_page_names(page):

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
+from celo.evaluation.choice import choose
 from celo.evaluation.envelope import Envelope
 from celo.evaluation.requested import Meaning, Pair, Requested, requested_by
-from celo.evaluation.scores import NOISE, SCORES, choose, final_loss_score, reference, score_table
+from celo.evaluation.scores import NOISE, SCORES, final_loss_score, reference, score_table
 from celo.evaluation.speedup import first_crossing, sustained
 from celo.meta.full_training import smooth
 from tests.evaluation.rows import RATES, curves, rows

@@ -10,6 +10,15 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from celo.meta.tasks import Quadratic
+
+# Families of two shapes, for it to train.
+TASKS = (
+    Quadratic.of([0.5, 2.0], target=1.0, noise=0.1, name="first pair"),
+    Quadratic.of([0.5, 1.0, 2.0], noise=0.1, name="triple"),
+    Quadratic.of([3.0, 0.1], target=2.0, noise=0.1, name="second pair"),
+)
+
 
 class SGDState(NamedTuple):
     """Steps done, the horizon, and the step size of the last step."""

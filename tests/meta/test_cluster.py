@@ -16,11 +16,12 @@ from celo.meta.estimators import Summary
 from celo.meta.estimators.antithetic import normal
 from celo.meta.learner import Learner, without_stale
 from celo.meta.program import StageProgram, group_tasks
-from celo.meta.recipe import Recipe, Stage
+from celo.meta.recipe import Recipe
 from celo.meta.runs.metrics import read_metrics
+from celo.meta.stage import Stage
 from celo.meta.tasks import Quadratic
 from celo.meta.worker import Answer, Job, Seed, Unroller, UnrollWorker, shares
-from tests.meta.learnable_sgd import LearnableSGD
+from tests.meta.learnable_sgd import TASKS, LearnableSGD
 from tests.meta.trainer_child import command, held, options, rows, theta_bytes, wait_for_rows
 
 pytestmark = pytest.mark.lenient(reason="optax raises a Python float to the power of an int32 count")
@@ -36,11 +37,6 @@ STAGE = Stage(
     horizon_high=9,
     augmentation_low=0.5,
     augmentation_high=2.0,
-)
-TASKS = (
-    Quadratic.of([0.5, 2.0], target=1.0, noise=0.1, name="first pair"),
-    Quadratic.of([0.5, 1.0, 2.0], noise=0.1, name="triple"),
-    Quadratic.of([3.0, 0.1], target=2.0, noise=0.1, name="second pair"),
 )
 LEARNED = LearnableSGD(2)
 THETA = LEARNED.init(jax.random.key(3))
@@ -143,16 +139,11 @@ def test_stale_answers_are_found():
     assert without_stale(answers, 20, 10) == []
 
 
-class Uneven:
+class Uneven(InProcess):
     """Worker 0 answers at once; worker 1 after worker 0 has answered ``late`` times."""
-
-    restarts = 0
 
     def __init__(self, divided, late):
         self.shares, self.late, self.asked, self.held = divided, late, [], []
-
-    def publish(self, theta):
-        return theta
 
     def ask(self, worker, theta, seed):
         self.asked.append((worker, seed))
@@ -228,11 +219,7 @@ def test_without_ray_the_extra_is_named(monkeypatch):
         assert cluster is None
 
 
-FULL = {
-    f"stage{n}__{name}": value
-    for n in (1, 2)
-    for name, value in (("estimator", "full_es"), ("objective", "final"))
-}
+FULL = {f"stage{n}__estimator": "full_es" for n in (1, 2)} | {f"stage{n}__objective": "final" for n in (1, 2)}
 
 
 def line(run_dir, *more, **changed):
@@ -255,9 +242,11 @@ def workers_of(child):
     return [int(pid) for pid, _, args in found if args.startswith("ray::UnrollWorker") and descends(int(pid))]
 
 
-def finished(child):
+def finished(child, code=0):
+    """Standard error of a child that ends with the exit status."""
     _, errors = child.communicate(timeout=400)
-    assert child.returncode == 0, errors
+    assert child.returncode == code, errors
+    return errors
 
 
 @pytest.mark.slow
@@ -294,16 +283,12 @@ def test_an_asynchronous_run_goes_on_without_a_worker(start, tmp_path):
     assert all(row["cluster/staleness"]["size"] >= 4 for row in found)
     assert np.isfinite([row["meta_loss"] for row in found]).all()
     assert sum(row["cluster/restarts"] for row in found) == 1
-    again = start(line(run, stage1__iterations=200))
-    _, errors = again.communicate(timeout=400)
-    assert again.returncode == 2
+    errors = finished(start(line(run, stage1__iterations=200)), code=2)
     assert "cluster.synchronous: False in the run, True requested" in errors
 
 
 @pytest.mark.slow
 def test_a_cluster_with_too_few_cpus_is_refused(start, tmp_path):
-    child = start(line(tmp_path / "run", workers=2, cpus_per_worker=1000))
-    _, errors = child.communicate(timeout=400)
-    assert child.returncode == 2
+    errors = finished(start(line(tmp_path / "run", workers=2, cpus_per_worker=1000)), code=2)
     assert "2 workers need 2000 CPUs, and the cluster has" in errors
     assert not (tmp_path / "run").exists()

@@ -12,7 +12,7 @@ import pytest
 import celo
 from celo.meta.estimators import ESTIMATORS
 from celo.meta.estimators.partition import Parts
-from celo.meta.recipe import Stage
+from celo.meta.stage import Stage
 from celo.meta.tasks import Quadratic, stack_tasks
 from tests.double_precision import double_by_default
 

@@ -8,22 +8,13 @@ import pytest
 
 import celo
 from celo.meta import trainer
-from celo.meta.presets import preset
-from celo.meta.recipe import Recipe, Stage
+from celo.meta.recipe import Recipe
 from celo.meta.runs.fingerprint import arrays_fingerprint
 from celo.meta.runs.metrics import read_metrics
-from celo.meta.trainer import THETA_FILE, Settings, meta_train
+from celo.meta.trainer import THETA_FILE, meta_train
+from tests.meta.tiny_recipe import QUIET, RECIPE, STAGE
 
-STAGE = Stage(iterations=2, problems=2, truncation=2, horizon_low=4, horizon_high=8)
-RECIPE = dataclasses.replace(
-    preset("quick"),
-    stages=(STAGE, dataclasses.replace(STAGE, trains="scheduler")),
-    tasks=("ImageMLP_Digits8_Relu16_bs64",),
-    validate_every=0,
-    iterations_per_call=2,
-)
 BY_TENSOR = dataclasses.replace(RECIPE, options=("tensor_features=True",))
-QUIET = Settings(progress=False)
 
 
 @pytest.mark.slow
@@ -39,7 +30,7 @@ def test_a_shared_first_stage_gives_what_both_stages_in_one_run_give(tmp_path):
     again = meta_train(BY_TENSOR, tmp_path / "shared", settings)  # finished, it needs no first stage
     assert arrays_fingerprint(again.theta) == arrays_fingerprint(whole.theta)
     assert arrays_fingerprint(shared.theta["mlp"]) == arrays_fingerprint(first.theta["mlp"])
-    assert [row["stage"] for row in read_metrics(tmp_path / "shared" / "metrics.jsonl")] == [2]
+    assert [row["stage"] for row in read_metrics(tmp_path / "shared" / "metrics.jsonl")] == [2, 2]
 
 
 def test_what_the_rule_does_not_read_makes_no_other_first_stage():
@@ -55,13 +46,8 @@ def test_what_the_rule_does_not_read_makes_no_other_first_stage():
 
 
 @pytest.fixture
-def made(tmp_path, monkeypatch):
+def made(tmp_path, stops):
     """A finished run of the first stage, as `meta_train` records it, without training."""
-
-    def stop(*args, **kwargs):
-        raise AssertionError("a stage was built")
-
-    monkeypatch.setattr(trainer, "StageProgram", stop)
     first = RECIPE.first_stage()
     data = {name: arrays_fingerprint(trainer.make(name, None)) for name in first.task_names()}
     learned = first.learned(first.stages[0])

@@ -11,18 +11,19 @@ import pytest
 
 import celo
 from celo.checkpoint import Pretrained
-from celo.meta import outer, trainer
+from celo.meta import outer
 from celo.meta.estimators.summary import metrics_row
 from celo.meta.outer import OUTER_KEY, load_outer, outer_digests
-from celo.meta.presets import preset
 from celo.meta.program import StageProgram
-from celo.meta.recipe import Stage
 from celo.meta.runs.checkpoints import Checkpoints
 from celo.meta.runs.config_file import read_config
 from celo.meta.runs.fingerprint import arrays_fingerprint
+from celo.meta.stage import Stage
 from celo.meta.tasks import Quadratic
-from celo.meta.trainer import Settings, meta_train
+from celo.meta.trainer import meta_train
+from tests.meta import tiny_recipe
 from tests.meta.learnable_sgd import LearnableSGD
+from tests.meta.tiny_recipe import QUIET, StoppedError
 
 pytestmark = pytest.mark.lenient(reason="optax raises a Python float to the power of an int32 count")
 
@@ -109,26 +110,7 @@ def test_it_sees_the_meta_loss_the_tensors_and_the_length_of_the_stage(monkeypat
     }
 
 
-RECIPE = dataclasses.replace(
-    preset("quick"),
-    optimizer="learnable_sgdm",
-    stages=(Stage(iterations=4, problems=2), Stage(iterations=4, problems=2)),
-    tasks=("ImageMLP_Digits8_Relu16_bs64",),
-    validate_every=0,
-)
-QUIET = Settings(progress=False)
-
-
-class StoppedError(Exception):
-    """Everything was checked, and a program would be compiled."""
-
-
-@pytest.fixture
-def stops(monkeypatch):
-    def stop(*args, **kwargs):
-        raise StoppedError
-
-    monkeypatch.setattr(trainer, "StageProgram", stop)
+RECIPE = dataclasses.replace(tiny_recipe.RECIPE, optimizer="learnable_sgdm")
 
 
 @pytest.mark.usefixtures("stops")

@@ -12,9 +12,9 @@ from jax.sharding import Mesh
 from celo.learned.celo import Celo
 from celo.meta.estimators import sharding
 from celo.meta.program import StageProgram, group_tasks, result_theta
-from celo.meta.recipe import Stage
+from celo.meta.stage import Stage
 from celo.meta.tasks import Quadratic, Task, pytree, static
-from tests.meta.learnable_sgd import LearnableSGD
+from tests.meta.learnable_sgd import TASKS, LearnableSGD
 
 pytestmark = pytest.mark.lenient(reason="optax raises a Python float to the power of an int32 count")
 
@@ -30,11 +30,6 @@ STAGE = Stage(
     horizon_high=9,
     augmentation_low=0.5,
     augmentation_high=2.0,
-)
-TASKS = (
-    Quadratic.of([0.5, 2.0], target=1.0, noise=0.1, name="first pair"),
-    Quadratic.of([0.5, 1.0, 2.0], noise=0.1, name="triple"),
-    Quadratic.of([3.0, 0.1], target=2.0, noise=0.1, name="second pair"),
 )
 THETA = LearnableSGD().init(jax.random.key(3))
 

@@ -14,7 +14,8 @@ from celo.learned import learned_optimizer
 from celo.meta.compile import jit
 from celo.meta.data.text import load_text
 from celo.meta.program import StageProgram, group_tasks
-from celo.meta.recipe import Recipe, Stage
+from celo.meta.recipe import Recipe
+from celo.meta.stage import Stage
 from celo.meta.tasks import make, parameter_shapes, stack_tasks
 from celo.meta.tasks.sampled import FAMILIES
 from celo.meta.tasks.sampled.deep_images import ResNetFamily, ViTFamily
@@ -30,6 +31,7 @@ from celo.meta.tasks.sampled.learned import LearnedFamily, SizedMLP
 from celo.meta.tasks.sampled.names import find_sampled, sampled_names
 from celo.meta.tasks.sampled.task import guess_relative
 from celo.meta.tasks.sampled.texts import RecurrentLMFamily, TransformerLMFamily, reduce_vocabulary
+from tests.meta.gradient_step import gradient_step
 from tests.meta.learnable_sgd import LearnableSGD
 
 IMAGE = {"image_size": LogInt(8, 9), "batch_size": LogInt(16, 17), "dataset": Choice(("digits",))}
@@ -76,26 +78,12 @@ def test_contract(name, key, tmp_path):
     """Everything is traceable and finite, a small step against the gradient lowers the loss."""
     task = small_task(name, cache=tmp_path)
 
-    @jit
-    def run(task, key):
-        params, state = task.init(key)
-        batch = task.batch(key, "train")
-
-        def objective(params):
-            loss, new_state, _ = task.loss(params, state, key, batch)
-            return loss, new_state
-
-        (loss, new_state), grads = jax.value_and_grad(objective, has_aux=True)(params)
-        norm = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
-        stepped = jax.tree.map(lambda p, g: p - 1e-3 * g / norm, params, grads)
-        return loss, objective(stepped)[0], grads, state, new_state
-
-    loss, lower, grads, state, new_state = run(task, key)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((loss, grads)))
-    assert jax.tree.structure(state) == jax.tree.structure(new_state)
-    assert lower < loss
+    found = jit(gradient_step)(task, key)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((found.loss, found.grads)))
+    assert jax.tree.structure(found.state) == jax.tree.structure(found.new_state)
+    assert found.lower < found.loss
     assert task.name == name
-    bad = task.normalizer(jnp.array([jnp.nan, jnp.inf, 1e30, loss]))
+    bad = task.normalizer(jnp.array([jnp.nan, jnp.inf, 1e30, found.loss]))
     assert np.isfinite(bad).all()
     assert bad[0] == bad[1] >= bad[3]
 

@@ -15,6 +15,7 @@ from celo.meta.tasks.entry import CompositeEntry
 from celo.meta.tasks.image_data import ImageEntry
 from celo.meta.tasks.registry import SUFFIX
 from tests.conftest import ROOT
+from tests.meta.gradient_step import gradient_step
 
 COUNTS = json.loads((ROOT / "tests" / "data" / "published_counts.json").read_text())
 """Numbers of parameters of the published tasks on images and of those made of other tasks."""
@@ -158,21 +159,11 @@ def test_a_gradient_step_traces(name):
     """Under strict promotion of ranks and dtypes, with the shapes of the published task."""
     task = TASKS[name].blank(name)
 
-    def step(task, key):
-        params, state = task.init(key)
-        batch = task.batch(key, "train")
-
-        def objective(params):
-            loss, new_state, aux = task.loss(params, state, key, batch)
-            return loss, (new_state, aux)
-
-        (loss, (new_state, aux)), grads = jax.value_and_grad(objective, has_aux=True)(params)
-        return params, grads, state, new_state, loss, aux
-
-    params, grads, state, new_state, loss, aux = jax.eval_shape(step, task, jax.random.key(0))
-    assert params == grads
-    assert jax.tree.map(lambda leaf: leaf.shape, state) == jax.tree.map(lambda leaf: leaf.shape, new_state)
-    assert {leaf.shape for leaf in (loss, *aux.values())} == {()}
+    found = jax.eval_shape(gradient_step, task, jax.random.key(0))
+    assert found.params == found.grads
+    states = (jax.tree.map(lambda leaf: leaf.shape, state) for state in (found.state, found.new_state))
+    assert next(states) == next(states)
+    assert {leaf.shape for leaf in (found.loss, *found.aux.values())} == {()}
     batches = [jax.eval_shape(lambda k, s=split: task.batch(k, s), jax.random.key(0)) for split in SPLITS]
     assert all(batch == batches[0] for batch in batches)
     assert task.name == name

@@ -8,6 +8,7 @@ import pytest
 from celo.meta.compile import jit
 from celo.meta.data import SPLITS
 from celo.meta.tasks import Quadratic, make, parameter_shapes
+from tests.meta.gradient_step import gradient_step
 
 ONE_OF_EACH = (
     "ImageMLP_Digits8_Tanh32_bs64",
@@ -24,25 +25,13 @@ def test_contract(name, key, tmp_path):
     quadratic = name == "Quadratic"
     task = Quadratic.of([1.0, 2.0], noise=0.1) if quadratic else make(name, cache_dir=tmp_path)
 
-    @jit
-    def run(task, key):
-        params, state = task.init(key)
-        batch = task.batch(key, "train")
-
-        def objective(params):
-            loss, new_state, aux = task.loss(params, state, key, batch)
-            return loss, (new_state, aux)
-
-        (loss, (new_state, aux)), grads = jax.value_and_grad(objective, has_aux=True)(params)
-        stepped = jax.tree.map(lambda p, g: p - 1e-2 * g, params, grads)
-        return params, state, new_state, loss, objective(stepped)[0], aux, grads
-
-    params, state, new_state, loss, lower, aux, grads = run(task, key)
-    assert jax.tree.structure(state) == jax.tree.structure(new_state)
-    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((params, grads)))
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((params, loss, grads)))
-    assert all(value.shape == () for value in aux.values())
-    assert lower < loss
+    found = jit(gradient_step)(task, key)
+    assert jax.tree.structure(found.state) == jax.tree.structure(found.new_state)
+    numbers = jax.tree.leaves((found.params, found.grads))
+    assert all(leaf.dtype == jnp.float32 for leaf in numbers)
+    assert all(np.isfinite(leaf).all() for leaf in (*numbers, found.loss))
+    assert all(value.shape == () for value in found.aux.values())
+    assert found.lower < found.loss
     shapes = [jax.eval_shape(lambda k, split=split: task.batch(k, split), key) for split in SPLITS]
     assert all(shape == shapes[0] for shape in shapes)
 

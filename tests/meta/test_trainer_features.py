@@ -5,26 +5,18 @@ import dataclasses
 import numpy as np
 import pytest
 
-from celo.meta.presets import preset
-from celo.meta.recipe import Stage
 from celo.meta.runs.fingerprint import arrays_fingerprint
 from celo.meta.runs.metrics import read_metrics
-from celo.meta.trainer import Settings, _Training, meta_train
+from celo.meta.trainer import _Training, meta_train
+from tests.meta import tiny_recipe
+from tests.meta.tiny_recipe import QUIET
 
 pytestmark = pytest.mark.lenient(reason="optax raises a Python float to the power of an int32 count")
 
-STAGE = Stage(iterations=8, problems=2, truncation=3, horizon_low=4, horizon_high=8)
+STAGE = dataclasses.replace(tiny_recipe.STAGE, iterations=8)
 RECIPE = dataclasses.replace(
-    preset("quick"),
-    optimizer="learnable_adam",
-    stages=(STAGE,),
-    tasks=("ImageMLP_Digits8_Relu16_bs64",),
-    validate_every=4,
-    validation_steps=5,
-    validation_seeds=1,
-    iterations_per_call=2,
+    tiny_recipe.RECIPE, optimizer="learnable_adam", stages=(STAGE,), validate_every=4
 )
-QUIET = Settings(progress=False, checkpoint_every=2)
 FEATURES = {
     "es_single of the final loss": ("learnable_adam", {"estimator": "es_single", "objective": "final"}),
     "buffer of pes": ("learnable_adam", {"resume_buffer": 0.8}),
@@ -61,12 +53,3 @@ def test_an_interrupted_run_gives_what_an_uninterrupted_one_gives(tmp_path, monk
             "seconds_per_meta_iteration": 0,
         }
         assert np.isfinite([a["gradient_snr"], a["difference_snr"]]).all()
-
-
-def test_the_result_is_the_average(tmp_path):
-    """Without it the same run ends with another theta."""
-    averaged, last = (
-        meta_train(RECIPE.change_stages({"average": share}), tmp_path / f"{share}", QUIET).theta
-        for share in (0.5, 0.0)
-    )
-    assert arrays_fingerprint(averaged) != arrays_fingerprint(last)

@@ -3,36 +3,16 @@
 import dataclasses
 
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 import celo
 from celo._core import safetensors_file
-from celo.meta import trainer
 from celo.meta.data import DatasetNotFoundError
-from celo.meta.presets import preset
-from celo.meta.recipe import Stage
-from celo.meta.runs.config_file import NAME
-from celo.meta.runs.run import RunFolder
 from celo.meta.trainer import Settings, meta_train
 from tests.celo.checkpoint_contents import FLAT, HEADER, NOT_A_NUMBER, THETA, replaced
+from tests.meta.tiny_recipe import QUIET, RECIPE
 
-STAGE = Stage(iterations=2, problems=2, truncation=2, horizon_low=2, horizon_high=4)
-RECIPE = dataclasses.replace(
-    preset("quick"),
-    stages=(STAGE, dataclasses.replace(STAGE, trains="scheduler")),
-    tasks=("ImageMLP_Digits8_Relu16_bs64",),
-    validate_every=0,
-)
-QUIET = Settings(progress=False)
-
-
-@pytest.fixture(autouse=True)
-def _builds_no_stage(monkeypatch):
-    def built(*args, **kwargs):
-        raise AssertionError("a stage was built for a recipe that cannot be")
-
-    monkeypatch.setattr(trainer, "StageProgram", built)
+pytestmark = pytest.mark.usefixtures("stops")
 
 
 def refused(tmp_path, error, message, recipe=RECIPE, settings=QUIET):
@@ -58,17 +38,6 @@ def test_missing_data(tmp_path, monkeypatch):
     recipe = dataclasses.replace(RECIPE, validation_tasks=("ImageMLP_Mnist8_Relu32_bs64",))
     settings = dataclasses.replace(QUIET, data_dir=str(tmp_path / "data"))
     refused(tmp_path, DatasetNotFoundError, f"(?s)'mnist'.*{tmp_path / 'data'}.*CELO_DATA", recipe, settings)
-
-
-def test_run_folder_of_another_recipe(tmp_path):
-    run_dir = tmp_path / "run"
-    with RunFolder.open(run_dir, RECIPE.config()) as run:
-        run.save(2, {"x": np.zeros(1)})
-    before = (run_dir / NAME).read_bytes()
-    other = RECIPE.change_stages({"sigma": 0.02}, {})
-    with pytest.raises(ValueError, match=r"stage1\.sigma: 0\.01 in the run, 0\.02 requested"):
-        meta_train(other, run_dir, QUIET)
-    assert (run_dir / NAME).read_bytes() == before
 
 
 @pytest.fixture

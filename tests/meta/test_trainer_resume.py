@@ -13,43 +13,17 @@ import pytest
 import celo
 from celo.meta import trainer
 from celo.meta.initial_theta import initial_theta, starting_points
-from celo.meta.presets import preset
-from celo.meta.recipe import Stage
 from celo.meta.runs.checkpoints import Checkpoints
 from celo.meta.runs.config_file import read_config
 from celo.meta.runs.fingerprint import arrays_fingerprint
 from celo.meta.runs.metrics import read_metrics
 from celo.meta.tasks import make
-from celo.meta.trainer import BEST_FILE, THETA_FILE, Settings, meta_train
+from celo.meta.trainer import BEST_FILE, THETA_FILE, meta_train
+from tests.meta import tiny_recipe
+from tests.meta.tiny_recipe import QUIET, STAGE, TASK, StoppedError
 
-TASK = "ImageMLP_Digits8_Relu16_bs64"
-STAGE = Stage(iterations=4, problems=2, truncation=3, horizon_low=4, horizon_high=8)
-RECIPE = dataclasses.replace(
-    preset("quick"),
-    optimizer="learnable_adam",
-    stages=(STAGE, dataclasses.replace(STAGE, trains="scheduler")),
-    tasks=(TASK,),
-    validate_every=2,
-    validation_steps=5,
-    validation_seeds=1,
-    iterations_per_call=2,
-)
+RECIPE = dataclasses.replace(tiny_recipe.RECIPE, optimizer="learnable_adam", validate_every=2)
 lenient = pytest.mark.lenient(reason="optax promotes types: 0.9 ** count in its Adam")
-QUIET = Settings(progress=False, checkpoint_every=2)
-
-
-class StoppedError(Exception):
-    """The run was stopped where its first program would have been compiled."""
-
-
-@pytest.fixture
-def stops(monkeypatch):
-    """Runs begin, and end when something would be compiled."""
-
-    def stop(*args, **kwargs):
-        raise StoppedError
-
-    monkeypatch.setattr(trainer, "StageProgram", stop)
 
 
 def write_theta(path, shift):
@@ -200,13 +174,8 @@ def test_the_bar_shows_what_a_stage_is_doing(finished):
     assert score == min(row["validation"] for row in rows if row["stage"] == 2)
 
 
-@pytest.fixture
-def no_programs(monkeypatch):
-    monkeypatch.setattr(trainer, "StageProgram", lambda *args: pytest.fail("a stage was compiled"))
-
-
 @lenient
-@pytest.mark.usefixtures("no_programs")
+@pytest.mark.usefixtures("stops")
 def test_a_finished_run_compiles_nothing(finished):
     recipe, expected, _ = finished
     before = {path: path.stat().st_mtime_ns for path in expected.path.rglob("*") if path.name != ".lock"}

@@ -12,7 +12,7 @@ from celo.evaluation import suites
 from celo.learned.celo import Celo
 from celo.meta import presets, trainer
 from celo.meta.presets import PRESETS
-from celo.meta.recipe import Stage
+from celo.meta.stage import Stage
 from celo.meta.trainer import THETA_FILE, Result
 from celo.scripts import compare, demo
 from tests.scripts.made import TASK

@@ -10,7 +10,7 @@ import optax
 from celo._core import mlp
 from celo.learned import learned_optimizer
 from celo.learned.base import Learned, LearnedOptimizer, Theta
-from celo.meta.tasks.base import Batch, Loss, Params, Task, inner_label, pytree, static
+from celo.meta.tasks.base import Batch, Loss, Params, Task, pytree, static
 from celo.meta.tasks.entry import CompositeEntry
 from celo.meta.tasks.layers import check_positive
 from celo.meta.tasks.lopt import LearnedOptimizerTraining
@@ -18,6 +18,7 @@ from celo.meta.tasks.sampled.distributions import Choice, Configuration, LogFloa
 from celo.meta.tasks.sampled.family import Family
 from celo.meta.tasks.sampled.graph import Dynamic
 from celo.meta.tasks.sampled.images import ImageMLPFamily
+from celo.meta.tasks.wrapped import inner_label
 
 OPTIMIZERS = ("learnable_adam", "learnable_sgdm", "learnable_sgd", "mlp_lopt", "adafac_mlp")
 _SIZED = ("mlp_lopt", "adafac_mlp")

@@ -7,14 +7,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from celo.meta.tasks.base import Batch, Loss, ModelState, Params, Task, inner_label, pytree, static
+from celo.meta.tasks.base import Batch, Loss, ModelState, Params, Task, pytree, static
 from celo.meta.tasks.image_classifier import ImageClassifier
 from celo.meta.tasks.sampled import graph
 from celo.meta.tasks.sampled.graph import Dynamic
+from celo.meta.tasks.wrapped import Wrapped, inner_label
 
 
 @pytree
-class SampledTask(Task):
+class SampledTask(Wrapped):
     """Another task whose activation, initialiser and initial scale are chosen inside the graph.
 
     So tasks that differ in these alone share a compiled program and stack, see `celo.meta.tasks.stack_tasks`.
@@ -40,7 +41,6 @@ class SampledTask(Task):
         6.99
     """
 
-    task: Any
     dynamic: Dynamic
     layers: tuple[str, ...] = static(default=("",))
     classes: int = static(default=0)
@@ -50,24 +50,11 @@ class SampledTask(Task):
         """Wrap a task."""
         return cls(task, dynamic, label=inner_label(task, name), **config)
 
-    @property
-    def loss_unit(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Unit of the loss of the other task."""
-        return self.task.loss_unit
-
     def init(self, key: jax.Array) -> tuple[Params, ModelState]:
         """Draw the parameters of the other task, with kernels by the initialiser."""
         key_task, key_kernels = jax.random.split(key)
         params, model_state = self.task.init(key_task)
         return graph.initialize(key_kernels, params, self.dynamic, self.layers), model_state
-
-    def sample(self, key: jax.Array, split: str) -> Any:
-        """Draw what decides a batch of the other task."""
-        return self.task.sample(key, split)
-
-    def gather(self, split: str, sample: Any) -> Batch:
-        """Make a batch of the other task."""
-        return self.task.gather(split, sample)
 
     def loss(self, params: Params, model_state: ModelState, key: jax.Array, batch: Batch) -> Loss:
         """Compute the loss of the other task with the activation."""

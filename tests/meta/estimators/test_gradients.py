@@ -14,7 +14,7 @@ from celo.meta.estimators.gradients import LONGEST_DELAY, GradientAugmentation
 from celo.meta.estimators.horizons import Horizon
 from celo.meta.estimators.problem import Thetas
 from celo.meta.estimators.unroll import InnerTraining
-from celo.meta.recipe import Stage
+from celo.meta.stage import Stage
 from celo.meta.tasks import Quadratic, make
 from tests.meta.learnable_sgd import LearnableSGD
 

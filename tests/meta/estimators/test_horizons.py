@@ -42,11 +42,6 @@ def test_log_uniform_is_log_uniform():
     assert np.max(np.abs(np.subtract(below, expected))) < 1.95 / math.sqrt(len(found))
 
 
-def test_constant():
-    assert np.all(sampled(Horizon(7, 7)) == 7)
-    assert (Horizon(7, 7).low, Horizon(7, 7).high) == (7, 7)
-
-
 def test_curriculum_grows_from_start_to_high():
     """The bound is log-linear in the meta-iteration; no horizon of a key ever shrinks."""
     horizon = Horizon(10, 2000, start=20, over=100)

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from celo.meta.compile import jit
@@ -93,13 +92,6 @@ def descend(kind):
     state = estimator.init(Parts(first, {"theta": None}), groups, jax.random.key(0))
     drawn = (jnp.arange(400), jax.random.split(jax.random.key(1), 400))
     return jax.lax.scan(body, (first, state), drawn)[1]
-
-
-def test_the_system_settles_where_it_should():
-    s = jnp.ones(SIZE)
-    for _ in range(300):
-        s = DYNAMICS @ s + START * SIGNS
-    np.testing.assert_allclose(0.5 * (s[0] - 1) ** 2, settled_loss(START), rtol=1e-5)
 
 
 def test_pes_and_es_single_descend_where_truncated_es_climbs():

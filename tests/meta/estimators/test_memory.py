@@ -5,10 +5,7 @@ import numpy as np
 import pytest
 
 from celo.meta.estimators import PES, ESSingle, FullES
-from celo.meta.estimators.es import in_life
 from celo.meta.estimators.horizons import Horizon
-from celo.meta.estimators.problem import CURRENT, FRESH, RESUMED
-from celo.meta.estimators.terms import Terms
 from tests.meta.estimators.closed_forms import (
     FAR,
     assert_mean,
@@ -64,25 +61,6 @@ def test_resumed_trainings_keep_their_past(kind):
     """The estimate is the gradient of the loss at the ages resumed, as if nothing had been stored."""
     samples = gradients(kind(SIX, problems=100, length=2, resume=1.0), 6, jax.random.key(4))
     assert_mean(samples, [true_gradient(2 * k, 2 * k + 2) for k in range(3)] + RESUMED_TRAINING)
-
-
-class ForgetfulPES(PES):
-    """The accumulator is not stored with the state, as in the published code."""
-
-    def weigh(self, steps, differences):
-        scale, delta = 1 / (2 * self.sigma**2), differences.averaged
-        a, b, s = (scale * in_life(delta, steps.life, life) for life in (CURRENT, FRESH, RESUMED))
-        return Terms(a, a + b + s, 0.0 * s)
-
-    def remember(self, vectors, steps):
-        return super().remember(vectors._replace(stored=0.0 * vectors.stored), steps)
-
-
-def test_without_their_past_resumed_trainings_have_a_bias():
-    samples = gradients(ForgetfulPES(SIX, problems=100, length=2, resume=1.0), 6, jax.random.key(4))
-    error = np.std(samples, axis=0, ddof=1)[3:] / 10
-    bias = np.mean(samples, axis=0)[3:] - np.asarray(RESUMED_TRAINING)
-    assert np.all(np.abs(bias) > 5 * error)
 
 
 def test_full_es_resumes_nothing():

@@ -20,7 +20,7 @@ from celo.meta.estimators.problem import Draws, Start, Steps, Thetas, fresh_prob
 from celo.meta.estimators.summary import summarise
 from celo.meta.estimators.terms import Terms, mean_differences
 from celo.meta.estimators.unroll import InnerTraining
-from celo.meta.recipe import Stage
+from celo.meta.stage import Stage
 from celo.meta.tasks import ImageMLP, Quadratic
 from tests.meta.learnable_sgd import LearnableSGD
 

@@ -9,7 +9,7 @@ import pytest
 
 from celo import learned_optimizer
 from celo.meta.estimators.problem import Steps
-from celo.meta.recipe import Stage
+from celo.meta.stage import Stage
 from celo.meta.tasks import Quadratic
 from celo.scripts.studies.meta_losses import mean_of_first_training, meta_losses
 

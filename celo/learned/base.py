@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo._core import checks, parameters, trees
+from celo._core import checks, pallas, parameters, trees
 from celo._core.averages import PyTree
 
 Stage = int | str
@@ -114,6 +114,18 @@ class Learned:
     def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
         """The optimizer, after the checks."""
         raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class WithKernels(Learned):
+    """Base of the learned optimizers whose update has kernels.
+
+    Attributes:
+        kernels: "pallas" = the update of tensors on one GPU runs in two Pallas kernels
+            (`celo._core.pallas`); "plain" = XLA fuses all of it, as it does on other platforms anyway.
+    """
+
+    kernels: pallas.Kernels = dataclasses.field(default="plain", kw_only=True)
 
 
 def check_trains(stage: Stage) -> str:

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo._core import averages, checks, features, mlp, parameters, paths, tensors
+from celo._core import averages, checks, features, mlp, pallas, parameters, paths, tensors
 from celo._core.averages import Decays, PyTree, TensorStatistics
 from celo._core.newton_schulz import orthogonalise
 from celo._core.normalisers import inverse_rms, two_passes
 from celo.baselines import contract
-from celo.learned.base import Learned, Theta, check_theta, transformation
+from celo.learned.base import Theta, WithKernels, check_theta, transformation
 
 DECAYS = Decays(momenta=(0.9, 0.99, 0.999), v=0.95, factored=(0.9, 0.99, 0.999))
 MLP_SIZES = (features.NUM_FEATURES, 8, 8, 3)
@@ -53,29 +53,11 @@ def _inverse_rms(x: Array) -> Array:
     return jax.lax.rsqrt(EPSILON_RMS + jnp.mean(jnp.square(x), axis=axes, keepdims=True))
 
 
-def direction(
-    theta: mlp.Weights, g: Array, p: Array, statistics: TensorStatistics, orthogonal: bool
-) -> Array:
-    """Direction of one tensor: the MLP's first output, of root mean square 1 over the last two axes.
-
-    The 30 features are Celo's, each normalised over the last two axes. A tensor of rank below 2, which has no
-    rows and columns, shows the MLP only the first 15.
-
-    Args:
-        theta: weights of the MLP, 30 -> 8 -> 8 -> 3; only the first output is used.
-        g: gradient, float32.
-        p: parameters before the step, float32.
-        statistics: running averages of the gradient, updated with ``g``.
-        orthogonal: whether the matrices of a tensor of rank 2 and more are orthogonalised first.
-
-    Returns:
-        The direction, of the shape of ``g``.
-    """
-    shown = VECTOR_FEATURES if g.ndim < 2 else features.NUM_FEATURES
-    theta = {**theta, "w0": theta["w0"][:shown]}
+def _network(theta: mlp.Weights, g: Array, p: Array, statistics: TensorStatistics) -> Array:
+    """The MLP's first output at every parameter, from running averages updated with ``g``."""
 
     def seen(*arrays: Any) -> list[Array]:
-        return features.celo_features(*arrays, epsilon=EPSILON_FEATURES)[:shown]
+        return features.celo_features(*arrays, epsilon=EPSILON_FEATURES)[: len(theta["w0"])]
 
     if g.ndim <= 2:  # one normaliser per feature, which then costs nothing per parameter
         normalise = functools.partial(inverse_rms, epsilon=EPSILON_RMS)
@@ -83,25 +65,69 @@ def direction(
     else:
         inputs, roots = two_passes(seen, lambda xs: [_inverse_rms(x) for x in xs], g, p, *statistics)
         inputs, scales = [x * r for x, r in zip(inputs, roots, strict=True)], None
-    (out,) = mlp.apply(theta, inputs, scales, outputs=1)
-    if orthogonal and g.ndim >= 2:
-        out = orthogonalise(out)
-    out = jax.lax.optimization_barrier(out)  # else the network runs once more for the root mean square
-    return out * _inverse_rms(out)
+    return mlp.apply(theta, inputs, scales, outputs=1)[0]
+
+
+def _plain(
+    theta: mlp.Weights, p: Array, g: Array, statistics: TensorStatistics
+) -> tuple[Array, TensorStatistics]:
+    p, g = jnp.asarray(p, jnp.float32), parameters.bounded(g, GRADIENT_CLIP)
+    statistics = averages.update(statistics, g, DECAYS)
+    return _network(theta, g, p, statistics), statistics
+
+
+def _in_kernels(
+    theta: mlp.Weights, p: Array, g: Array, statistics: TensorStatistics
+) -> tuple[Array, TensorStatistics]:
+    return pallas.step(ELEMENTS, DECAYS, theta, p, g, statistics)[:2]
+
+
+ELEMENTS = pallas.ElementRule(
+    bound=functools.partial(parameters.bounded, limit=GRADIENT_CLIP),
+    head=functools.partial(features.celo_head, epsilon=EPSILON_FEATURES),
+    finish=lambda outputs, *arrays: outputs[0],
+    outputs=1,
+    epsilon=EPSILON_RMS,
+    shown=False,
+)
 
 
 def step_tensor(
-    theta: mlp.Weights, orthogonal: bool, p: Array, g: Array, statistics: TensorStatistics
+    theta: mlp.Weights, orthogonal: bool, kernels: str, p: Array, g: Array, statistics: TensorStatistics
 ) -> tuple[Array, TensorStatistics]:
-    """`direction` and new running averages of one tensor; ``p`` and ``g`` of any dtype."""
-    p, g = jnp.asarray(p, jnp.float32), parameters.bounded(g, GRADIENT_CLIP)
-    statistics = averages.update(statistics, g, DECAYS)
-    return direction(theta, g, p, statistics, orthogonal), statistics
+    """Direction and new running averages of one tensor.
+
+    The direction is the MLP's first output, of root mean square 1 over the last two axes. The 30 features are
+    Celo's, each normalised over the last two axes. A tensor of rank below 2, which has no rows and columns,
+    shows the MLP only the first 15.
+
+    Args:
+        theta: weights of the MLP, 30 -> 8 -> 8 -> 3; only the first output is used.
+        orthogonal: whether the matrices of a tensor of rank 2 and more are orthogonalised first.
+        kernels: "plain" or "pallas"; from rank 3 on, with normalisers for each matrix, the form is plain.
+        p: parameters before the step, any dtype.
+        g: gradient, any dtype.
+        statistics: running averages before the step.
+
+    Returns:
+        The direction, of the shape of ``p``, and the new running averages.
+    """
+    rank = jnp.ndim(p)
+    shown = VECTOR_FEATURES if rank < 2 else features.NUM_FEATURES
+    theta = {**theta, "w0": theta["w0"][:shown]}
+    form = kernels if rank <= 2 else "plain"
+    out, statistics = pallas.by_platform(form, _plain, _in_kernels, theta, p, g, statistics)
+    if orthogonal and rank >= 2:
+        out = orthogonalise(out)
+    out = jax.lax.optimization_barrier(out)  # else the network runs once more for the root mean square
+    return out * _inverse_rms(out), statistics
 
 
-def scale_by_celo2(theta: Theta, orthogonal: bool) -> optax.GradientTransformationExtraArgs:
+def scale_by_celo2(
+    theta: Theta, orthogonal: bool, kernels: str = "plain"
+) -> optax.GradientTransformationExtraArgs:
     """Gradients, clipped to +-1000, to steps of RMS 1 downhill, to be scaled by a positive rate."""
-    rule = functools.partial(step_tensor, theta["mlp"], orthogonal)
+    rule = functools.partial(step_tensor, theta["mlp"], orthogonal, kernels)
 
     def init(params: PyTree) -> PyTree:
         return DirectionState(averages.init(params))
@@ -157,7 +183,7 @@ def _with_rate(
 
 
 @dataclasses.dataclass(frozen=True)
-class Celo2Base(Learned):
+class Celo2Base(WithKernels):
     """One MLP, 30 -> 8 -> 8 -> 3, gives every parameter its direction; the learning rate is the user's.
 
     ``p <- p - lr (d / rms(d) + weight_decay p)``, the root mean square taken over the last two axes. It reads
@@ -199,7 +225,7 @@ class Celo2Base(Learned):
         return contract.in_float32(self._rated(theta, learning_rate, weight_decay))
 
     def _rated(self, theta: Theta, learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
-        return _with_rate(scale_by_celo2(theta, orthogonal=False), learning_rate, weight_decay)
+        return _with_rate(scale_by_celo2(theta, False, self.kernels), learning_rate, weight_decay)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,6 +247,7 @@ class Celo2(Celo2Base):
 
     def __post_init__(self) -> None:
         """Checks the configuration."""
+        super().__post_init__()
         if self.adam_paths is not None:
             paths.check_patterns("adam_paths", self.adam_paths)
 
@@ -244,7 +271,7 @@ class Celo2(Celo2Base):
         return jax.tree.map(lambda route: route[0], self.routes(params), is_leaf=_is_route)
 
     def _rated(self, theta: Theta, learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
-        learned, adam = scale_by_celo2(theta, orthogonal=True), scale_by_uncorrected_adam()
+        learned, adam = scale_by_celo2(theta, True, self.kernels), scale_by_uncorrected_adam()
         halves: dict[Hashable, optax.GradientTransformation] = {
             "learned": _with_rate(learned, learning_rate, weight_decay),
             "adam": _with_rate(adam, learning_rate, weight_decay, ADAM_MULTIPLIER),

@@ -54,6 +54,7 @@ def celo(
     form: str | None = None,
     tensor_features: bool | None = None,
     state_dtype: str = "float32",
+    kernels: str | None = None,
 ) -> Optimizer:
     """Celo (arXiv 2501.12670), ready to train with.
 
@@ -70,6 +71,8 @@ def celo(
         tensor_features: whether the scheduler sees features of each tensor.
         state_dtype: "bfloat16" stores the running averages in half the memory, rounded at random
             (`celo.wrappers.rounded_state`); `celo.step_size` then reads the step size.
+        kernels: "pallas" runs the update of each tensor on a GPU in two Pallas kernels; "plain", the default,
+            leaves all to XLA, as both do on other platforms. Not yet timed, see docs/performance.md.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters and the scalar loss:
@@ -86,7 +89,7 @@ def celo(
         >>> theta = learned_optimizer("celo").init(jax.random.key(0))
         >>> optimizer = optax.chain(optax.clip_by_global_norm(1.0), celo(1000, theta))
     """
-    config = {"stage": stage, "form": form, "tensor_features": tensor_features}
+    config = {"stage": stage, "form": form, "tensor_features": tensor_features, "kernels": kernels}
     return _build("celo", num_steps, theta, config, state_dtype=state_dtype)
 
 
@@ -112,6 +115,7 @@ def velo(
     bank: int | None = None,
     ff_mult: float | None = None,
     state_dtype: str = "float32",
+    kernels: str | None = None,
 ) -> Optimizer:
     """VeLO (arXiv 2211.09760): an LSTM per tensor sets its step size and mixes its MLP from a bank.
 
@@ -122,16 +126,22 @@ def velo(
         bank: number of MLPs mixed. None: as in the file, else the default.
         ff_mult: factor of the mixed weights; 100 for the published VeLO. None: as in the file, else 1.
         state_dtype: "float32" or "bfloat16", as for `celo.celo`.
+        kernels: "plain" or "pallas", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters and the loss as ``value=``.
     """
-    config = {"hidden": hidden, "bank": bank, "ff_mult": ff_mult}
+    config = {"hidden": hidden, "bank": bank, "ff_mult": ff_mult, "kernels": kernels}
     return _build("velo", num_steps, theta, config, state_dtype=state_dtype)
 
 
 def velo_s(
-    num_steps: Steps, theta: Any = None, *, ff_mult: float | None = None, state_dtype: str = "float32"
+    num_steps: Steps,
+    theta: Any = None,
+    *,
+    ff_mult: float | None = None,
+    state_dtype: str = "float32",
+    kernels: str | None = None,
 ) -> Optimizer:
     """VeLO-S: VeLO with a hidden size of 64 and a bank of 32.
 
@@ -140,25 +150,31 @@ def velo_s(
         theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
         ff_mult: factor of the mixed weights. None: as in the file, else the default.
         state_dtype: "float32" or "bfloat16", as for `celo.celo`.
+        kernels: "plain" or "pallas", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters and the loss as ``value=``.
     """
-    return _build("velo_s", num_steps, theta, {"ff_mult": ff_mult}, state_dtype=state_dtype)
+    return _build(
+        "velo_s", num_steps, theta, {"ff_mult": ff_mult, "kernels": kernels}, state_dtype=state_dtype
+    )
 
 
-def adafac_mlp(num_steps: Steps, theta: Any = None, *, state_dtype: str = "float32") -> Optimizer:
+def adafac_mlp(
+    num_steps: Steps, theta: Any = None, *, state_dtype: str = "float32", kernels: str | None = None
+) -> Optimizer:
     """The small MLP with Adafactor features (arXiv 2203.11860), without a scheduler.
 
     Args:
         num_steps: number of steps of the training ahead, as for `celo.celo`.
         theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
         state_dtype: "float32" or "bfloat16", as for `celo.celo`.
+        kernels: "plain" or "pallas", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters, and ignores ``value=``.
     """
-    return _build("adafac_mlp", num_steps, theta, {}, state_dtype=state_dtype)
+    return _build("adafac_mlp", num_steps, theta, {"kernels": kernels}, state_dtype=state_dtype)
 
 
 def mlp_lopt(num_steps: Steps, theta: Any = None, *, state_dtype: str = "float32") -> Optimizer:
@@ -210,6 +226,7 @@ def star(
     weight_decay: float | None = None,
     precondition: bool | None = None,
     state_dtype: str = "float32",
+    kernels: str | None = None,
 ) -> Optimizer:
     """STAR (arXiv 2209.11208): the small MLP beside a nominal step of Adam.
 
@@ -220,11 +237,17 @@ def star(
         weight_decay: part of every parameter lost in a step, in [0, 1).
         precondition: whether the learned direction is preconditioned.
         state_dtype: "float32" or "bfloat16", as for `celo.celo`.
+        kernels: "plain" or "pallas", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters, and ignores ``value=``.
     """
-    config = {"nominal_step": nominal_step, "weight_decay": weight_decay, "precondition": precondition}
+    config = {
+        "nominal_step": nominal_step,
+        "weight_decay": weight_decay,
+        "precondition": precondition,
+        "kernels": kernels,
+    }
     return _build("star", num_steps, theta, config, state_dtype=state_dtype)
 
 
@@ -274,6 +297,7 @@ def celo2_base(
     *,
     weight_decay: float | Array = 0.0,
     state_dtype: str = "float32",
+    kernels: str | None = None,
 ) -> Optimizer:
     """Celo2-base (arXiv 2602.19142): an MLP gives directions, the learning rate their size.
 
@@ -283,12 +307,13 @@ def celo2_base(
         theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
         weight_decay: decoupled; multiplied by the learning rate.
         state_dtype: "float32" or "bfloat16", as for `celo.celo`.
+        kernels: "plain" or "pallas", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters, and ignores ``value=``.
     """
     options = {"learning_rate": learning_rate, "weight_decay": weight_decay}
-    return _build("celo2_base", num_steps, theta, {}, options, state_dtype)
+    return _build("celo2_base", num_steps, theta, {"kernels": kernels}, options, state_dtype)
 
 
 def celo2_auto(
@@ -298,6 +323,7 @@ def celo2_auto(
     stage: int | None = None,
     form: str | None = None,
     orthogonal: bool | None = None,
+    kernels: str | None = None,
 ) -> Optimizer:
     """Celo2-auto: Celo's scheduler over the directions of Celo2, so that there is no learning rate to tune.
 
@@ -308,11 +334,13 @@ def celo2_auto(
             default.
         form: how the scheduler's output becomes a step size: "exp", "linear" or "linear_clip".
         orthogonal: whether the directions of rank 2 and more are orthogonalised.
+        kernels: "plain" or "pallas", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters and the loss as ``value=``.
     """
-    return _build("celo2_auto", num_steps, theta, {"stage": stage, "form": form, "orthogonal": orthogonal})
+    config = {"stage": stage, "form": form, "orthogonal": orthogonal, "kernels": kernels}
+    return _build("celo2_auto", num_steps, theta, config)
 
 
 def celo2(
@@ -323,6 +351,7 @@ def celo2(
     weight_decay: float | Array = 0.0,
     adam_paths: str | None = None,
     state_dtype: str = "float32",
+    kernels: str | None = None,
 ) -> Optimizer:
     """Celo2 (arXiv 2602.19142): Celo2-base, orthogonalised, for hidden matrices; Adam for all else.
 
@@ -334,9 +363,12 @@ def celo2(
         adam_paths: which parameters take Adam, as globs separated by ``|``, such as "wte|*/out"; None: those
             named like an embedding or a head, and vectors. `celo.routing` shows the result.
         state_dtype: "float32" or "bfloat16", as for `celo.celo`.
+        kernels: "plain" or "pallas", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters, and ignores ``value=``.
     """
     options = {"learning_rate": learning_rate, "weight_decay": weight_decay}
-    return _build("celo2", num_steps, theta, {"adam_paths": adam_paths}, options, state_dtype)
+    return _build(
+        "celo2", num_steps, theta, {"adam_paths": adam_paths, "kernels": kernels}, options, state_dtype
+    )

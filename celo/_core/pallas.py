@@ -40,14 +40,10 @@ def by_platform(kernels: str, plain: Callable[..., Any], kernel: Callable[..., A
         plain: the reference.
         kernel: computes the same with kernels.
         *arguments: trees of arrays.
-
-    Raises:
-        ImportError: if this JAX is too old for the kernels.
     """
     sizes = [jnp.size(x) for x in jax.tree.leaves(arguments)]
     if kernels == "plain" or _on_mesh(arguments) or not 0 < max(sizes) < 2**31:
         return plain(*arguments)
-    pallas_kernels.triton()
 
     @jax.custom_jvp
     def run(*arguments: Any) -> Any:

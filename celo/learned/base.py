@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo._core import checks, pallas, parameters, trees
+from celo._core import checks, pallas, pallas_kernels, parameters, trees
 from celo._core.averages import PyTree
 
 Stage = int | str
@@ -126,6 +126,12 @@ class WithKernels(Learned):
     """
 
     kernels: pallas.Kernels = dataclasses.field(default="plain", kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Checks the configuration, and that this JAX has what kernels need."""
+        super().__post_init__()
+        if self.kernels == "pallas":
+            pallas_kernels.triton()
 
 
 def check_trains(stage: Stage) -> str:

@@ -17,19 +17,22 @@ import numpy as np
 import optax
 from jax import Array
 
-from celo import HAND_DESIGNED, hand_designed, learned_optimizer
+from celo import HAND_DESIGNED, LEARNED, hand_designed, learned_optimizer
+from celo._core.names import lookup
+from celo.evaluation.options import split_options
+from celo.learned import LearnedOptimizer
 from celo.scripts.benchmarks import trees
 from celo.scripts.devices import core_count
 from celo.wrappers import rounded_state
 
 PyTree = Any
 
+OPTIMIZERS = (*LEARNED, *HAND_DESIGNED)
 LEARNING_RATE = 1e-3
 NUM_STEPS = 10_000
 # Time of a block of calls: long against the resolution of the clock and the waking of threads.
 BLOCK_SECONDS = 1e-2
 LEAST_ROUNDS = 3
-ROUNDED = "[state_dtype=bfloat16]"
 # Bytes of the longest pass: far beyond caches, so that a longer one takes proportionally more time.
 LONGEST_PASS = 1 << 28
 
@@ -56,17 +59,42 @@ def cost(task: str, optimizer: str, calls: int, seconds: float, gibibytes: float
     return measure(stepper, Stepper(optax.adam(LEARNING_RATE), shapes), Pass(stepper.moved), calls, seconds)
 
 
-def build(name: str) -> optax.GradientTransformationExtraArgs:
-    """An optimizer with random meta-parameters or a learning rate of 0.001; neither changes its cost.
+def configured(text: str) -> tuple[LearnedOptimizer | optax.GradientTransformationExtraArgs, bool]:
+    """An optimizer before its meta-parameters are drawn, and whether its averages are stored in bfloat16.
 
-    ``NAME[state_dtype=bfloat16]`` stores its averages in bfloat16.
+    Args:
+        text: a name, or ``NAME[option=value,...]`` with options of that optimizer and, for any optimizer,
+            ``state_dtype=bfloat16``.
+
+    Raises:
+        ValueError: for an unknown name, an option with several values, or a value that an option does not
+            take.
+        TypeError: for an unknown option.
     """
-    if name.endswith(ROUNDED):
-        return rounded_state(build(name.removesuffix(ROUNDED)))
-    if name in HAND_DESIGNED:
-        return hand_designed(name, LEARNING_RATE)
-    learned = learned_optimizer(name)
-    return learned.optimizer(jax.jit(learned.init)(jax.random.key(0)), NUM_STEPS)
+    name, grids = split_options(text)
+    lookup("optimizer", name, dict.fromkeys(OPTIMIZERS))
+    options: dict[str, Any] = {option: values[0] for option, values in grids.items()}
+    for option, values in grids.items():
+        if len(values) > 1:
+            raise ValueError(f"the option {option} of {text} has {len(values)} values; expected one")
+    dtype = options.pop("state_dtype", "float32")
+    if dtype not in ("float32", "bfloat16"):
+        raise ValueError(f"state_dtype is {dtype!r}; expected 'float32' or 'bfloat16'")
+    if name in LEARNED:
+        return learned_optimizer(name, **options), dtype == "bfloat16"
+    rate = options.pop("learning_rate", LEARNING_RATE)
+    return hand_designed(name, rate, **options), dtype == "bfloat16"
+
+
+def build(text: str) -> optax.GradientTransformationExtraArgs:
+    """An optimizer as of `configured` with random meta-parameters or a learning rate of 0.001.
+
+    Neither changes its cost.
+    """
+    made, rounded = configured(text)
+    if isinstance(made, LearnedOptimizer):
+        made = made.optimizer(jax.jit(made.init)(jax.random.key(0)), NUM_STEPS)
+    return rounded_state(made) if rounded else made
 
 
 class Repeated:

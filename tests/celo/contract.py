@@ -18,6 +18,7 @@ import numpy as np
 import optax
 import pytest
 from jax import Array
+from jax.experimental.pallas import triton
 
 from celo import HAND_DESIGNED, LEARNED, hand_designed, learned_optimizer
 from celo.baselines.shampoo import GRAFTS
@@ -28,6 +29,10 @@ LOSS = np.float32(0.7)
 
 # What is compiled here runs a few times on a few numbers: half the time to compile is worth more than speed.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+needs_triton = pytest.mark.skipif(
+    not hasattr(triton, "load"), reason="this JAX is too old for the kernels: 0.7.1 has what they need"
+)
 
 
 @dataclasses.dataclass(frozen=True)

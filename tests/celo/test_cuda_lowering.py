@@ -1,6 +1,7 @@
 """What is lowered for CUDA, without a GPU: the operations of one update, before XLA optimises them."""
 
 import functools
+import math
 import re
 
 import jax
@@ -10,21 +11,40 @@ import pytest
 from jax import Array, export
 
 from celo import learned_optimizer
-from celo._core import normalisers
-from tests.celo.contract import LearnedRow, Tree, over_rows, step
+from celo._core import normalisers, pallas_kernels
+from tests.celo.contract import LearnedRow, Tree, needs_triton, over_rows, step
 
 LARGE = {"large": (128, 256)}
+TRITON = "__gpu$xla.gpu.triton"
+STABLE = [export.DisabledSafetyCheck.custom_call(TRITON)]
 
 
-def lowered(optimizer: optax.GradientTransformationExtraArgs, shapes: dict[str, tuple[int, ...]]) -> str:
+def lowered(
+    optimizer: optax.GradientTransformationExtraArgs, shapes: dict[str, tuple[int, ...]], problems: int = 0
+) -> str:
+    """The module of one update, or of one for each of several problems under ``vmap``."""
+    update, lead = functools.partial(step, optimizer), (problems,) * bool(problems)
     params = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
     state: Tree = jax.eval_shape(optimizer.init, params)
-    update = jax.jit(functools.partial(step, optimizer))
-    return export.export(update, platforms=("cuda",))(params, state, params).mlir_module()
+    if problems:
+        update = jax.vmap(update)
+        params, state = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((*lead, *x.shape), x.dtype), (params, state)
+        )
+    exported = export.export(jax.jit(update), platforms=("cuda",), disabled_checks=STABLE)
+    return exported(params, state, params).mlir_module()
 
 
 def calls(text: str) -> set[str]:
     return set(re.findall(r"stablehlo\.custom_call @([\w.$]+)", text))
+
+
+def kernels(text: str) -> list[tuple[str, tuple[int, ...]]]:
+    """Name and grid of each kernel."""
+    found = re.findall(
+        r"grid_x = (\d+) : i32, grid_y = (\d+) : i32, grid_z = (\d+) : i32.*?name = \"(\w+)\"", text
+    )
+    return sorted((name, tuple(map(int, grid))) for *grid, name in found)
 
 
 def reductions(text: str) -> int:
@@ -56,3 +76,30 @@ def test_a_large_tensor_is_reduced_jointly_and_behind_barriers(name: str, monkey
     # One reduction over runs and one over their sums, in place of one for each feature of the tensor's shape.
     whole = 16 if name == "adafac_mlp" else 18
     assert reductions(apart) - reductions(text) == whole - 2
+
+
+@needs_triton
+@pytest.mark.parametrize("name", ["celo", "celo2_base", "star", "velo_s"])
+def test_kernels_take_two_launches_per_shape(name: str):
+    learned = learned_optimizer(name, kernels="pallas")
+    optimizer = learned.optimizer(jax.jit(learned.init)(jax.random.key(0)), 100)
+    shapes = {**{f"b{i}": (3,) for i in range(5)}, "w": (8, 4), "v": (8, 4), "large": (128, 257)}
+    blocks = -(-128 * 257 // pallas_kernels.BLOCK)
+    grids = [(1, 2, 1), (1, 5, 1), (blocks, 1, 1)]  # blocks, stacked tensors
+    text = lowered(optimizer, shapes)
+    assert calls(text) == {TRITON}
+    assert kernels(text) == [(f"_{n}_kernel", grid) for n in ("first", "second") for grid in grids]
+    many = kernels(lowered(optimizer, shapes, problems=7))
+    assert [name for name, _ in many] == [name for name, _ in kernels(text)]
+    assert {math.prod(grid) for _, grid in many} == {7 * math.prod(grid) for grid in grids}
+
+
+@needs_triton
+def test_kernels_are_for_cuda_alone():
+    learned = learned_optimizer("celo", stage=1, kernels="pallas")
+    optimizer = learned.optimizer(jax.jit(learned.init)(jax.random.key(0)), 100)
+    params = {"w": jnp.ones((8, 4))}
+    for platform in ("cpu", "tpu"):
+        update = jax.jit(functools.partial(step, optimizer))
+        text = export.export(update, platforms=(platform,))(params, optimizer.init(params), params)
+        assert not calls(text.mlir_module())

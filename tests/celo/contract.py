@@ -90,6 +90,7 @@ LEARNED_ROWS = [
     learned_row("celo", stage=1),
     learned_row("celo", tensor_features=True),
     learned_row("celo2_auto", orthogonal=True),
+    *([learned_row("celo", kernels="pallas")] if hasattr(triton, "load") else []),
 ]
 ROWS = [*HAND_DESIGNED_ROWS, *LEARNED_ROWS]
 
@@ -102,6 +103,7 @@ STAND_INS = {
     "celo2_auto": "celo2_base",
     "celo-stage_1": "celo",
     "celo-tensor_features_True": "velo_s",
+    "celo-kernels_pallas": "celo",
     **{f"shampoo_{graft}": "shampoo_sgd" for graft in GRAFTS if graft != "sgd"},
     "lookahead_radam": "lookahead_sgdm",
     "schedule_free_sgd": "schedule_free_adamw",

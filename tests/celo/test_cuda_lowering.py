@@ -83,6 +83,9 @@ def test_a_large_tensor_is_reduced_jointly_and_behind_barriers(name: str, monkey
 
 
 @needs_triton
+@pytest.mark.skipif(
+    jax.__version_info__ > (0, 10, 2), reason="later JAX compiles Triton while it lowers, which needs a GPU"
+)
 @pytest.mark.parametrize(
     "name",
     ["celo", "celo2_base", *(pytest.param(name, marks=pytest.mark.slow) for name in ("star", "velo_s"))],

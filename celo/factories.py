@@ -22,8 +22,8 @@ def _build(
     num_steps: Steps,
     theta: Any,
     config: dict[str, Any],
-    options: dict[str, Any] | None = None,
     state_dtype: str = "float32",
+    **options: Any,
 ) -> Optimizer:
     """The optimizer of that name; see `celo` for the arguments. Fields that are None are not set."""
     if state_dtype not in ("float32", "bfloat16"):
@@ -41,7 +41,7 @@ def _build(
     else:
         learned = learned_optimizer(name, **config)
     build: Any = learned.optimizer
-    optimizer = build(theta, num_steps, **(options or {}))
+    optimizer = build(theta, num_steps, **options)
     trees.check_finite(trees.known(theta), "theta")
     return optimizer if state_dtype == "float32" else rounded_state(optimizer)
 
@@ -54,7 +54,7 @@ def celo(
     form: str | None = None,
     tensor_features: bool | None = None,
     state_dtype: str = "float32",
-    kernels: str | None = None,
+    kernels: str = "plain",
 ) -> Optimizer:
     """Celo (arXiv 2501.12670), ready to train with.
 
@@ -89,8 +89,8 @@ def celo(
         >>> theta = learned_optimizer("celo").init(jax.random.key(0))
         >>> optimizer = optax.chain(optax.clip_by_global_norm(1.0), celo(1000, theta))
     """
-    config = {"stage": stage, "form": form, "tensor_features": tensor_features, "kernels": kernels}
-    return _build("celo", num_steps, theta, config, state_dtype=state_dtype)
+    config = {"stage": stage, "form": form, "tensor_features": tensor_features}
+    return _build("celo", num_steps, theta, config, state_dtype=state_dtype, kernels=kernels)
 
 
 def celo_adam(num_steps: Steps, theta: Any = None, *, state_dtype: str = "float32") -> Optimizer:
@@ -115,7 +115,7 @@ def velo(
     bank: int | None = None,
     ff_mult: float | None = None,
     state_dtype: str = "float32",
-    kernels: str | None = None,
+    kernels: str = "plain",
 ) -> Optimizer:
     """VeLO (arXiv 2211.09760): an LSTM per tensor sets its step size and mixes its MLP from a bank.
 
@@ -131,8 +131,8 @@ def velo(
     Returns:
         An optax transformation; its ``update`` needs the parameters and the loss as ``value=``.
     """
-    config = {"hidden": hidden, "bank": bank, "ff_mult": ff_mult, "kernels": kernels}
-    return _build("velo", num_steps, theta, config, state_dtype=state_dtype)
+    config = {"hidden": hidden, "bank": bank, "ff_mult": ff_mult}
+    return _build("velo", num_steps, theta, config, state_dtype=state_dtype, kernels=kernels)
 
 
 def velo_s(
@@ -141,7 +141,7 @@ def velo_s(
     *,
     ff_mult: float | None = None,
     state_dtype: str = "float32",
-    kernels: str | None = None,
+    kernels: str = "plain",
 ) -> Optimizer:
     """VeLO-S: VeLO with a hidden size of 64 and a bank of 32.
 
@@ -155,13 +155,11 @@ def velo_s(
     Returns:
         An optax transformation; its ``update`` needs the parameters and the loss as ``value=``.
     """
-    return _build(
-        "velo_s", num_steps, theta, {"ff_mult": ff_mult, "kernels": kernels}, state_dtype=state_dtype
-    )
+    return _build("velo_s", num_steps, theta, {"ff_mult": ff_mult}, state_dtype=state_dtype, kernels=kernels)
 
 
 def adafac_mlp(
-    num_steps: Steps, theta: Any = None, *, state_dtype: str = "float32", kernels: str | None = None
+    num_steps: Steps, theta: Any = None, *, state_dtype: str = "float32", kernels: str = "plain"
 ) -> Optimizer:
     """The small MLP with Adafactor features (arXiv 2203.11860), without a scheduler.
 
@@ -174,7 +172,7 @@ def adafac_mlp(
     Returns:
         An optax transformation; its ``update`` needs the parameters, and ignores ``value=``.
     """
-    return _build("adafac_mlp", num_steps, theta, {"kernels": kernels}, state_dtype=state_dtype)
+    return _build("adafac_mlp", num_steps, theta, {}, state_dtype=state_dtype, kernels=kernels)
 
 
 def mlp_lopt(num_steps: Steps, theta: Any = None, *, state_dtype: str = "float32") -> Optimizer:
@@ -226,7 +224,7 @@ def star(
     weight_decay: float | None = None,
     precondition: bool | None = None,
     state_dtype: str = "float32",
-    kernels: str | None = None,
+    kernels: str = "plain",
 ) -> Optimizer:
     """STAR (arXiv 2209.11208): the small MLP beside a nominal step of Adam.
 
@@ -246,9 +244,8 @@ def star(
         "nominal_step": nominal_step,
         "weight_decay": weight_decay,
         "precondition": precondition,
-        "kernels": kernels,
     }
-    return _build("star", num_steps, theta, config, state_dtype=state_dtype)
+    return _build("star", num_steps, theta, config, state_dtype=state_dtype, kernels=kernels)
 
 
 def learnable_adam(num_steps: Steps, theta: Any = None) -> Optimizer:
@@ -297,7 +294,7 @@ def celo2_base(
     *,
     weight_decay: float | Array = 0.0,
     state_dtype: str = "float32",
-    kernels: str | None = None,
+    kernels: str = "plain",
 ) -> Optimizer:
     """Celo2-base (arXiv 2602.19142): an MLP gives directions, the learning rate their size.
 
@@ -312,8 +309,8 @@ def celo2_base(
     Returns:
         An optax transformation; its ``update`` needs the parameters, and ignores ``value=``.
     """
-    options = {"learning_rate": learning_rate, "weight_decay": weight_decay}
-    return _build("celo2_base", num_steps, theta, {"kernels": kernels}, options, state_dtype)
+    options = {"learning_rate": learning_rate, "weight_decay": weight_decay, "kernels": kernels}
+    return _build("celo2_base", num_steps, theta, {}, state_dtype, **options)
 
 
 def celo2_auto(
@@ -323,7 +320,7 @@ def celo2_auto(
     stage: int | None = None,
     form: str | None = None,
     orthogonal: bool | None = None,
-    kernels: str | None = None,
+    kernels: str = "plain",
 ) -> Optimizer:
     """Celo2-auto: Celo's scheduler over the directions of Celo2, so that there is no learning rate to tune.
 
@@ -339,8 +336,8 @@ def celo2_auto(
     Returns:
         An optax transformation; its ``update`` needs the parameters and the loss as ``value=``.
     """
-    config = {"stage": stage, "form": form, "orthogonal": orthogonal, "kernels": kernels}
-    return _build("celo2_auto", num_steps, theta, config)
+    config = {"stage": stage, "form": form, "orthogonal": orthogonal}
+    return _build("celo2_auto", num_steps, theta, config, kernels=kernels)
 
 
 def celo2(
@@ -351,7 +348,7 @@ def celo2(
     weight_decay: float | Array = 0.0,
     adam_paths: str | None = None,
     state_dtype: str = "float32",
-    kernels: str | None = None,
+    kernels: str = "plain",
 ) -> Optimizer:
     """Celo2 (arXiv 2602.19142): Celo2-base, orthogonalised, for hidden matrices; Adam for all else.
 
@@ -368,7 +365,5 @@ def celo2(
     Returns:
         An optax transformation; its ``update`` needs the parameters, and ignores ``value=``.
     """
-    options = {"learning_rate": learning_rate, "weight_decay": weight_decay}
-    return _build(
-        "celo2", num_steps, theta, {"adam_paths": adam_paths, "kernels": kernels}, options, state_dtype
-    )
+    options = {"learning_rate": learning_rate, "weight_decay": weight_decay, "kernels": kernels}
+    return _build("celo2", num_steps, theta, {"adam_paths": adam_paths}, state_dtype, **options)

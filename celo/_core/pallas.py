@@ -12,20 +12,30 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from celo._core import averages, checks, features, mlp, pallas_kernels
+from celo._core import averages, features, mlp, pallas_kernels
 from celo._core.averages import Decay, Decays, TensorStatistics
 from celo._core.normalisers import inverse_rms
 from celo._core.pallas_kernels import DECAYS, ElementRule, Tensor
 
-Kernels = Annotated[str, checks.OneOf(("plain", "pallas"))]
-"""What an option ``kernels`` of a learned optimizer may be."""
+
+def check_kernels(kernels: Any) -> None:
+    """Refuses anything but "plain" and "pallas".
+
+    Raises:
+        ValueError: with the value.
+        ImportError: for "pallas", if this JAX is too old for the kernels.
+    """
+    if type(kernels) is not str or kernels not in ("plain", "pallas"):
+        raise ValueError(f"kernels is {kernels!r}; expected 'plain' or 'pallas'")
+    if kernels == "pallas":
+        pallas_kernels.triton()
 
 
 def by_platform(kernels: str, plain: Callable[..., Any], kernel: Callable[..., Any], *arguments: Any) -> Any:

@@ -161,6 +161,8 @@ class AdafacMlp(WithKernels):
         """Random meta-parameters: ``{"mlp": ..., "decays": ...}``, float32, 197 numbers."""
         return {"mlp": mlp.init(key, (MLP_INPUTS, *MLP_HIDDEN, OUTPUTS)), "decays": init_decays()}
 
-    def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
+    def _transformation(
+        self, theta: Theta, horizon: Array, kernels: str = "plain"
+    ) -> optax.GradientTransformationExtraArgs:
         del horizon
-        return per_parameter(theta, _step_tensor, OUTPUTS, self.kernels)
+        return per_parameter(theta, _step_tensor, OUTPUTS, kernels)

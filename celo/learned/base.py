@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo._core import checks, pallas, pallas_kernels, parameters, trees
+from celo._core import checks, pallas, parameters, trees
 from celo._core.averages import PyTree
 
 Stage = int | str
@@ -116,22 +116,37 @@ class Learned:
         raise NotImplementedError
 
 
-@dataclasses.dataclass(frozen=True)
 class WithKernels(Learned):
-    """Base of the learned optimizers whose update has kernels.
+    """Base of the learned optimizers whose update has kernels; `_transformation` takes them as an option."""
 
-    Attributes:
-        kernels: "pallas" = the update of tensors on one GPU runs in two Pallas kernels
-            (`celo._core.pallas`); "plain" = XLA fuses all of it, as it does on other platforms anyway.
-    """
+    def optimizer(
+        self, theta: Theta, num_steps: float | Array, kernels: str = "plain"
+    ) -> optax.GradientTransformationExtraArgs:
+        """The optimizer with these meta-parameters.
 
-    kernels: pallas.Kernels = dataclasses.field(default="plain", kw_only=True)
+        Args:
+            theta: as for `Learned.optimizer`.
+            num_steps: as for `Learned.optimizer`.
+            kernels: "pallas" = on CUDA the update of a tensor runs in two Pallas kernels
+                (`celo._core.pallas`); "plain" = XLA fuses all of it, as it does elsewhere in either case.
 
-    def __post_init__(self) -> None:
-        """Checks the configuration, and that this JAX has what kernels need."""
-        super().__post_init__()
-        if self.kernels == "pallas":
-            pallas_kernels.triton()
+        Returns:
+            As `Learned.optimizer`.
+
+        Raises:
+            ValueError: as `Learned.optimizer`, and for other ``kernels``.
+            TypeError: as `Learned.optimizer`.
+            ImportError: if this JAX is too old for the kernels.
+        """
+        check_theta(self, theta)
+        pallas.check_kernels(kernels)
+        return self._transformation(theta, checks.check_num_steps(num_steps), kernels)
+
+    def _transformation(
+        self, theta: Theta, horizon: Array, kernels: str = "plain"
+    ) -> optax.GradientTransformationExtraArgs:
+        """The optimizer, after the checks."""
+        raise NotImplementedError
 
 
 def check_trains(stage: Stage) -> str:

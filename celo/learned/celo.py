@@ -172,6 +172,8 @@ class Celo(WithKernels):
         key_mlp, key_scheduler = jax.random.split(key)
         return {"mlp": mlp.init(key_mlp, MLP_SIZES), "scheduler": self.scheduler.init(key_scheduler)}
 
-    def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
-        rule = functools.partial(step_tensor, theta["mlp"], self.kernels)
+    def _transformation(
+        self, theta: Theta, horizon: Array, kernels: str = "plain"
+    ) -> optax.GradientTransformationExtraArgs:
+        rule = functools.partial(step_tensor, theta["mlp"], kernels)
         return scheduled(rule, self.scheduler, theta["scheduler"], horizon)

@@ -18,7 +18,7 @@ from celo._core.averages import Decays, PyTree, TensorStatistics
 from celo._core.newton_schulz import orthogonalise
 from celo._core.normalisers import inverse_rms, two_passes
 from celo.baselines import contract
-from celo.learned.base import Theta, WithKernels, check_theta, transformation
+from celo.learned.base import Learned, Theta, check_theta, transformation
 
 DECAYS = Decays(momenta=(0.9, 0.99, 0.999), v=0.95, factored=(0.9, 0.99, 0.999))
 MLP_SIZES = (features.NUM_FEATURES, 8, 8, 3)
@@ -183,7 +183,7 @@ def _with_rate(
 
 
 @dataclasses.dataclass(frozen=True)
-class Celo2Base(WithKernels):
+class Celo2Base(Learned):
     """One MLP, 30 -> 8 -> 8 -> 3, gives every parameter its direction; the learning rate is the user's.
 
     ``p <- p - lr (d / rms(d) + weight_decay p)``, the root mean square taken over the last two axes. It reads
@@ -200,6 +200,7 @@ class Celo2Base(WithKernels):
         num_steps: float | Array,
         learning_rate: optax.ScalarOrSchedule = LEARNING_RATE,
         weight_decay: checks.NonNegative = 0.0,
+        kernels: str = "plain",
     ) -> optax.GradientTransformationExtraArgs:
         """The optimizer with these meta-parameters.
 
@@ -210,6 +211,7 @@ class Celo2Base(WithKernels):
             learning_rate: a number, traced or not, or an optax schedule; meta-training uses the default.
             weight_decay: decoupled; multiplied by the learning rate, for the parameters that take Adam by 20
                 times it.
+            kernels: "plain" or "pallas", as for `celo.learned.base.WithKernels.optimizer`.
 
         Returns:
             An optax transformation; it ignores ``value=``.
@@ -217,15 +219,19 @@ class Celo2Base(WithKernels):
         Raises:
             ValueError: if theta does not fit, or a number is out of range; by ``update``, without parameters.
             TypeError: for a num_steps or a learning_rate that is no number.
+            ImportError: if this JAX is too old for the kernels.
         """
         check_theta(self, theta)
         checks.check_num_steps(num_steps)
         checks.check_learning_rate(learning_rate)
         checks.check_options(Celo2Base.optimizer, {"weight_decay": weight_decay})
-        return contract.in_float32(self._rated(theta, learning_rate, weight_decay))
+        pallas.check_kernels(kernels)
+        return contract.in_float32(self._rated(theta, learning_rate, weight_decay, kernels))
 
-    def _rated(self, theta: Theta, learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
-        return _with_rate(scale_by_celo2(theta, False, self.kernels), learning_rate, weight_decay)
+    def _rated(
+        self, theta: Theta, learning_rate: Any, weight_decay: Any, kernels: str
+    ) -> optax.GradientTransformation:
+        return _with_rate(scale_by_celo2(theta, False, kernels), learning_rate, weight_decay)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,7 +253,6 @@ class Celo2(Celo2Base):
 
     def __post_init__(self) -> None:
         """Checks the configuration."""
-        super().__post_init__()
         if self.adam_paths is not None:
             paths.check_patterns("adam_paths", self.adam_paths)
 
@@ -270,8 +275,10 @@ class Celo2(Celo2Base):
         """Which rule each parameter takes: "adam" or "learned", in a tree like ``params``."""
         return jax.tree.map(lambda route: route[0], self.routes(params), is_leaf=_is_route)
 
-    def _rated(self, theta: Theta, learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
-        learned, adam = scale_by_celo2(theta, True, self.kernels), scale_by_uncorrected_adam()
+    def _rated(
+        self, theta: Theta, learning_rate: Any, weight_decay: Any, kernels: str
+    ) -> optax.GradientTransformation:
+        learned, adam = scale_by_celo2(theta, True, kernels), scale_by_uncorrected_adam()
         halves: dict[Hashable, optax.GradientTransformation] = {
             "learned": _with_rate(learned, learning_rate, weight_decay),
             "adam": _with_rate(adam, learning_rate, weight_decay, ADAM_MULTIPLIER),

@@ -50,13 +50,13 @@ class Celo2Auto(WithKernels):
         key_mlp, key_scheduler = jax.random.split(key)
         return {"mlp": mlp.init(key_mlp, celo2.MLP_SIZES), "scheduler": self.scheduler.init(key_scheduler)}
 
-    def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
+    def _transformation(
+        self, theta: Theta, horizon: Array, kernels: str = "plain"
+    ) -> optax.GradientTransformationExtraArgs:
         rate = celo2.LEARNING_RATE / (SCALE if self.stage == 2 else 1.0)
 
         def rule(p: Array, g: Array, statistics: TensorStatistics) -> tuple[Array, TensorStatistics]:
-            step, statistics = celo2.step_tensor(
-                theta["mlp"], self.orthogonal, self.kernels, p, g, statistics
-            )
+            step, statistics = celo2.step_tensor(theta["mlp"], self.orthogonal, kernels, p, g, statistics)
             return rate * step, statistics
 
         return scheduled(rule, self.scheduler, theta["scheduler"], horizon)

@@ -48,9 +48,11 @@ class Star(WithKernels):
         weights = mlp.init(key, (adafac_mlp.MLP_INPUTS, *adafac_mlp.MLP_HIDDEN, OUTPUTS))
         return {"mlp": {**weights, "w2": jnp.zeros_like(weights["w2"])}, "decays": adafac_mlp.init_decays()}
 
-    def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
+    def _transformation(
+        self, theta: Theta, horizon: Array, kernels: str = "plain"
+    ) -> optax.GradientTransformationExtraArgs:
         del horizon
-        return per_parameter(theta, self.step_tensor, OUTPUTS, self.kernels)
+        return per_parameter(theta, self.step_tensor, OUTPUTS, kernels)
 
     def step_tensor(self, outputs: list[Array], p: Array, momenta: Sequence[Array], v: Array) -> Array:
         """The step of one tensor from the outputs of the MLP.

@@ -66,10 +66,12 @@ class Velo(WithKernels):
             "controls": lstm.init_dense(keys[2], self.hidden, self.bank),
         }
 
-    def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
+    def _transformation(
+        self, theta: Theta, horizon: Array, kernels: str = "plain"
+    ) -> optax.GradientTransformationExtraArgs:
         scheduler = TensorScheduler("linear", self.hidden)
 
-        rule = functools.partial(_step_tensor, self.kernels)
+        rule = functools.partial(_step_tensor, kernels)
 
         def init(params: PyTree) -> PyTree:
             start, one = scheduler.start(theta["scheduler"], params, horizon)

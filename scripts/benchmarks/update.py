@@ -20,6 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from celo._core.files import write_atomically
 from celo.evaluation.report.table import Table
 from celo.evaluation.suites import CELO17
@@ -73,7 +76,7 @@ class Update:
         for name in self.tasks:
             trees.shapes(name)
         for name in self.optimizers:
-            update_cost.configured(name)
+            jax.eval_shape(lambda name=name: update_cost.build(name).init(jnp.ones(1)))
         if self.picture and Path(self.picture).suffix not in (".svg", ".png"):
             raise ValueError(f"picture is {self.picture}; expected a name that ends in .svg or .png")
         checks.output_file(self.picture)

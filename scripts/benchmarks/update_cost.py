@@ -18,9 +18,8 @@ import optax
 from jax import Array
 
 from celo import HAND_DESIGNED, LEARNED, hand_designed, learned_optimizer
-from celo._core.names import lookup
+from celo._core import names
 from celo.evaluation.options import split_options
-from celo.learned import LearnedOptimizer
 from celo.scripts.benchmarks import trees
 from celo.scripts.devices import core_count
 from celo.wrappers import rounded_state
@@ -59,8 +58,8 @@ def cost(task: str, optimizer: str, calls: int, seconds: float, gibibytes: float
     return measure(stepper, Stepper(optax.adam(LEARNING_RATE), shapes), Pass(stepper.moved), calls, seconds)
 
 
-def configured(text: str) -> tuple[LearnedOptimizer | optax.GradientTransformationExtraArgs, bool]:
-    """An optimizer before its meta-parameters are drawn, and whether its averages are stored in bfloat16.
+def build(text: str) -> optax.GradientTransformationExtraArgs:
+    """An optimizer with random meta-parameters or a learning rate of 0.001; neither changes its cost.
 
     Args:
         text: a name, or ``NAME[option=value,...]`` with options of that optimizer and, for any optimizer,
@@ -72,7 +71,7 @@ def configured(text: str) -> tuple[LearnedOptimizer | optax.GradientTransformati
         TypeError: for an unknown option.
     """
     name, grids = split_options(text)
-    lookup("optimizer", name, dict.fromkeys(OPTIMIZERS))
+    names.lookup("optimizer", name, dict.fromkeys(OPTIMIZERS))
     options: dict[str, Any] = {option: values[0] for option, values in grids.items()}
     for option, values in grids.items():
         if len(values) > 1:
@@ -81,20 +80,19 @@ def configured(text: str) -> tuple[LearnedOptimizer | optax.GradientTransformati
     if dtype not in ("float32", "bfloat16"):
         raise ValueError(f"state_dtype is {dtype!r}; expected 'float32' or 'bfloat16'")
     if name in LEARNED:
-        return learned_optimizer(name, **options), dtype == "bfloat16"
-    rate = options.pop("learning_rate", LEARNING_RATE)
-    return hand_designed(name, rate, **options), dtype == "bfloat16"
+        made = _learned(name, options)
+    else:
+        made = hand_designed(name, options.pop("learning_rate", LEARNING_RATE), **options)
+    return rounded_state(made) if dtype == "bfloat16" else made
 
 
-def build(text: str) -> optax.GradientTransformationExtraArgs:
-    """An optimizer as of `configured` with random meta-parameters or a learning rate of 0.001.
-
-    Neither changes its cost.
-    """
-    made, rounded = configured(text)
-    if isinstance(made, LearnedOptimizer):
-        made = made.optimizer(jax.jit(made.init)(jax.random.key(0)), NUM_STEPS)
-    return rounded_state(made) if rounded else made
+def _learned(name: str, options: dict[str, Any]) -> optax.GradientTransformationExtraArgs:
+    """A learned optimizer from fields of its configuration and further arguments of its `optimizer`."""
+    fields = names.options(LEARNED[name])
+    learned: Any = learned_optimizer(name, **{x: options.pop(x) for x in fields if x in options})
+    known = names.options(learned.optimizer, ("theta", "num_steps"))
+    names.check_options(name, options, [*fields, *known])
+    return learned.optimizer(jax.jit(learned.init)(jax.random.key(0)), NUM_STEPS, **options)
 
 
 class Repeated:

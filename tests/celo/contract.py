@@ -9,7 +9,8 @@ and file; those about structure and dtypes are only traced.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -75,12 +76,12 @@ class LearnedRow(Row):
         return quick_jit(self.learned.init)(jax.random.key(0))
 
 
-def learned_row(name: str, **config: Any) -> LearnedRow:
+def learned_row(name: str, options: Mapping[str, Any] = MappingProxyType({}), **config: Any) -> LearnedRow:
     def build(learning_rate: Any) -> optax.GradientTransformationExtraArgs:
         del learning_rate
-        return row.learned.optimizer(row.theta, num_steps=100)
+        return row.learned.optimizer(row.theta, num_steps=100, **options)
 
-    title = "-".join([name, *(f"{field}_{value}" for field, value in config.items())])
+    title = "-".join([name, *(f"{field}_{value}" for field, value in {**config, **options}.items())])
     row = LearnedRow(title, build, None, learned_optimizer(name, **config))
     return row
 
@@ -90,7 +91,7 @@ LEARNED_ROWS = [
     learned_row("celo", stage=1),
     learned_row("celo", tensor_features=True),
     learned_row("celo2_auto", orthogonal=True),
-    *([learned_row("celo", kernels="pallas")] if hasattr(triton, "load") else []),
+    *([learned_row("celo", {"kernels": "pallas"})] if hasattr(triton, "load") else []),
 ]
 ROWS = [*HAND_DESIGNED_ROWS, *LEARNED_ROWS]
 

@@ -53,8 +53,12 @@ def _inverse_rms(x: Array) -> Array:
     return jax.lax.rsqrt(EPSILON_RMS + jnp.mean(jnp.square(x), axis=axes, keepdims=True))
 
 
-def _network(theta: mlp.Weights, g: Array, p: Array, statistics: TensorStatistics) -> Array:
-    """The MLP's first output at every parameter, from running averages updated with ``g``."""
+def _plain(
+    theta: mlp.Weights, p: Array, g: Array, statistics: TensorStatistics
+) -> tuple[Array, TensorStatistics]:
+    """The MLP's first output at every parameter, and new running averages."""
+    p, g = jnp.asarray(p, jnp.float32), parameters.bounded(g, GRADIENT_CLIP)
+    statistics = averages.update(statistics, g, DECAYS)
 
     def seen(*arrays: Any) -> list[Array]:
         return features.celo_features(*arrays, epsilon=EPSILON_FEATURES)[: len(theta["w0"])]
@@ -65,15 +69,7 @@ def _network(theta: mlp.Weights, g: Array, p: Array, statistics: TensorStatistic
     else:
         inputs, roots = two_passes(seen, lambda xs: [_inverse_rms(x) for x in xs], g, p, *statistics)
         inputs, scales = [x * r for x, r in zip(inputs, roots, strict=True)], None
-    return mlp.apply(theta, inputs, scales, outputs=1)[0]
-
-
-def _plain(
-    theta: mlp.Weights, p: Array, g: Array, statistics: TensorStatistics
-) -> tuple[Array, TensorStatistics]:
-    p, g = jnp.asarray(p, jnp.float32), parameters.bounded(g, GRADIENT_CLIP)
-    statistics = averages.update(statistics, g, DECAYS)
-    return _network(theta, g, p, statistics), statistics
+    return mlp.apply(theta, inputs, scales, outputs=1)[0], statistics
 
 
 def _in_kernels(

@@ -22,8 +22,8 @@ def _build(
     num_steps: Steps,
     theta: Any,
     config: dict[str, Any],
-    options: dict[str, Any] | None = None,
     state_dtype: str = "float32",
+    **options: Any,
 ) -> Optimizer:
     """The optimizer of that name; see `celo` for the arguments. Fields that are None are not set."""
     if state_dtype not in ("float32", "bfloat16"):
@@ -41,7 +41,7 @@ def _build(
     else:
         learned = learned_optimizer(name, **config)
     build: Any = learned.optimizer
-    optimizer = build(theta, num_steps, **(options or {}))
+    optimizer = build(theta, num_steps, **options)
     trees.check_finite(trees.known(theta), "theta")
     return optimizer if state_dtype == "float32" else rounded_state(optimizer)
 
@@ -54,6 +54,7 @@ def celo(
     form: str | None = None,
     tensor_features: bool | None = None,
     state_dtype: str = "float32",
+    kernels: str = "plain",
 ) -> Optimizer:
     """Celo (arXiv 2501.12670), ready to train with.
 
@@ -70,6 +71,8 @@ def celo(
         tensor_features: whether the scheduler sees features of each tensor.
         state_dtype: "bfloat16" stores the running averages in half the memory, rounded at random
             (`celo.wrappers.rounded_state`); `celo.step_size` then reads the step size.
+        kernels: "pallas" runs the update of each tensor on a GPU in two Pallas kernels; "plain", the default,
+            leaves all to XLA, as both do on other platforms. Not yet timed, see docs/performance.md.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters and the scalar loss:
@@ -87,7 +90,7 @@ def celo(
         >>> optimizer = optax.chain(optax.clip_by_global_norm(1.0), celo(1000, theta))
     """
     config = {"stage": stage, "form": form, "tensor_features": tensor_features}
-    return _build("celo", num_steps, theta, config, state_dtype=state_dtype)
+    return _build("celo", num_steps, theta, config, state_dtype=state_dtype, kernels=kernels)
 
 
 def celo_adam(num_steps: Steps, theta: Any = None, *, state_dtype: str = "float32") -> Optimizer:
@@ -106,6 +109,7 @@ def velo(
     bank: int | None = None,
     ff_mult: float | None = None,
     state_dtype: str = "float32",
+    kernels: str = "plain",
 ) -> Optimizer:
     """VeLO (arXiv 2211.09760): an LSTM per tensor sets its step size and mixes its MLP from a bank.
 
@@ -116,16 +120,22 @@ def velo(
         bank: number of MLPs mixed. None: as in the file, else the default.
         ff_mult: factor of the mixed weights; 100 for the published VeLO. None: as in the file, else 1.
         state_dtype: "float32" or "bfloat16", as for `celo.celo`.
+        kernels: "plain" or "pallas", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters and the loss as ``value=``.
     """
     config = {"hidden": hidden, "bank": bank, "ff_mult": ff_mult}
-    return _build("velo", num_steps, theta, config, state_dtype=state_dtype)
+    return _build("velo", num_steps, theta, config, state_dtype=state_dtype, kernels=kernels)
 
 
 def velo_s(
-    num_steps: Steps, theta: Any = None, *, ff_mult: float | None = None, state_dtype: str = "float32"
+    num_steps: Steps,
+    theta: Any = None,
+    *,
+    ff_mult: float | None = None,
+    state_dtype: str = "float32",
+    kernels: str = "plain",
 ) -> Optimizer:
     """VeLO-S: VeLO with a hidden size of 64 and a bank of 32.
 
@@ -134,19 +144,22 @@ def velo_s(
         theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
         ff_mult: factor of the mixed weights. None: as in the file, else the default.
         state_dtype: "float32" or "bfloat16", as for `celo.celo`.
+        kernels: "plain" or "pallas", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters and the loss as ``value=``.
     """
-    return _build("velo_s", num_steps, theta, {"ff_mult": ff_mult}, state_dtype=state_dtype)
+    return _build("velo_s", num_steps, theta, {"ff_mult": ff_mult}, state_dtype=state_dtype, kernels=kernels)
 
 
-def adafac_mlp(num_steps: Steps, theta: Any = None, *, state_dtype: str = "float32") -> Optimizer:
+def adafac_mlp(
+    num_steps: Steps, theta: Any = None, *, state_dtype: str = "float32", kernels: str = "plain"
+) -> Optimizer:
     """The small MLP with Adafactor features (arXiv 2203.11860), without a scheduler.
 
     Arguments are as for `celo.celo`; ``update`` needs the parameters, and ignores ``value=``.
     """
-    return _build("adafac_mlp", num_steps, theta, {}, state_dtype=state_dtype)
+    return _build("adafac_mlp", num_steps, theta, {}, state_dtype=state_dtype, kernels=kernels)
 
 
 def mlp_lopt(num_steps: Steps, theta: Any = None, *, state_dtype: str = "float32") -> Optimizer:
@@ -181,6 +194,7 @@ def star(
     weight_decay: float | None = None,
     precondition: bool | None = None,
     state_dtype: str = "float32",
+    kernels: str = "plain",
 ) -> Optimizer:
     """STAR (arXiv 2209.11208): the small MLP beside a nominal step of Adam.
 
@@ -191,12 +205,17 @@ def star(
         weight_decay: part of every parameter lost in a step, in [0, 1).
         precondition: whether the learned direction is preconditioned.
         state_dtype: "float32" or "bfloat16", as for `celo.celo`.
+        kernels: "plain" or "pallas", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters, and ignores ``value=``.
     """
-    config = {"nominal_step": nominal_step, "weight_decay": weight_decay, "precondition": precondition}
-    return _build("star", num_steps, theta, config, state_dtype=state_dtype)
+    config = {
+        "nominal_step": nominal_step,
+        "weight_decay": weight_decay,
+        "precondition": precondition,
+    }
+    return _build("star", num_steps, theta, config, state_dtype=state_dtype, kernels=kernels)
 
 
 def learnable_adam(num_steps: Steps, theta: Any = None) -> Optimizer:
@@ -230,6 +249,7 @@ def celo2_base(
     *,
     weight_decay: float | Array = 0.0,
     state_dtype: str = "float32",
+    kernels: str = "plain",
 ) -> Optimizer:
     """Celo2-base (arXiv 2602.19142): an MLP gives directions, the learning rate their size.
 
@@ -239,12 +259,13 @@ def celo2_base(
         theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
         weight_decay: decoupled; multiplied by the learning rate.
         state_dtype: "float32" or "bfloat16", as for `celo.celo`.
+        kernels: "plain" or "pallas", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters, and ignores ``value=``.
     """
-    options = {"learning_rate": learning_rate, "weight_decay": weight_decay}
-    return _build("celo2_base", num_steps, theta, {}, options, state_dtype)
+    options = {"learning_rate": learning_rate, "weight_decay": weight_decay, "kernels": kernels}
+    return _build("celo2_base", num_steps, theta, {}, state_dtype, **options)
 
 
 def celo2_auto(
@@ -254,6 +275,7 @@ def celo2_auto(
     stage: int | None = None,
     form: str | None = None,
     orthogonal: bool | None = None,
+    kernels: str = "plain",
 ) -> Optimizer:
     """Celo2-auto: Celo's scheduler over the directions of Celo2, so that there is no learning rate to tune.
 
@@ -264,11 +286,13 @@ def celo2_auto(
             default.
         form: how the scheduler's output becomes a step size: "exp", "linear" or "linear_clip".
         orthogonal: whether the directions of rank 2 and more are orthogonalised.
+        kernels: "plain" or "pallas", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters and the loss as ``value=``.
     """
-    return _build("celo2_auto", num_steps, theta, {"stage": stage, "form": form, "orthogonal": orthogonal})
+    config = {"stage": stage, "form": form, "orthogonal": orthogonal}
+    return _build("celo2_auto", num_steps, theta, config, kernels=kernels)
 
 
 def celo2(
@@ -279,6 +303,7 @@ def celo2(
     weight_decay: float | Array = 0.0,
     adam_paths: str | None = None,
     state_dtype: str = "float32",
+    kernels: str = "plain",
 ) -> Optimizer:
     """Celo2 (arXiv 2602.19142): Celo2-base, orthogonalised, for hidden matrices; Adam for all else.
 
@@ -290,9 +315,10 @@ def celo2(
         adam_paths: which parameters take Adam, as globs separated by ``|``, such as "wte|*/out"; None: those
             named like an embedding or a head, and vectors. `celo.routing` shows the result.
         state_dtype: "float32" or "bfloat16", as for `celo.celo`.
+        kernels: "plain" or "pallas", as for `celo.celo`.
 
     Returns:
         An optax transformation; its ``update`` needs the parameters, and ignores ``value=``.
     """
-    options = {"learning_rate": learning_rate, "weight_decay": weight_decay}
-    return _build("celo2", num_steps, theta, {"adam_paths": adam_paths}, options, state_dtype)
+    options = {"learning_rate": learning_rate, "weight_decay": weight_decay, "kernels": kernels}
+    return _build("celo2", num_steps, theta, {"adam_paths": adam_paths}, state_dtype, **options)

@@ -108,24 +108,22 @@ def celo_features(
 
     Source: Celo, arXiv 2501.12670, appendix A.
     """
-    r = jax.lax.rsqrt(v + epsilon)
     y, row, col, m_factored = adafactor_features(g, momenta, rows, cols)
-    return [
-        g,
-        jnp.clip(g, -GRADIENT_CLIP, GRADIENT_CLIP),
-        p,
-        *momenta,
-        v,
-        *(m * r for m in momenta),
-        r,
-        *y,
-        g * r,
-        *row,
-        *col,
-        *(jax.lax.rsqrt(x + EPSILON_ROW_COL) for x in row),
-        *(jax.lax.rsqrt(x + EPSILON_ROW_COL) for x in col),
-        *m_factored,
-    ]
+    return [*celo_head(g, p, momenta, v, y, epsilon), *row, *col, *roots(row), *roots(col), *m_factored]
+
+
+def celo_head(
+    g: Array, p: Array, momenta: Sequence[Array], v: Array, y: Sequence[Array], epsilon: float = EPSILON_RMS
+) -> list[Array]:
+    """The first 15 of `celo_features`, from the arguments there and the y_k."""
+    r = jax.lax.rsqrt(v + epsilon)
+    scaled = [m * r for m in momenta]
+    return [g, jnp.clip(g, -GRADIENT_CLIP, GRADIENT_CLIP), p, *momenta, v, *scaled, r, *y, g * r]
+
+
+def roots(moments: Sequence[Array]) -> list[Array]:
+    """Inverse square roots of row or column moments, the features beside them."""
+    return [jax.lax.rsqrt(x + EPSILON_ROW_COL) for x in moments]
 
 
 def tanh_time(count: Array) -> Array:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo._core import checks, parameters, trees
+from celo._core import checks, pallas, parameters, trees
 from celo._core.averages import PyTree
 
 Stage = int | str
@@ -112,6 +112,39 @@ class Learned:
         return self._transformation(theta, checks.check_num_steps(num_steps))
 
     def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
+        """The optimizer, after the checks."""
+        raise NotImplementedError
+
+
+class WithKernels(Learned):
+    """Base of the learned optimizers whose update has kernels; `_transformation` takes them as an option."""
+
+    def optimizer(
+        self, theta: Theta, num_steps: float | Array, kernels: str = "plain"
+    ) -> optax.GradientTransformationExtraArgs:
+        """The optimizer with these meta-parameters.
+
+        Args:
+            theta: as for `Learned.optimizer`.
+            num_steps: as for `Learned.optimizer`.
+            kernels: "pallas" = on CUDA the update of a tensor runs in two Pallas kernels
+                (`celo._core.pallas`); "plain" = XLA fuses all of it, as it does elsewhere in either case.
+
+        Returns:
+            As `Learned.optimizer`.
+
+        Raises:
+            ValueError: as `Learned.optimizer`, and for other ``kernels``.
+            TypeError: as `Learned.optimizer`.
+            ImportError: if this JAX is too old for the kernels.
+        """
+        check_theta(self, theta)
+        pallas.check_kernels(kernels)
+        return self._transformation(theta, checks.check_num_steps(num_steps), kernels)
+
+    def _transformation(
+        self, theta: Theta, horizon: Array, kernels: str = "plain"
+    ) -> optax.GradientTransformationExtraArgs:
         """The optimizer, after the checks."""
         raise NotImplementedError
 

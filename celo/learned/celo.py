@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo._core import averages, checks, features, mlp, tensors
+from celo._core import averages, checks, features, mlp, pallas, parameters, tensors
 from celo._core.averages import Decays, PyTree, TensorStatistics
 from celo._core.normalisers import inverse_rms, two_passes
 from celo._core.scheduler import (
@@ -24,7 +24,7 @@ from celo._core.scheduler import (
     SharedScheduler,
     TensorScheduler,
 )
-from celo.learned.base import Learned, Theta, transformation
+from celo.learned.base import Theta, WithKernels, transformation
 
 DECAYS = Decays(momenta=(0.9, 0.99, 0.999), v=0.999, factored=(0.9, 0.99, 0.999))
 GRADIENT_CLIP = 1000.0
@@ -73,13 +73,40 @@ def update_rule(theta: mlp.Weights, g: Array, p: Array, statistics: TensorStatis
     return STEP_MULTIPLIER * rms * direction * jnp.exp(MAGNITUDE_MULTIPLIER * magnitude)
 
 
+def _finish(outputs: list[Array], *arrays: Any) -> Array:
+    del arrays  # the step depends on direction and magnitude alone
+    direction, magnitude = outputs
+    return STEP_MULTIPLIER * direction * jnp.exp(MAGNITUDE_MULTIPLIER * magnitude)
+
+
+ELEMENTS = pallas.ElementRule(
+    bound=functools.partial(parameters.bounded, limit=GRADIENT_CLIP),
+    head=features.celo_head,
+    finish=_finish,
+    outputs=2,
+)
+
+
 def step_tensor(
-    theta: mlp.Weights, p: Array, g: Array, statistics: TensorStatistics
+    theta: mlp.Weights, kernels: str, p: Array, g: Array, statistics: TensorStatistics
 ) -> tuple[Array, TensorStatistics]:
     """Step and new running averages of one tensor; ``p`` and ``g`` of any dtype."""
-    p, g = jnp.asarray(p, jnp.float32), jnp.clip(jnp.asarray(g, jnp.float32), -GRADIENT_CLIP, GRADIENT_CLIP)
+    return pallas.by_platform(kernels, _plain_step, _kernel_step, theta, p, g, statistics)
+
+
+def _plain_step(
+    theta: mlp.Weights, p: Array, g: Array, statistics: TensorStatistics
+) -> tuple[Array, TensorStatistics]:
+    p, g = jnp.asarray(p, jnp.float32), parameters.bounded(g, GRADIENT_CLIP)
     statistics = averages.update(statistics, g, DECAYS)
     return update_rule(theta, g, p, statistics), statistics
+
+
+def _kernel_step(
+    theta: mlp.Weights, p: Array, g: Array, statistics: TensorStatistics
+) -> tuple[Array, TensorStatistics]:
+    step, statistics, means = pallas.step(ELEMENTS, DECAYS, theta, p, g, statistics)
+    return jnp.sqrt(means[2] + EPSILON_RMS) * step, statistics  # the third feature is p
 
 
 def scheduled(
@@ -113,7 +140,7 @@ def scheduled(
 
 
 @dataclasses.dataclass(frozen=True)
-class Celo(Learned):
+class Celo(WithKernels):
     """The Celo optimizer: configuration only; meta-parameters are passed to `optimizer`.
 
     With gradients clipped to +-1000, running averages updated first, and the MLP's direction d and magnitude
@@ -145,6 +172,8 @@ class Celo(Learned):
         key_mlp, key_scheduler = jax.random.split(key)
         return {"mlp": mlp.init(key_mlp, MLP_SIZES), "scheduler": self.scheduler.init(key_scheduler)}
 
-    def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
-        rule = functools.partial(step_tensor, theta["mlp"])
+    def _transformation(
+        self, theta: Theta, horizon: Array, kernels: str = "plain"
+    ) -> optax.GradientTransformationExtraArgs:
+        rule = functools.partial(step_tensor, theta["mlp"], kernels)
         return scheduled(rule, self.scheduler, theta["scheduler"], horizon)

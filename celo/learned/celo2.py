@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from celo._core import averages, checks, features, mlp, parameters, paths, tensors
+from celo._core import averages, checks, features, mlp, pallas, parameters, paths, tensors
 from celo._core.averages import Decays, PyTree, TensorStatistics
 from celo._core.newton_schulz import orthogonalise
 from celo._core.normalisers import inverse_rms, two_passes
@@ -53,29 +53,15 @@ def _inverse_rms(x: Array) -> Array:
     return jax.lax.rsqrt(EPSILON_RMS + jnp.mean(jnp.square(x), axis=axes, keepdims=True))
 
 
-def direction(
-    theta: mlp.Weights, g: Array, p: Array, statistics: TensorStatistics, orthogonal: bool
-) -> Array:
-    """Direction of one tensor: the MLP's first output, of root mean square 1 over the last two axes.
-
-    The 30 features are Celo's, each normalised over the last two axes. A tensor of rank below 2, which has no
-    rows and columns, shows the MLP only the first 15.
-
-    Args:
-        theta: weights of the MLP, 30 -> 8 -> 8 -> 3; only the first output is used.
-        g: gradient, float32.
-        p: parameters before the step, float32.
-        statistics: running averages of the gradient, updated with ``g``.
-        orthogonal: whether the matrices of a tensor of rank 2 and more are orthogonalised first.
-
-    Returns:
-        The direction, of the shape of ``g``.
-    """
-    shown = VECTOR_FEATURES if g.ndim < 2 else features.NUM_FEATURES
-    theta = {**theta, "w0": theta["w0"][:shown]}
+def _plain(
+    theta: mlp.Weights, p: Array, g: Array, statistics: TensorStatistics
+) -> tuple[Array, TensorStatistics]:
+    """The MLP's first output at every parameter, and new running averages."""
+    p, g = jnp.asarray(p, jnp.float32), parameters.bounded(g, GRADIENT_CLIP)
+    statistics = averages.update(statistics, g, DECAYS)
 
     def seen(*arrays: Any) -> list[Array]:
-        return features.celo_features(*arrays, epsilon=EPSILON_FEATURES)[:shown]
+        return features.celo_features(*arrays, epsilon=EPSILON_FEATURES)[: len(theta["w0"])]
 
     if g.ndim <= 2:  # one normaliser per feature, which then costs nothing per parameter
         normalise = functools.partial(inverse_rms, epsilon=EPSILON_RMS)
@@ -83,25 +69,61 @@ def direction(
     else:
         inputs, roots = two_passes(seen, lambda xs: [_inverse_rms(x) for x in xs], g, p, *statistics)
         inputs, scales = [x * r for x, r in zip(inputs, roots, strict=True)], None
-    (out,) = mlp.apply(theta, inputs, scales, outputs=1)
-    if orthogonal and g.ndim >= 2:
-        out = orthogonalise(out)
-    out = jax.lax.optimization_barrier(out)  # else the network runs once more for the root mean square
-    return out * _inverse_rms(out)
+    return mlp.apply(theta, inputs, scales, outputs=1)[0], statistics
+
+
+def _in_kernels(
+    theta: mlp.Weights, p: Array, g: Array, statistics: TensorStatistics
+) -> tuple[Array, TensorStatistics]:
+    return pallas.step(ELEMENTS, DECAYS, theta, p, g, statistics)[:2]
+
+
+ELEMENTS = pallas.ElementRule(
+    bound=functools.partial(parameters.bounded, limit=GRADIENT_CLIP),
+    head=functools.partial(features.celo_head, epsilon=EPSILON_FEATURES),
+    finish=lambda outputs, *arrays: outputs[0],
+    outputs=1,
+    epsilon=EPSILON_RMS,
+    shown=False,
+)
 
 
 def step_tensor(
-    theta: mlp.Weights, orthogonal: bool, p: Array, g: Array, statistics: TensorStatistics
+    theta: mlp.Weights, orthogonal: bool, kernels: str, p: Array, g: Array, statistics: TensorStatistics
 ) -> tuple[Array, TensorStatistics]:
-    """`direction` and new running averages of one tensor; ``p`` and ``g`` of any dtype."""
-    p, g = jnp.asarray(p, jnp.float32), parameters.bounded(g, GRADIENT_CLIP)
-    statistics = averages.update(statistics, g, DECAYS)
-    return direction(theta, g, p, statistics, orthogonal), statistics
+    """Direction and new running averages of one tensor.
+
+    The direction is the MLP's first output, of root mean square 1 over the last two axes. The 30 features are
+    Celo's, each normalised over the last two axes. A tensor of rank below 2, which has no rows and columns,
+    shows the MLP only the first 15.
+
+    Args:
+        theta: weights of the MLP, 30 -> 8 -> 8 -> 3; only the first output is used.
+        orthogonal: whether the matrices of a tensor of rank 2 and more are orthogonalised first.
+        kernels: "plain" or "pallas"; from rank 3 on, with normalisers for each matrix, the form is plain.
+        p: parameters before the step, any dtype.
+        g: gradient, any dtype.
+        statistics: running averages before the step.
+
+    Returns:
+        The direction, of the shape of ``p``, and the new running averages.
+    """
+    rank = jnp.ndim(p)
+    shown = VECTOR_FEATURES if rank < 2 else features.NUM_FEATURES
+    theta = {**theta, "w0": theta["w0"][:shown]}
+    form = kernels if rank <= 2 else "plain"
+    out, statistics = pallas.by_platform(form, _plain, _in_kernels, theta, p, g, statistics)
+    if orthogonal and rank >= 2:
+        out = orthogonalise(out)
+    out = jax.lax.optimization_barrier(out)  # else the network runs once more for the root mean square
+    return out * _inverse_rms(out), statistics
 
 
-def scale_by_celo2(theta: Theta, orthogonal: bool) -> optax.GradientTransformationExtraArgs:
+def scale_by_celo2(
+    theta: Theta, orthogonal: bool, kernels: str = "plain"
+) -> optax.GradientTransformationExtraArgs:
     """Gradients, clipped to +-1000, to steps of RMS 1 downhill, to be scaled by a positive rate."""
-    rule = functools.partial(step_tensor, theta["mlp"], orthogonal)
+    rule = functools.partial(step_tensor, theta["mlp"], orthogonal, kernels)
 
     def init(params: PyTree) -> PyTree:
         return DirectionState(averages.init(params))
@@ -174,6 +196,7 @@ class Celo2Base(Learned):
         num_steps: float | Array,
         learning_rate: optax.ScalarOrSchedule = LEARNING_RATE,
         weight_decay: checks.NonNegative = 0.0,
+        kernels: str = "plain",
     ) -> optax.GradientTransformationExtraArgs:
         """The optimizer with these meta-parameters.
 
@@ -184,6 +207,7 @@ class Celo2Base(Learned):
             learning_rate: a number, traced or not, or an optax schedule; meta-training uses the default.
             weight_decay: decoupled; multiplied by the learning rate, for the parameters that take Adam by 20
                 times it.
+            kernels: "plain" or "pallas", as for `celo.learned.base.WithKernels.optimizer`.
 
         Returns:
             An optax transformation; it ignores ``value=``.
@@ -191,15 +215,19 @@ class Celo2Base(Learned):
         Raises:
             ValueError: if theta does not fit, or a number is out of range; by ``update``, without parameters.
             TypeError: for a num_steps or a learning_rate that is no number.
+            ImportError: if this JAX is too old for the kernels.
         """
         check_theta(self, theta)
         checks.check_num_steps(num_steps)
         checks.check_learning_rate(learning_rate)
         checks.check_options(Celo2Base.optimizer, {"weight_decay": weight_decay})
-        return contract.in_float32(self._rated(theta, learning_rate, weight_decay))
+        pallas.check_kernels(kernels)
+        return contract.in_float32(self._rated(theta, learning_rate, weight_decay, kernels))
 
-    def _rated(self, theta: Theta, learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
-        return _with_rate(scale_by_celo2(theta, orthogonal=False), learning_rate, weight_decay)
+    def _rated(
+        self, theta: Theta, learning_rate: Any, weight_decay: Any, kernels: str
+    ) -> optax.GradientTransformation:
+        return _with_rate(scale_by_celo2(theta, False, kernels), learning_rate, weight_decay)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,8 +271,10 @@ class Celo2(Celo2Base):
         """Which rule each parameter takes: "adam" or "learned", in a tree like ``params``."""
         return jax.tree.map(lambda route: route[0], self.routes(params), is_leaf=_is_route)
 
-    def _rated(self, theta: Theta, learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
-        learned, adam = scale_by_celo2(theta, orthogonal=True), scale_by_uncorrected_adam()
+    def _rated(
+        self, theta: Theta, learning_rate: Any, weight_decay: Any, kernels: str
+    ) -> optax.GradientTransformation:
+        learned, adam = scale_by_celo2(theta, True, kernels), scale_by_uncorrected_adam()
         halves: dict[Hashable, optax.GradientTransformation] = {
             "learned": _with_rate(learned, learning_rate, weight_decay),
             "adam": _with_rate(adam, learning_rate, weight_decay, ADAM_MULTIPLIER),

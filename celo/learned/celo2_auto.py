@@ -13,12 +13,12 @@ from celo._core import checks, mlp
 from celo._core.averages import TensorStatistics
 from celo._core.scheduler import FORMS, SCALE, NoScheduler, Scheduler, SharedScheduler
 from celo.learned import celo2
-from celo.learned.base import Learned, Theta
+from celo.learned.base import Theta, WithKernels
 from celo.learned.celo import scheduled
 
 
 @dataclasses.dataclass(frozen=True)
-class Celo2Auto(Learned):
+class Celo2Auto(WithKernels):
     """Celo2's rule gives every tensor its direction, Celo's scheduler gives all tensors one step size.
 
     With d the output of Celo2's MLP: ``p <- p - 0.01 eta_t d / rms(d)``, the root mean square taken over the
@@ -50,11 +50,13 @@ class Celo2Auto(Learned):
         key_mlp, key_scheduler = jax.random.split(key)
         return {"mlp": mlp.init(key_mlp, celo2.MLP_SIZES), "scheduler": self.scheduler.init(key_scheduler)}
 
-    def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
+    def _transformation(
+        self, theta: Theta, horizon: Array, kernels: str = "plain"
+    ) -> optax.GradientTransformationExtraArgs:
         rate = celo2.LEARNING_RATE / (SCALE if self.stage == 2 else 1.0)
 
         def rule(p: Array, g: Array, statistics: TensorStatistics) -> tuple[Array, TensorStatistics]:
-            step, statistics = celo2.step_tensor(theta["mlp"], self.orthogonal, p, g, statistics)
+            step, statistics = celo2.step_tensor(theta["mlp"], self.orthogonal, kernels, p, g, statistics)
             return rate * step, statistics
 
         return scheduled(rule, self.scheduler, theta["scheduler"], horizon)

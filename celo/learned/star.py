@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,16 +11,15 @@ import optax
 from jax import Array
 
 from celo._core import checks, features, mlp
-from celo._core.averages import TensorStatistics
 from celo.learned import adafac_mlp
 from celo.learned.adafac_mlp import MAGNITUDE_MULTIPLIER, STEP_MULTIPLIER, per_parameter
-from celo.learned.base import Learned, Theta
+from celo.learned.base import Theta, WithKernels
 
 OUTPUTS = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class Star(Learned):
+class Star(WithKernels):
     """The update rule of `adafac_mlp`, preconditioned, beside a nominal step of Adam at three momenta.
 
     With ``r = rsqrt(v + 1e-6)`` and the outputs d, m_b, m_g, m_w of one MLP, 39 -> 4 -> 4 -> 4:
@@ -48,25 +48,28 @@ class Star(Learned):
         weights = mlp.init(key, (adafac_mlp.MLP_INPUTS, *adafac_mlp.MLP_HIDDEN, OUTPUTS))
         return {"mlp": {**weights, "w2": jnp.zeros_like(weights["w2"])}, "decays": adafac_mlp.init_decays()}
 
-    def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
+    def _transformation(
+        self, theta: Theta, horizon: Array, kernels: str = "plain"
+    ) -> optax.GradientTransformationExtraArgs:
         del horizon
-        return per_parameter(theta, self.step_tensor)
+        return per_parameter(theta, self.step_tensor, OUTPUTS, kernels)
 
-    def step_tensor(self, outputs: list[Array], p: Array, statistics: TensorStatistics) -> Array:
+    def step_tensor(self, outputs: list[Array], p: Array, momenta: Sequence[Array], v: Array) -> Array:
         """The step of one tensor from the outputs of the MLP.
 
         Args:
             outputs: direction, and the logarithmic magnitudes of the learned step, the nominal step and the
                 weight decay, each times 1000.
             p: parameters before the step, float32.
-            statistics: running averages of the gradient.
+            momenta: first moments, updated with the gradient.
+            v: second moment, updated with the gradient.
 
         Returns:
             The step, to be subtracted from ``p``.
         """
         direction, *magnitudes = outputs
         learned, nominal, decay = (jnp.exp(MAGNITUDE_MULTIPLIER * m) for m in magnitudes)
-        r = jax.lax.rsqrt(statistics.v + features.EPSILON_RMS)
+        r = jax.lax.rsqrt(v + features.EPSILON_RMS)
         step = STEP_MULTIPLIER * direction * learned * (r if self.precondition else 1.0)
-        adam = r * sum(statistics.momenta[1:], statistics.momenta[0]) / len(statistics.momenta)
+        adam = r * sum(momenta[1:], momenta[0]) / len(momenta)
         return step + self.nominal_step * nominal * adam + self.weight_decay * decay * p

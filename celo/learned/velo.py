@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from celo._core import averages, checks, lstm, mlp, tensors
 from celo._core.averages import PyTree, TensorStatistics
 from celo._core.scheduler import Observation, SchedulerState, TensorScheduler
 from celo.learned import celo as celo_rule
-from celo.learned.base import Learned, Theta, transformation
+from celo.learned.base import Theta, WithKernels, transformation
 
 
 class VeloState(NamedTuple):
@@ -37,7 +38,7 @@ class VeloState(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Velo(Learned):
+class Velo(WithKernels):
     """VeLO; with a hidden size of 64 and a bank of 32 it is VeLO-S.
 
     For each tensor, with the output h of its LSTM: step size ``eta = w h + b``, controls ``c = C h + b``, the
@@ -65,8 +66,12 @@ class Velo(Learned):
             "controls": lstm.init_dense(keys[2], self.hidden, self.bank),
         }
 
-    def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
+    def _transformation(
+        self, theta: Theta, horizon: Array, kernels: str = "plain"
+    ) -> optax.GradientTransformationExtraArgs:
         scheduler = TensorScheduler("linear", self.hidden)
+
+        rule = functools.partial(_step_tensor, kernels)
 
         def init(params: PyTree) -> PyTree:
             start, one = scheduler.start(theta["scheduler"], params, horizon)
@@ -79,14 +84,14 @@ class Velo(Learned):
             eta = lstm.dense(theta["scheduler"]["step_size"], hidden)[:, 0]
             rules = mlp.mix(theta["bank"], lstm.dense(theta["controls"], hidden), self.ff_mult)
             trees = map(jax.tree.structure(params).unflatten, (rules, list(eta)))
-            steps, statistics = tensors.map_statistics(_step_tensor, params, grads, state.statistics, *trees)
+            steps, statistics = tensors.map_statistics(rule, params, grads, state.statistics, *trees)
             return steps, VeloState(state.count + 1, state.num_steps, statistics, memory, eta)
 
         return transformation(init, step, self.reads_loss)
 
 
 def _step_tensor(
-    p: Array, g: Array, statistics: TensorStatistics, rule: mlp.Weights, step_size: Array
+    kernels: str, p: Array, g: Array, statistics: TensorStatistics, rule: mlp.Weights, step_size: Array
 ) -> tuple[Array, TensorStatistics]:
-    step, statistics = celo_rule.step_tensor(rule, p, g, statistics)
+    step, statistics = celo_rule.step_tensor(rule, kernels, p, g, statistics)
     return step_size * step, statistics

@@ -20,9 +20,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from celo import HAND_DESIGNED, LEARNED
+import jax
+import jax.numpy as jnp
+
 from celo._core.files import write_atomically
-from celo._core.names import lookup
 from celo.evaluation.report.table import Table
 from celo.evaluation.suites import CELO17
 from celo.scripts import checks
@@ -30,7 +31,6 @@ from celo.scripts.benchmarks import trees, update_cost
 from celo.scripts.benchmarks.measuring import MeasuringProcess, UnansweredError
 
 FAILED = "failed"
-OPTIMIZERS = (*LEARNED, *HAND_DESIGNED)
 # Fields of a cost and their columns.
 COLUMNS = {
     "milliseconds": "ms",
@@ -52,7 +52,8 @@ class Update:
         picture: file for a picture of times by size, .svg or .png; "" = none.
         tasks: trees: names of tasks, tensor:1e4 to tensor:1e8 (one tensor), transformer:12x768 (layers x
             width); () = the 17 tasks of the Celo paper, 197 to 12.8 million parameters.
-        optimizers: names of optimizers, with [state_dtype=bfloat16] for averages in bfloat16; () = all.
+        optimizers: names of optimizers, with options such as celo[kernels=pallas] or, for averages in
+            bfloat16, [state_dtype=bfloat16]; () = all.
         calls: rounds of each pair.
         seconds_per_pair: after this time no further round starts, once there were three.
         time_limit: seconds for a pair, compilation included; a pair that exceeds it is recorded as failed.
@@ -75,14 +76,14 @@ class Update:
         for name in self.tasks:
             trees.shapes(name)
         for name in self.optimizers:
-            lookup("optimizer", name.removesuffix(update_cost.ROUNDED), dict.fromkeys(OPTIMIZERS))
+            jax.eval_shape(lambda name=name: update_cost.build(name).init(jnp.ones(1)))
         if self.picture and Path(self.picture).suffix not in (".svg", ".png"):
             raise ValueError(f"picture is {self.picture}; expected a name that ends in .svg or .png")
         checks.output_file(self.picture)
 
     def run(self) -> None:
         """Measures what the file lacks, prints the table, and draws the picture."""
-        optimizers, figures = self.optimizers or OPTIMIZERS, self._start()
+        optimizers, figures = self.optimizers or update_cost.OPTIMIZERS, self._start()
         done = {(cost["tree"], cost["optimizer"]) for cost in figures["costs"]}
         for task, tree in figures["tasks"].items():
             for optimizer in optimizers:

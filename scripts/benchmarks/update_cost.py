@@ -17,19 +17,21 @@ import numpy as np
 import optax
 from jax import Array
 
-from celo import HAND_DESIGNED, hand_designed, learned_optimizer
+from celo import HAND_DESIGNED, LEARNED, hand_designed, learned_optimizer
+from celo._core import names
+from celo.evaluation.options import split_options
 from celo.scripts.benchmarks import trees
 from celo.scripts.devices import core_count
 from celo.wrappers import rounded_state
 
 PyTree = Any
 
+OPTIMIZERS = (*LEARNED, *HAND_DESIGNED)
 LEARNING_RATE = 1e-3
 NUM_STEPS = 10_000
 # Time of a block of calls: long against the resolution of the clock and the waking of threads.
 BLOCK_SECONDS = 1e-2
 LEAST_ROUNDS = 3
-ROUNDED = "[state_dtype=bfloat16]"
 # Bytes of the longest pass: far beyond caches, so that a longer one takes proportionally more time.
 LONGEST_PASS = 1 << 28
 
@@ -56,17 +58,41 @@ def cost(task: str, optimizer: str, calls: int, seconds: float, gibibytes: float
     return measure(stepper, Stepper(optax.adam(LEARNING_RATE), shapes), Pass(stepper.moved), calls, seconds)
 
 
-def build(name: str) -> optax.GradientTransformationExtraArgs:
+def build(text: str) -> optax.GradientTransformationExtraArgs:
     """An optimizer with random meta-parameters or a learning rate of 0.001; neither changes its cost.
 
-    ``NAME[state_dtype=bfloat16]`` stores its averages in bfloat16.
+    Args:
+        text: a name, or ``NAME[option=value,...]`` with options of that optimizer and, for any optimizer,
+            ``state_dtype=bfloat16``.
+
+    Raises:
+        ValueError: for an unknown name, an option with several values, or a value that an option does not
+            take.
+        TypeError: for an unknown option.
     """
-    if name.endswith(ROUNDED):
-        return rounded_state(build(name.removesuffix(ROUNDED)))
-    if name in HAND_DESIGNED:
-        return hand_designed(name, LEARNING_RATE)
-    learned = learned_optimizer(name)
-    return learned.optimizer(jax.jit(learned.init)(jax.random.key(0)), NUM_STEPS)
+    name, grids = split_options(text)
+    names.lookup("optimizer", name, dict.fromkeys(OPTIMIZERS))
+    options: dict[str, Any] = {option: values[0] for option, values in grids.items()}
+    for option, values in grids.items():
+        if len(values) > 1:
+            raise ValueError(f"the option {option} of {text} has {len(values)} values; expected one")
+    dtype = options.pop("state_dtype", "float32")
+    if dtype not in ("float32", "bfloat16"):
+        raise ValueError(f"state_dtype is {dtype!r}; expected 'float32' or 'bfloat16'")
+    if name in LEARNED:
+        made = _learned(name, options)
+    else:
+        made = hand_designed(name, options.pop("learning_rate", LEARNING_RATE), **options)
+    return rounded_state(made) if dtype == "bfloat16" else made
+
+
+def _learned(name: str, options: dict[str, Any]) -> optax.GradientTransformationExtraArgs:
+    """A learned optimizer from fields of its configuration and further arguments of its `optimizer`."""
+    fields = names.options(LEARNED[name])
+    learned: Any = learned_optimizer(name, **{x: options.pop(x) for x in fields if x in options})
+    known = names.options(learned.optimizer, ("theta", "num_steps"))
+    names.check_options(name, options, [*fields, *known])
+    return learned.optimizer(jax.jit(learned.init)(jax.random.key(0)), NUM_STEPS, **options)
 
 
 class Repeated:

@@ -9,7 +9,8 @@ and file; those about structure and dtypes are only traced.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ import numpy as np
 import optax
 import pytest
 from jax import Array
+from jax.experimental.pallas import triton
 
 from celo import HAND_DESIGNED, LEARNED, hand_designed, learned_optimizer
 from celo.baselines.shampoo import GRAFTS
@@ -28,6 +30,10 @@ LOSS = np.float32(0.7)
 
 # What is compiled here runs a few times on a few numbers: half the time to compile is worth more than speed.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+needs_triton = pytest.mark.skipif(
+    not hasattr(triton, "load"), reason="this JAX is too old for the kernels: 0.7.1 has what they need"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +76,12 @@ class LearnedRow(Row):
         return quick_jit(self.learned.init)(jax.random.key(0))
 
 
-def learned_row(name: str, **config: Any) -> LearnedRow:
+def learned_row(name: str, options: Mapping[str, Any] = MappingProxyType({}), **config: Any) -> LearnedRow:
     def build(learning_rate: Any) -> optax.GradientTransformationExtraArgs:
         del learning_rate
-        return row.learned.optimizer(row.theta, num_steps=100)
+        return row.learned.optimizer(row.theta, num_steps=100, **options)
 
-    title = "-".join([name, *(f"{field}_{value}" for field, value in config.items())])
+    title = "-".join([name, *(f"{field}_{value}" for field, value in {**config, **options}.items())])
     row = LearnedRow(title, build, None, learned_optimizer(name, **config))
     return row
 
@@ -85,6 +91,7 @@ LEARNED_ROWS = [
     learned_row("celo", stage=1),
     learned_row("celo", tensor_features=True),
     learned_row("celo2_auto", orthogonal=True),
+    *([learned_row("celo", {"kernels": "pallas"})] if hasattr(triton, "load") else []),
 ]
 ROWS = [*HAND_DESIGNED_ROWS, *LEARNED_ROWS]
 
@@ -97,6 +104,7 @@ STAND_INS = {
     "celo2_auto": "celo2_base",
     "celo-stage_1": "celo",
     "celo-tensor_features_True": "velo_s",
+    "celo-kernels_pallas": "celo",
     **{f"shampoo_{graft}": "shampoo_sgd" for graft in GRAFTS if graft != "sgd"},
     "lookahead_radam": "lookahead_sgdm",
     "schedule_free_sgd": "schedule_free_adamw",

@@ -97,6 +97,10 @@ def failed(argv, capsys):
     [
         ("--tasks ImageMLP_Digit8_Relu32_bs64", "Did you mean 'ImageMLP_Digits8_Relu32_bs64'"),
         ("--optimizers adm", "Unknown optimizer 'adm'. Did you mean 'adam'"),
+        ("--optimizers celo[kernels=cuda]", "kernels is 'cuda'; expected 'plain' or 'pallas'"),
+        ("--optimizers celo[kernel=pallas]", "celo has no option 'kernel'. Did you mean 'kernels'"),
+        ("--optimizers adam[state_dtype=float16]", "state_dtype is 'float16'; expected 'float32' or"),
+        ("--optimizers adam[b1=0.8|0.9]", "the option b1 of adam[b1=0.8|0.9] has 2 values; expected one"),
         ("--tasks tensor:1e9", "'tensor:1e9' is no tree; expected tensor:1e4 to tensor:1e8"),
         ("--tasks transformer:12", "'transformer:12' is no tree"),
         ("--picture out.pdf", "picture is out.pdf; expected a name that ends in .svg or .png"),

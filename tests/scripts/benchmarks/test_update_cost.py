@@ -25,6 +25,7 @@ def shapes(*sizes):
         ("sgd", 0, 0),
         ("sgdm", 4, 4),
         ("celo", 16, 28),
+        ("celo[kernels=pallas]", 16, 28),
         ("celo2", 16, 8),
         ("mlp_lopt", 24, 24),
         ("rnn_mlp", 40, 40),

@@ -139,9 +139,9 @@ def test_a_learned_optimizer_with_a_rate_is_tuned_like_a_hand_designed_one(tmp_p
     [
         ("adam[beta1=0.9]", r"adam takes no option 'beta1'\. Did you mean 'b1'\? Known: b1, b2, eps"),
         ("sgd[momentum=0.9]", r"sgd takes no option 'momentum'\. Known: learning_rate, schedule"),
-        ("celo[weight_decay=0.1]", r"celo takes no option 'weight_decay'\. Known: prompt"),
-        ("celo[lr=0.1]", "celo has no learning rate; its options: prompt"),
-        ("celo[schedule=cosine]", "celo has no learning rate; its options: prompt"),
+        ("celo[weight_decay=0.1]", r"celo takes no option 'weight_decay'\. Known: kernels, prompt"),
+        ("celo[lr=0.1]", "celo has no learning rate; its options: kernels, prompt"),
+        ("celo[schedule=cosine]", "celo has no learning rate; its options: kernels, prompt"),
         ("optax:lion[foo=1]", "optax:lion takes no option 'foo'. Known: b1, b2"),
         ("adam[schedule=cosin]", "Unknown schedule 'cosin'. Did you mean 'cosine'"),
         ("adam[schedule=cosine|wsd]", "adam has several schedules; expected one"),

@@ -64,13 +64,14 @@ class CeloAdam(Learned):
     """
 
     reads_loss: ClassVar[bool] = True
+    scheduler: ClassVar[SharedScheduler] = SharedScheduler()
 
     def init(self, key: Array) -> Theta:
         """Random meta-parameters: ``{"scheduler": ...}``, float32, about 36,000 numbers."""
-        return {"scheduler": SharedScheduler().init(key)}
+        return {"scheduler": self.scheduler.init(key)}
 
     def _transformation(self, theta: Theta, horizon: Array) -> optax.GradientTransformationExtraArgs:
-        scheduler = SharedScheduler()
+        scheduler = self.scheduler
 
         def init(params: PyTree) -> PyTree:
             zeros, zero = averages.zeros_like(params), jnp.zeros((), jnp.int32)

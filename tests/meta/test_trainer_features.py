@@ -23,12 +23,14 @@ FEATURES = {
     "buffer of es_single": ("learnable_adam", {"estimator": "es_single", "resume_buffer": 0.8}),
     "averaging and warm-up": ("learnable_adam", {"average": 0.5, "warmup": 3, "horizon": "piecewise"}),
     "learned outer optimizer": ("learnable_adam", {"outer": "celo"}),
+    "backprop": ("learnable_adam", {"estimator": "backprop", "objective": "log"}),
     "expert": ("adafac_mlp", {"expert": "muon"}),
+    "schedule_es": ("celo_adam", {"estimator": "schedule_es", "trains": "scheduler", "normalize": True}),
 }
 
 
 ROWS = [
-    pytest.param(*row, id=name, marks=[pytest.mark.slow] if name == "expert" else [])
+    pytest.param(*row, id=name, marks=[pytest.mark.slow] if name in ("expert", "schedule_es") else [])
     for name, row in FEATURES.items()
 ]
 

@@ -74,6 +74,13 @@ def test_the_mean_is_the_exact_gradient(objective):
     assert cosine > 0.95
 
 
+@pytest.mark.parametrize("name", ["celo", "celo_adam", "celo2_auto"])
+def test_it_trains_the_optimizers_that_its_error_names(name):
+    learned = LEARNED[name]()
+    ScheduleES(dataclasses.replace(INNER, learned=learned))
+    assert "scheduler" in jax.eval_shape(learned.init, jax.random.key(0))
+
+
 @pytest.mark.parametrize(
     ("inner", "settings", "message"),
     [

@@ -139,15 +139,7 @@ def velo_s(
 ) -> Optimizer:
     """VeLO-S: VeLO with a hidden size of 64 and a bank of 32.
 
-    Args:
-        num_steps: number of steps of the training ahead, as for `celo.celo`.
-        theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
-        ff_mult: factor of the mixed weights. None: as in the file, else the default.
-        state_dtype: "float32" or "bfloat16", as for `celo.celo`.
-        kernels: "plain" or "pallas", as for `celo.celo`.
-
-    Returns:
-        An optax transformation; its ``update`` needs the parameters and the loss as ``value=``.
+    Arguments are as for `celo.velo`; ``update`` needs the parameters and the loss as ``value=``.
     """
     return _build("velo_s", num_steps, theta, {"ff_mult": ff_mult}, state_dtype=state_dtype, kernels=kernels)
 
@@ -210,11 +202,7 @@ def star(
     Returns:
         An optax transformation; its ``update`` needs the parameters, and ignores ``value=``.
     """
-    config = {
-        "nominal_step": nominal_step,
-        "weight_decay": weight_decay,
-        "precondition": precondition,
-    }
+    config = {"nominal_step": nominal_step, "weight_decay": weight_decay, "precondition": precondition}
     return _build("star", num_steps, theta, config, state_dtype=state_dtype, kernels=kernels)
 
 
@@ -275,24 +263,16 @@ def celo2_auto(
     stage: int | None = None,
     form: str | None = None,
     orthogonal: bool | None = None,
+    state_dtype: str = "float32",
     kernels: str = "plain",
 ) -> Optimizer:
     """Celo2-auto: Celo's scheduler over the directions of Celo2, so that there is no learning rate to tune.
 
-    Args:
-        num_steps: number of steps of the training ahead, as for `celo.celo`.
-        theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
-        stage: 1 = update rule alone, 2 = with the scheduler. None, here and below: as in the file, else the
-            default.
-        form: how the scheduler's output becomes a step size: "exp", "linear" or "linear_clip".
-        orthogonal: whether the directions of rank 2 and more are orthogonalised.
-        kernels: "plain" or "pallas", as for `celo.celo`.
-
-    Returns:
-        An optax transformation; its ``update`` needs the parameters and the loss as ``value=``.
+    Arguments are as for `celo.celo`; ``orthogonal`` says whether the directions of rank 2 and more are
+    orthogonalised. ``update`` needs the parameters and the loss as ``value=``.
     """
     config = {"stage": stage, "form": form, "orthogonal": orthogonal}
-    return _build("celo2_auto", num_steps, theta, config, kernels=kernels)
+    return _build("celo2_auto", num_steps, theta, config, state_dtype=state_dtype, kernels=kernels)
 
 
 def celo2(
@@ -307,18 +287,9 @@ def celo2(
 ) -> Optimizer:
     """Celo2 (arXiv 2602.19142): Celo2-base, orthogonalised, for hidden matrices; Adam for all else.
 
-    Args:
-        num_steps: number of steps of the training ahead, as for `celo.celo`; checked, but not used.
-        learning_rate: a number, traced or not, or an optax schedule.
-        theta: meta-parameters, a file, a packaged name or a hub address, as for `celo.celo`.
-        weight_decay: decoupled; multiplied by the learning rate.
-        adam_paths: which parameters take Adam, as globs separated by ``|``, such as "wte|*/out"; None: those
-            named like an embedding or a head, and vectors. `celo.routing` shows the result.
-        state_dtype: "float32" or "bfloat16", as for `celo.celo`.
-        kernels: "plain" or "pallas", as for `celo.celo`.
-
-    Returns:
-        An optax transformation; its ``update`` needs the parameters, and ignores ``value=``.
+    Arguments are as for `celo.celo2_base`. ``adam_paths`` says which parameters take Adam, as globs separated
+    by ``|``, such as "wte|*/out"; None: those named like an embedding or a head, and vectors. `celo.routing`
+    shows the result. ``update`` needs the parameters, and ignores ``value=``.
     """
     options = {"learning_rate": learning_rate, "weight_decay": weight_decay, "kernels": kernels}
     return _build("celo2", num_steps, theta, {"adam_paths": adam_paths}, state_dtype, **options)

@@ -20,7 +20,7 @@ from jax.flatten_util import ravel_pytree
 from celo.learned.base import LearnedOptimizer
 from celo.meta.compile import jit
 from celo.meta.estimators import Summary, partition
-from celo.meta.estimators.antithetic import Worker, problem_keys, problem_number
+from celo.meta.estimators.antithetic import NOTHING, problem_keys, problem_number
 from celo.meta.estimators.summary import difference_snr, summarise
 from celo.meta.program import group_tasks
 from celo.meta.runs.fingerprint import arrays_fingerprint
@@ -137,11 +137,10 @@ class Unroller:
         return Answer(seed, *jax.device_get(measured))
 
     def _unrolled(self, tasks: Any, numbers: Array, flat: Array, key: Array, iteration: Array) -> tuple:
-        none: Any = None  # whole trainings start from nothing and leave nothing
-        parts, nothing = self._parts(flat), Worker(none, none, none)
+        parts = self._parts(flat)
 
         def one(task: Any, key: Array) -> tuple:
-            _, _, steps, differences = self._estimator.train(parts, task, nothing, key, iteration)
+            _, _, steps, differences = self._estimator.train(parts, task, NOTHING, key, iteration)
             weight = self._estimator.weigh(steps, differences).new
             return weight, summarise(steps), differences.delta, steps.mask
 

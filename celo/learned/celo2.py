@@ -104,9 +104,6 @@ def step_tensor(
         p: parameters before the step, any dtype.
         g: gradient, any dtype.
         statistics: running averages before the step.
-
-    Returns:
-        The direction, of the shape of ``p``, and the new running averages.
     """
     rank = jnp.ndim(p)
     shown = VECTOR_FEATURES if rank < 2 else features.NUM_FEATURES
@@ -166,11 +163,9 @@ def _with_rate(
     factor: float = 1.0,
 ) -> optax.GradientTransformation:
     """``p <- p + factor lr (step - weight_decay p)`` from steps downhill."""
-    rate = learning_rate
-    if callable(learning_rate):
-        rate = (lambda count: factor * learning_rate(count)) if factor != 1.0 else learning_rate
-    elif factor != 1.0:
-        rate = factor * learning_rate
+    rate = (
+        (lambda count: factor * learning_rate(count)) if callable(learning_rate) else factor * learning_rate
+    )
     return optax.chain(
         steps,
         optax.add_decayed_weights(-weight_decay),

@@ -48,6 +48,11 @@ class Worker(NamedTuple):
     buffer: Buffer | None
 
 
+_none: Any = None
+NOTHING = Worker(_none, None, None)
+"""The worker of an estimator that starts fresh problems in every estimate and keeps none."""
+
+
 class EstimatorState(NamedTuple):
     """State of an estimator: one entry per group of task families of equal shape."""
 

@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from celo.meta.estimators.partition import Parts
 from celo.meta.estimators.problem import Steps, Thetas
-from celo.meta.estimators.terms import LOSS_FLOOR
+from celo.meta.estimators.terms import log_loss
 from celo.meta.estimators.whole import FINAL, WholeTrainings
 
 
@@ -44,7 +44,7 @@ class Backprop(WholeTrainings):
                 return self.inner.final_loss(task, problem, last, self.final_batches)[0], steps
             loss = steps.loss
             if self.objective == "log":
-                loss = jnp.where(steps.mask[:, None], jnp.log(jnp.maximum(loss, LOSS_FLOOR)), 0.0)
+                loss = jnp.where(steps.mask[:, None], log_loss(loss), 0.0)
             return jnp.sum(loss) / jnp.sum(steps.mask, dtype=jnp.float32), steps
 
         return jax.grad(objective, has_aux=True)(flat)

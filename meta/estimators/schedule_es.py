@@ -43,7 +43,7 @@ class ScheduleES(WholeTrainings):
     through the scheduler along the losses that it saw; that other step sizes lead to other losses is in v_t.
     So the noise is that of eight perturbations, where ES over a scheduler of 35,000 weights has that of
     35,000. What it cannot see are changes to a schedule that are finer than the hats. `sigma` is the standard
-    deviation of a logarithm of step sizes; 0.15 is a good one.
+    deviation of a logarithm of step sizes.
     """
 
     def __post_init__(self) -> None:

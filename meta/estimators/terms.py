@@ -52,13 +52,17 @@ def mean_differences(steps: Steps) -> Differences:
     return Differences(weights * (steps.loss[:, 0] - steps.loss[:, 1]), jnp.maximum(jnp.sum(weights), 1.0))
 
 
+def log_loss(loss: Array) -> Array:
+    """Logarithm of losses; constant below 1e-3."""
+    return jnp.log(jnp.maximum(loss, LOSS_FLOOR))
+
+
 def log_differences(steps: Steps) -> Differences:
-    """Differences ``w_t (log L+_t - log L-_t)`` of the mean logarithm of the loss; below 1e-3 it is constant.
+    """Differences ``w_t (log L+_t - log L-_t)`` of the mean `log_loss`.
 
     Ratios of losses then count, not their sizes: the score of a training is a ratio too.
     """
-    floored = jnp.log(jnp.maximum(steps.loss, LOSS_FLOOR))
-    return mean_differences(steps._replace(loss=floored))
+    return mean_differences(steps._replace(loss=log_loss(steps.loss)))
 
 
 def telescoping_differences(steps: Steps) -> Differences:

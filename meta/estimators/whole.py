@@ -15,13 +15,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from celo.meta.estimators import partition
-from celo.meta.estimators.antithetic import Antithetic, EstimatorState, Worker
+from celo.meta.estimators.antithetic import NOTHING, Antithetic, EstimatorState, Worker
 from celo.meta.estimators.partition import Parts
 from celo.meta.estimators.problem import Problem, Steps, Thetas, fresh_problem
 from celo.meta.estimators.terms import Differences, Terms
 from celo.meta.step_size import step_size
 
-NOTHING = Worker(None, None, None)  # pyright: ignore[reportArgumentType]  # no problem goes on
 _HORIZON, FINAL = 1 << 16, 1 << 17  # keys beyond those that splitting gives
 
 

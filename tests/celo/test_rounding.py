@@ -95,7 +95,7 @@ def trained(optimizer: Any, steps: int = 5) -> tuple[Any, Any]:
 
 
 def build(name: str, **options: Any) -> Any:
-    arguments = {"learning_rate": 1e-2} if name.startswith("celo2") else {}
+    arguments = {"learning_rate": 1e-2} if name in ("celo2", "celo2_base") else {}
     if name.startswith("velo"):  # its mean over a bank of random networks hardly moves anything
         arguments = {"ff_mult": 50.0}
     theta = celo.learned_optimizer(name).init(jax.random.key(0))
